@@ -1,0 +1,287 @@
+"""An engine: its translation, which is pure, and its executor, which is not. Submit, status, logs, remove."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pman import executors
+from pman.errors import (
+    BadRequest,
+    ConfigError,
+    Conflict,
+    EngineRefused,
+    EngineUnreachable,
+    Fault,
+    NameTaken,
+    PmanError,
+    UnknownJob,
+)
+from pman.executors import Executor
+from pman.job import Document, Job, JobInfo
+from pman.logs import Tail, with_cause
+from pman.settings import Settings
+from pman.translation import Translation
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Engine:
+    """One for a process; made inside the event loop that uses it."""
+
+    def __init__(self, translation: Translation, executor: Executor) -> None:
+        self.settings = translation.settings
+        self._translation = translation
+        self._executor = executor
+        self._facts: Mapping[str, Any] | None = None
+        self._ended = EndedJobs()
+        self._background: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Engine:
+        """Raises ConfigError for what can never work; an engine that is away for now is none of that."""
+        translation = Translation(settings)
+        engine = cls(translation, executors.connect(settings.engine, settings.values))
+        try:
+            await engine._ask()
+        except EngineUnreachable as error:
+            log.warning("%s (%s); asked again at the next request", error, error.hint)
+        except PmanError:
+            await engine.close()
+            raise
+        return engine
+
+    async def _ask(self) -> Mapping[str, Any]:
+        """What only the engine can tell, asked once. Raises ConfigError, EngineUnreachable."""
+        if self._facts is None:
+            facts = await self._executor.facts()
+            self._translation.check(facts)
+            self._facts = facts
+            self._spawn(self._take_up())
+        return self._facts
+
+    async def facts(self) -> Mapping[str, Any]:
+        """What the engine told at start, or tells now that it is back. Raises EngineUnreachable."""
+        try:
+            return await self._ask()
+        except ConfigError as error:
+            raise EngineUnreachable(f"the engine cannot be used: {error}", error.hint) from error
+
+    async def ping(self) -> str:
+        return await self._executor.ping()
+
+    def parse(self, body: bytes | str) -> Job:
+        return self._translation.parse(body)
+
+    async def show(self, job: Job) -> Sequence[Document]:
+        """What submit would send, the values of the environment masked; nothing is sent.
+
+        Needs the engine only where nothing else knows the storebase. Raises BadRequest.
+        """
+        try:
+            facts = await self.facts()
+        except EngineUnreachable:
+            if not self.settings["STOREBASE"]:
+                raise
+            facts = self._translation.assumed_facts()
+        return self._translation.show(job, facts)
+
+    async def submit(self, job: Job) -> JobInfo:
+        """The job as the engine has it. An identical repeat answers the same and starts nothing twice.
+
+        Goes on to its end when the caller hangs up. Raises BadRequest, Conflict, Refused,
+        EngineUnreachable.
+        """
+        facts = await self.facts()
+        documents = self._translation.render(job, facts)
+        await asyncio.to_thread(_check_directories, facts["storebase"], job)
+        return await asyncio.shield(self._spawn(self._submit(job, documents)))
+
+    async def status(self, jid: str) -> tuple[JobInfo, str]:
+        """The job and the end of its log. Raises UnknownJob, EngineUnreachable."""
+        if remembered := self._ended.get(jid):
+            info = await self.info(jid)
+            if info == remembered[0]:
+                return remembered
+            self._ended.forget(jid)
+        info, tail = await _side_by_side(self.info(jid), self._tail(jid))
+        if info.ended:
+            tail = await self._tail(jid)  # the first may have been read before the end
+        logs = with_cause(tail, info)
+        if info.ended:
+            self._ended.remember(jid, info, logs)
+        return info, logs
+
+    async def info(self, jid: str) -> JobInfo:
+        return self._translation.rules.read(jid, await self._executor.inspect(jid))
+
+    async def logs(self, jid: str, tail: int, *, follow: bool) -> AsyncIterator[bytes]:
+        """The log as it comes. Raises UnknownJob before the first byte."""
+        await self.info(jid)
+        return self._executor.logs(jid, tail, follow=follow)
+
+    async def remove(self, jid: str) -> None:
+        """End and forget the job, unless REMOVE_JOBS=no. Raises UnknownJob."""
+        if self.settings["REMOVE_JOBS"]:
+            self._ended.forget(jid)
+            await asyncio.shield(self._spawn(self._executor.remove(jid)))
+        else:
+            await self._executor.inspect(jid)
+
+    async def list(self) -> Sequence[JobInfo]:
+        """All of pman's jobs, without their logs."""
+        jids = await self._executor.list()
+        turns = asyncio.Semaphore(16)
+
+        async def one(jid: str) -> JobInfo | None:
+            async with turns:
+                try:
+                    return await self.info(jid)
+                except UnknownJob:
+                    return None  # removed since it was listed
+
+        return [info for info in await asyncio.gather(*map(one, jids)) if info]
+
+    async def close(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._executor.close()
+
+    async def _submit(self, job: Job, documents: Sequence[Document]) -> JobInfo:
+        try:
+            await self._executor.apply(job.jid, documents)
+        except NameTaken as taken:
+            return await self._same(job, taken)
+        except EngineRefused as refused:
+            await self._give_up(job.jid, refused)
+        return await self.info(job.jid)
+
+    async def _same(self, job: Job, taken: NameTaken) -> JobInfo:
+        """The job of that name, if the same request made it."""
+        try:
+            info = await self.info(job.jid)
+        except UnknownJob:
+            raise Conflict(
+                f"the name {job.jid} is taken on the engine by something that is not pman's",
+                f"the engine says: {taken}",
+            ) from taken
+        if info.digest != job.digest:
+            raise Conflict(
+                f"a job {job.jid} exists with another content; it is {info.status}",
+                "delete it first, or use another jid",
+            )
+        if info.status == "notstarted":
+            try:
+                await self._executor.resume(job.jid)
+            except EngineRefused as refused:
+                await self._give_up(job.jid, refused)
+            info = await self.info(job.jid)
+        return info
+
+    async def _give_up(self, jid: str, refused: EngineRefused) -> None:
+        """Leaves nothing behind and raises what to answer; but for a job that is to be seen as failed."""
+        answer = self._translation.rules.refusal(refused)
+        if answer.status == 201:
+            return
+        try:
+            await self._executor.remove(jid)
+        except UnknownJob:
+            pass
+        raise answer from refused
+
+    async def _tail(self, jid: str) -> str:
+        tail = Tail(self.settings["JOB_LOGS_BYTES"])
+        if lines := self.settings["JOB_LOGS_TAIL"]:
+            async for chunk in self._executor.logs(jid, lines):
+                tail.add(chunk)
+        return tail.text()
+
+    async def _take_up(self) -> None:
+        """Start what another pman, or this one before, has left unstarted."""
+        for jid in await self._executor.unfinished():
+            try:
+                info = await self.info(jid)
+                if info.status == "notstarted":
+                    log.info("%s was never started (%s); taking it up", jid, info.message)
+                    await self._executor.resume(jid)
+            except (PmanError, EngineRefused) as error:
+                log.warning("%s could not be taken up: %s", jid, error)
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that outlives the request that began it."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+
+class EndedJobs:
+    """The answers for jobs that have ended, the last used ones.
+
+    The log of an ended job cannot change, so while the engine says the same of it, it is not
+    fetched again; a log of 1,000 lines costs the engine forty times an inspection.
+    """
+
+    def __init__(self, limit: int = 32 * 2**20) -> None:
+        self._limit = limit
+        self._size = 0
+        self._answers: OrderedDict[str, tuple[JobInfo, str]] = OrderedDict()
+
+    def get(self, jid: str) -> tuple[JobInfo, str] | None:
+        if jid in self._answers:
+            self._answers.move_to_end(jid)
+        return self._answers.get(jid)
+
+    def remember(self, jid: str, info: JobInfo, logs: str) -> None:
+        self.forget(jid)
+        self._answers[jid] = (info, logs)
+        self._size += _cost(info, logs)
+        while self._size > self._limit:
+            self.forget(next(iter(self._answers)))
+
+    def forget(self, jid: str) -> None:
+        if found := self._answers.pop(jid, None):
+            self._size -= _cost(*found)
+
+
+def _cost(info: JobInfo, logs: str) -> int:
+    """Bytes, roughly: what is shown twice, and the objects around it."""
+    return 4 * len(logs) + 4 * len(info.cmd) + 2000
+
+
+async def _side_by_side(
+    first: Coroutine[Any, Any, JobInfo], second: Coroutine[Any, Any, str]
+) -> tuple[JobInfo, str]:
+    """Both; when the first fails, its error, and the second is not waited for."""
+    late = asyncio.create_task(second)
+    try:
+        return await first, await late
+    finally:
+        late.cancel()
+
+
+def _check_directories(storebase: str, job: Job) -> None:
+    """Where pman sees the storebase: the directories must exist in it, symbolic links resolved.
+
+    What is swapped after this look is up to the engine: the storebase is pfcon's, not the job's.
+    """
+    if not os.path.isdir(storebase):
+        return
+    root = os.path.realpath(storebase)
+    faults = []
+    for name in ("input_dir", "output_dir"):
+        given = getattr(job, name)
+        real = os.path.realpath(f"{root}/{given}")
+        if os.path.commonpath([root, real]) != root or real == root:
+            faults.append(Fault(f"$.{name}", f"{given!r} leads out of the storebase"))
+        elif not os.path.isdir(real):
+            faults.append(Fault(f"$.{name}", f"{given!r} is no directory in the storebase"))
+    if faults:
+        raise BadRequest.of(faults)

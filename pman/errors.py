@@ -1,0 +1,97 @@
+"""What can go wrong, told apart by what the caller can do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong in a request or a configuration."""
+
+    path: str
+    """JSON path from the root of the request (`$.args[3]`), or a variable's name."""
+
+    message: str
+
+
+class PmanError(Exception):
+    """A message for the scientist who reads it, a hint for the admin, an HTTP status."""
+
+    status = 500
+
+    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.faults = tuple(faults)
+
+    @classmethod
+    def of(cls, faults: Sequence[Fault], hint: str = "") -> Self:
+        """All that is wrong, in one message."""
+        return cls(
+            "; ".join(f"{fault.path.removeprefix('$.')}: {fault.message}" for fault in faults), hint, faults
+        )
+
+
+class ConfigError(PmanError):
+    """The configuration or a template cannot work; pman does not start."""
+
+    @classmethod
+    def of(cls, faults: Sequence[Fault], hint: str = "") -> Self:
+        """The messages alone: each names its variable."""
+        return cls("; ".join(fault.message for fault in faults), hint, faults)
+
+
+class BadRequest(PmanError):
+    """The request itself is wrong; every error is in `faults`."""
+
+    status = 400
+
+
+class UnknownJob(PmanError):
+    status = 404
+
+    def __init__(self, jid: str) -> None:
+        super().__init__(f"no job {jid!r}")
+
+
+class Conflict(PmanError):
+    """The name is taken: by a job with another content, or by something that is not pman's."""
+
+    status = 409
+
+
+class TooLarge(PmanError):
+    status = 413
+
+
+class NotJson(PmanError):
+    status = 415
+
+
+class Refused(PmanError):
+    """The engine would not; its words, pman's explanation, and the status that fits."""
+
+    def __init__(self, message: str, hint: str, status: int) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class EngineUnreachable(PmanError):
+    """The engine does not answer, or not in time: try again later."""
+
+    status = 503
+
+
+class NameTaken(Exception):  # noqa: N818  (a state of affairs the engine resolves, not an answer)
+    """Raised by an executor: something with the job's name is there already."""
+
+
+class EngineRefused(Exception):  # noqa: N818  (read by the rules of state.yaml into a Refused)
+    """Raised by an executor: the engine said no, in its own words."""
+
+    def __init__(self, call: str, status: int, message: str) -> None:
+        super().__init__(f"{call}: {status} {message}")
+        self.native: Mapping[str, object] = {"call": call, "status": status, "message": message}

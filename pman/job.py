@@ -1,0 +1,100 @@
+"""A job as validated, and what is known of it later. No engine in sight."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+JobStatus = Literal["notstarted", "started", "finishedSuccessfully", "finishedWithError", "undefined"]
+"""The words that the platform knows. It cancels a job at once that is `undefined`."""
+
+JID_LABEL = "org.chrisproject.pman.jid"
+DIGEST_LABEL = "org.chrisproject.pman.digest"
+AUID_LABEL = "org.chrisproject.pman.auid"
+
+INCOMING = "/share/incoming"
+OUTGOING = "/share/outgoing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of one plugin, as validated. Nothing in it belongs to an engine."""
+
+    jid: str
+    image: str
+    entrypoint: tuple[str, ...]
+    args: tuple[str, ...]
+    """What follows the entrypoint, the directories included: the command is entrypoint + args."""
+
+    env: tuple[str, ...]
+    """NAME=value. Carries a user's API token: never logged, masked where shown."""
+
+    auid: str
+    number_of_workers: int
+    cpu_limit: int
+    """Millicores, a hard limit; 0: none."""
+
+    memory_limit: int
+    """MiB, 2**20 bytes, a hard limit: a job above it is killed; 0: none."""
+
+    gpu_limit: int
+    input_dir: str
+    """Relative to the storebase, normalised; mounted read-only at /share/incoming."""
+
+    output_dir: str
+
+    @property
+    def digest(self) -> str:
+        """What tells an identical repeat of a request from another one of the same name."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInfo:
+    """What pman answers for a job, but for its logs."""
+
+    jid: str
+    image: str
+    cmd: str
+    """One shell line."""
+
+    status: JobStatus
+    message: str
+    hint: str
+    timestamp: str
+    """ISO 8601; '' when none."""
+
+    digest: str
+    """Of the request that made the job; see Job.digest."""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in {"finishedSuccessfully", "finishedWithError"}
+
+    def answer(self, logs: str) -> Mapping[str, str]:
+        """The fields of a job in every answer of API v1."""
+        return {
+            "jid": self.jid,
+            "image": self.image,
+            "cmd": self.cmd,
+            "status": self.status,
+            "message": self.message,
+            "timestamp": self.timestamp,
+            "logs": logs,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One rendered document, as it is sent."""
+
+    name: str
+    """Of the template without `.j2`, e.g. `container.yaml`."""
+
+    text: str
+    content: object
+    """The parsed document; None where the language is no data, such as a shell script."""

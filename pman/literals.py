@@ -1,0 +1,72 @@
+"""A value as a literal of the language of a file, so that no value can change a document's structure."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+
+# What a YAML reader may take raw inside double quotes: not DEL, C1, NEL, the line and paragraph
+# separators, a byte order mark, lone surrogates or noncharacters (YAML 1.1 c-printable, and what
+# PyYAML and libyaml refuse). The rest is escaped as \uXXXX, which JSON and YAML both read;
+# characters beyond U+FFFF stay raw, since YAML does not read JSON's surrogate pairs.
+_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+# A YAML parser gives up on a key that has not ended after 1,024 characters unless '?' announces it.
+_LONG_KEY = 1000
+
+
+def _string(text: str) -> str:
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+
+
+def json_literal(value: object) -> str:
+    """A JSON value on one line. Raises TypeError for what JSON has no word for."""
+    return _flow(value, "")
+
+
+def yaml_literal(value: object) -> str:
+    """A flow value of YAML 1.1 and 1.2 on one line: JSON, but for very long keys."""
+    return _flow(value, "? ")
+
+
+def _flow(value: object, long_key: str) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(_pair(key, item, long_key) for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_flow(item, long_key) for item in value) + "]"
+    if value is None or isinstance(value, bool | int | float):
+        return json.dumps(value, allow_nan=False)
+    raise TypeError(f"{type(value).__name__} has no literal in JSON or YAML")
+
+
+def _pair(key: object, item: object, long_key: str) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a key must be a string, not {key!r}")
+    quoted = _string(key)
+    return f"{long_key if len(quoted) > _LONG_KEY else ''}{quoted}: {_flow(item, long_key)}"
+
+
+def shell_literal(value: object) -> str:
+    """Words of a POSIX shell: a string is one word, a list its words side by side."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise TypeError("a word of a shell cannot hold NUL")
+        return shlex.quote(value)
+    if isinstance(value, list | tuple):
+        return " ".join(shell_literal(item) for item in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no literal in a shell")
+
+
+LANGUAGES: Mapping[str, Callable[[object], str]] = {
+    "json": json_literal,
+    "yaml": yaml_literal,
+    "sh": shell_literal,
+}
+"""By the ending before `.j2`."""

@@ -1,0 +1,43 @@
+"""The end of a log, bounded, and with the cause of a failure as its last line."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pman.job import JobInfo
+
+SHOWN = 1800
+"""Characters at the end of a log that the platform shows its users."""
+
+
+class Tail:
+    """The last `limit` bytes of a stream."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._chunks: deque[bytes] = deque()
+
+    def add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk[-self._limit :])
+        self._size += len(self._chunks[-1])
+        while self._size - len(self._chunks[0]) >= self._limit:
+            self._size -= len(self._chunks.popleft())
+
+    def text(self) -> str:
+        """Undecodable bytes are replaced; a cut starts at a whole character, and a line where it can."""
+        kept = b"".join(self._chunks)
+        cut = kept[-self._limit :]
+        if len(cut) < len(kept):
+            line = cut.find(b"\n", 0, len(cut) // 2)
+            cut = cut[line + 1 :] if line >= 0 else cut.lstrip(bytes(range(0x80, 0xC0)))
+        return cut.decode("utf-8", "replace")
+
+
+def with_cause(logs: str, info: JobInfo) -> str:
+    """The platform shows its users the end of the log, not the message."""
+    if info.status != "finishedWithError":
+        return logs
+    cause = " ".join(f"{info.message}{f' - {info.hint}' if info.hint else ''}".split())
+    line = f"pman: {cause[: SHOWN - 100]}"
+    return f"{logs}{'' if not logs or logs.endswith(chr(10)) else chr(10)}{line}\n"

@@ -1,0 +1,142 @@
+"""The JSON body of a request -> Job, or every error at once."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from jsonschema.protocols import Validator
+
+from pman import schema
+from pman.errors import BadRequest, Fault
+from pman.job import INCOMING, OUTGOING, Job
+
+MAX_BODY = 8 * 2**20
+"""Bytes. Linux takes some 2 MiB of arguments and environment; JSON may escape each byte as six."""
+
+REQUEST = schema.load("request.json")
+PROPERTIES: Mapping[str, Mapping[str, Any]] = REQUEST["properties"]
+JID = re.compile(PROPERTIES["jid"]["pattern"].removesuffix("$"))
+"""For fullmatch."""
+
+
+class RequestParser:
+    """Compiled once for an engine: the schema of a request and what the engine's own narrows of it."""
+
+    def __init__(self, narrowing: Mapping[str, Any]) -> None:
+        self._validator: Validator = schema.validator({"allOf": [REQUEST, narrowing]})
+        self._general: Validator = schema.validator(REQUEST)
+
+    def parse(self, body: bytes | str) -> Job:
+        """Raises BadRequest with every error of the body, each with its JSON path."""
+        data = _load(body)
+        if not isinstance(data, dict):
+            raise BadRequest.of([Fault("$", f"a JSON object is needed, not {_kind(data)}")])
+        data = {key: _number(key, value) for key, value in data.items()}
+        if isinstance(data.get("jid"), str):
+            data["jid"] = data["jid"].lstrip("/")
+        secrets = _values(data.get("env"))
+        if faults := [*_not_unicode(data), *schema.faults(self._general, data, secrets)]:
+            raise BadRequest.of(faults)
+        if faults := schema.faults(self._validator, data, secrets):
+            raise BadRequest.of(faults)
+        return _job(data)
+
+
+def _load(body: bytes | str) -> object:
+    try:
+        text = body.decode("utf-8") if isinstance(body, bytes) else body
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise BadRequest(
+            f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise BadRequest("the body is not a request: nested too deeply") from error
+    except ValueError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"key {', '.join(map(repr, double))} is given more than once")
+    return data
+
+
+def _kind(data: object) -> str:
+    names = {str: "a string", list: "an array", bool: "a boolean", type(None): "null"}
+    return names.get(type(data), "a number")
+
+
+def _number(key: str, value: object) -> object:
+    """pfcon sends limits as numbers or as their digits."""
+    if PROPERTIES.get(key, {}).get("x-digits"):
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
+            return int(value)
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+    return value
+
+
+def _not_unicode(data: Mapping[str, object]) -> list[Fault]:
+    """Half a surrogate pair, which JSON can write and no engine can take."""
+    faults = []
+    for key in PROPERTIES.keys() & data.keys():
+        value = data[key]
+        items = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, item in items:
+            if isinstance(item, str) and re.search("[\ud800-\udfff]", item):
+                at = "" if index is None else f"[{index}]"
+                faults.append(Fault(f"$.{key}{at}", "half a surrogate pair is no Unicode text"))
+    return faults
+
+
+def _values(env: object) -> frozenset[str]:
+    """The values of an environment, which must not show up in messages."""
+    if not isinstance(env, list):
+        return frozenset()
+    texts = [item.partition("=")[2] or item for item in env if isinstance(item, str)]
+    return frozenset(text for text in texts if text)
+
+
+def _job(data: Mapping[str, Any]) -> Job:
+    return Job(
+        jid=data["jid"],
+        image=data["image"],
+        entrypoint=tuple(data["entrypoint"]),
+        args=(*_with_paths(data["args"], data.get("args_path_flags") or ()), *_directories(data["type"])),
+        env=tuple(data.get("env") or ()),
+        auid=data["auid"],
+        number_of_workers=data["number_of_workers"],
+        cpu_limit=data["cpu_limit"],
+        memory_limit=data["memory_limit"],
+        gpu_limit=data["gpu_limit"],
+        input_dir=posixpath.normpath(data["input_dir"]),
+        output_dir=posixpath.normpath(data["output_dir"]),
+    )
+
+
+def _with_paths(args: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
+    """The value after each of the flags becomes /share/incoming; a flag at the very end gets one."""
+    words = iter(args)
+    for word in words:
+        yield word
+        if word in flags:
+            yield INCOMING
+            next(words, None)
+
+
+def _directories(kind: str) -> tuple[str, ...]:
+    return (INCOMING, OUTGOING) if kind == "ds" else (OUTGOING,)

@@ -1,0 +1,123 @@
+"""JSON Schema as pman uses it: every error at once, with its path and what is allowed instead."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+from referencing import Registry, Resource
+
+from pman.errors import ConfigError, Fault
+from pman.resources import SCHEMA
+
+
+def _max_bytes(_: Validator, limit: int, text: object, __: object) -> Iterator[ValidationError]:
+    if isinstance(text, str) and len(text.encode("utf-8", "surrogatepass")) > limit:
+        yield ValidationError(f"longer than {limit} bytes")
+
+
+def _pattern(_: Validator, pattern: str, text: object, __: object) -> Iterator[ValidationError]:
+    # In ECMA-262, which JSON Schema follows, `$` is the very end; Python's also matches before a newline.
+    if isinstance(text, str) and not re.search(re.sub(r"\$(?=$|\))", r"\\Z", pattern), text):
+        yield ValidationError(f"does not match {pattern}")
+
+
+_Validator = extend(Draft202012Validator, {"maxBytes": _max_bytes, "pattern": _pattern})
+
+
+def load(name: str) -> dict[str, Any]:
+    """A shipped schema as data, by its path below schema/."""
+    data: dict[str, Any] = json.loads((SCHEMA / name).read_text("utf-8"))
+    return data
+
+
+@cache
+def registry() -> Registry[Any]:
+    files = sorted(SCHEMA.rglob("*.json"))
+    schemas = [json.loads(file.read_text("utf-8")) for file in files]
+    return Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)  # type: ignore[no-any-return]  # untyped upstream
+
+
+def validator(schema: Mapping[str, Any]) -> Validator:
+    return _Validator(schema, registry=registry())
+
+
+def read_policy(path: Path) -> Validator:
+    """The site's own schema. Raises ConfigError naming PMAN_POLICY."""
+    try:
+        schema = json.loads(path.read_text("utf-8"))
+        _Validator.check_schema(schema)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"PMAN_POLICY={str(path)!r}: {error}") from error
+    except SchemaError as error:
+        raise ConfigError(f"PMAN_POLICY={str(path)!r}: no JSON Schema: {error.message}") from error
+    return validator(schema)
+
+
+def faults(checker: Validator, instance: object, secrets: frozenset[str] = frozenset()) -> list[Fault]:
+    """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
+    errors = sorted(
+        checker.iter_errors(instance), key=lambda error: [str(step) for step in error.absolute_path]
+    )
+    found = [Fault(_path(error), _message(error, secrets)) for error in errors]
+    return list(dict.fromkeys(found))
+
+
+def _path(error: ValidationError) -> str:
+    path = "$"
+    for step in error.absolute_path:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    if error.validator == "required":
+        path += f".{_missing(error)}"
+    return path
+
+
+def _missing(error: ValidationError) -> str:
+    return next(name for name in error.validator_value if error.message.startswith(repr(name)))
+
+
+def _message(error: ValidationError, secrets: frozenset[str]) -> str:
+    wanted = error.schema.get("description") if isinstance(error.schema, Mapping) else None
+    if error.validator == "required":
+        properties = error.schema.get("properties", {})
+        return f"missing; {_describe(properties.get(_missing(error), {})) or wanted or 'required'}"
+    if error.validator == "enum":
+        return _not_one_of(error, wanted, secrets)
+    if error.validator == "maxBytes" or error.validator == "maxLength":
+        return f"too long: {wanted or error.message}"
+    shown = _shown(error.instance, secrets)
+    rule = (
+        wanted
+        or f"must satisfy {error.validator}: {json.dumps(error.validator_value, ensure_ascii=False)[:500]}"
+    )
+    return f"{shown}: {rule}" if shown else str(rule)
+
+
+def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[str]) -> str:
+    allowed = [str(value) for value in error.validator_value]
+    near = difflib.get_close_matches(str(error.instance), allowed, 1)
+    told = f"use {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
+    return ": ".join(part for part in (_shown(error.instance, secrets), wanted, told) if part)
+
+
+def _describe(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        resolved = registry().resolver("urn:pman:request").lookup(schema["$ref"]).contents
+        return str(resolved.get("description", ""))
+    return str(schema.get("description", ""))
+
+
+def _shown(value: object, secrets: frozenset[str]) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    if len(text) > 200 or any(secret in str(value) for secret in secrets):
+        return ""
+    return text

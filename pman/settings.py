@@ -1,0 +1,166 @@
+"""Environment and .env -> Settings, once, at start; declared in schema/settings.json."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from pman import schema
+from pman.errors import ConfigError, Fault
+
+SETTINGS = schema.load("settings.json")
+DECLARED: Mapping[str, Mapping[str, Any]] = SETTINGS["properties"]
+
+_BOOLEANS = dict.fromkeys(("yes", "true", "on", "1", "y", "t"), True) | dict.fromkeys(("no", "false", "off", "0", "n", "f"), False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The effective configuration. A variable that is not set and has no default is None."""
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+    """Where each value came from: environment, .env or default."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (the type is the schema's)
+        return self.values[name]
+
+    @property
+    def engine(self) -> str:
+        return str(self.values["CONTAINER_ENV"])
+
+    def is_set(self, name: str) -> bool:
+        """Whether it asks for something that its default does not."""
+        return self.values[name] not in (None, DECLARED[name].get("default"))
+
+    def shown(self, name: str) -> str:
+        """As text for a person, secrets masked."""
+        value = self.values[name]
+        if value is None:
+            return ""
+        return "********" if DECLARED[name].get("x-secret") else written(name, value)
+
+
+def written(name: str, value: object) -> str:
+    """A value as it is written in the environment."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return _separator(name).join(map(str, value))
+    return str(value)
+
+
+def _separator(name: str) -> str:
+    return str(DECLARED[name].get("x-separator", ","))
+
+
+def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None = None) -> Settings:
+    """Raises ConfigError with every variable that is wrong: its name, its value and what is allowed."""
+    file = dotenv_values(dotenv) if dotenv and dotenv.is_file() else {}
+    texts: dict[str, tuple[str, str]] = {}
+    for name in DECLARED:  # an empty value counts as none: compose files pass those on
+        for source, given in (("environment", environ), (".env", file)):
+            if name not in texts and (text := given.get(name)):
+                texts[name] = (text, source)
+    values: dict[str, Any] = {}
+    faults = []
+    for name, (text, _) in texts.items():
+        try:
+            values[name] = _parse(name, text.strip())
+        except ValueError as error:
+            faults.append(_fault(name, text, str(error)))
+    engine = values.setdefault("CONTAINER_ENV", DECLARED["CONTAINER_ENV"]["default"])
+    if engine not in engines:
+        near = difflib.get_close_matches(engine, engines, 1)
+        told = f"use {', '.join(engines)}" + (f" (did you mean {near[0]}?)" if near else "")
+        raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, told)])
+    narrowing = engine_schema(engine, "settings")
+    for name, declared in {**DECLARED, **narrowing.get("properties", {})}.items():
+        if "default" in declared:
+            values.setdefault(name, declared["default"])
+    wrong = schema.faults(schema.validator({"allOf": [SETTINGS, narrowing]}), values)
+    unparsed = {fault.path for fault in faults}
+    for fault in wrong:
+        name = re.split(r"[.\[]", fault.path.removeprefix("$."))[0]
+        if name not in unparsed:
+            faults.append(_from_schema(name, texts, fault))
+    if faults:
+        raise ConfigError.of(faults)
+    return Settings(
+        values={name: values.get(name) for name in DECLARED},
+        sources={name: texts[name][1] if name in texts else "default" for name in DECLARED},
+    )
+
+
+def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
+    """What an engine narrows of a request or of the settings; nothing where it declares nothing."""
+    name = f"urn:pman:engines:{engine}"
+    try:
+        resolved = schema.registry().resolver().lookup(f"{name}#/$defs/{part}").contents
+    except LookupError:
+        return {}
+    return {"$ref": f"{name}#/$defs/{part}", "properties": _properties(resolved)}
+
+
+def _properties(resolved: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" in resolved:
+        inner = schema.registry().resolver().lookup(resolved["$ref"]).contents
+        return {**_properties(inner), **resolved.get("properties", {})}
+    properties: Mapping[str, Any] = resolved.get("properties", {})
+    return properties
+
+
+def _fault(name: str, text: str, told: str) -> Fault:
+    shown = "********" if DECLARED[name].get("x-secret") else text
+    return Fault(name, f"{name}={shown!r}: {told}")
+
+
+def _from_schema(name: str, texts: Mapping[str, tuple[str, str]], fault: Fault) -> Fault:
+    if name not in texts:
+        return Fault(name, fault.message)
+    _, _, told = fault.message.partition(": ")
+    return _fault(name, texts[name][0], told or fault.message)
+
+
+def _parse(name: str, text: str) -> object:
+    kind = DECLARED[name]["type"]
+    if kind == "integer":
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise ValueError("use a whole number")
+        return int(text)
+    if kind == "boolean":
+        if text.lower() not in _BOOLEANS:
+            raise ValueError("use yes or no")
+        return _BOOLEANS[text.lower()]
+    if kind == "array":
+        return [item.strip() for item in text.split(_separator(name)) if item.strip()]
+    if kind == "object":
+        return _pairs(text)
+    if name == "CONTAINER_USER":
+        _check_ranges(text)
+    return text
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = {}
+    for item in filter(None, map(str.strip, text.split(","))):
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise ValueError(f"{item!r} is not KEY=VALUE; use KEY=VALUE,KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def _check_ranges(text: str) -> None:
+    for part in text.split(":"):
+        low, dash, high = part.partition("-")
+        if dash and low.isdigit() and high.isdigit() and int(low) > int(high):
+            raise ValueError(f"the range {part} is empty: use LOW-HIGH")

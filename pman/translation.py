@@ -1,0 +1,108 @@
+"""The pure part of an engine: request -> Job -> documents, native state -> JobInfo. Needs no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pman import schema
+from pman.context import job_variables, site_variables, unread_fields, unread_settings
+from pman.errors import BadRequest, ConfigError, Fault
+from pman.job import Document, Job
+from pman.render import Templates, loader
+from pman.request import RequestParser
+from pman.rules import Rules
+from pman.settings import Settings, engine_schema
+
+PROBE = Job(
+    jid="pman-probe",
+    image="localhost/pman/probe:1",
+    entrypoint=("probe",),
+    args=("--flag", "value"),
+    env=("NAME=value",),
+    auid="pman",
+    number_of_workers=2,
+    cpu_limit=1000,
+    memory_limit=100,
+    gpu_limit=1,
+    input_dir="probe/incoming",
+    output_dir="probe/outgoing",
+)
+"""A job that asks for everything: what the templates read of it is what they honour."""
+
+MASK = "********"
+
+ASSUMED_FACTS: Mapping[str, Any] = {"storebase": "/storebase"}
+"""Stands for what an engine tells, where none is asked."""
+
+
+class Translation:
+    """All templates, rules and schemas of one engine, compiled.
+
+    Raises ConfigError for a template, rule or policy that cannot work, and for a setting that the
+    templates do not honour.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        search = loader([Path(directory) for directory in _existing(settings["PMAN_TEMPLATES"])])
+        self.settings = settings
+        self.rules = Rules(settings.engine, search)
+        self._templates = Templates(settings.engine, search)
+        self._parser = RequestParser(engine_schema(settings.engine, "request"))
+        self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
+        if faults := unread_settings(settings, self.read_by_templates()):
+            raise ConfigError.of(faults)
+
+    def read_by_templates(self) -> frozenset[str]:
+        """The variables that the templates use for a job that asks for everything."""
+        return self._templates.render(
+            job_variables(PROBE, self.settings), site_variables(self.settings, self.assumed_facts())
+        ).read
+
+    def assumed_facts(self) -> Mapping[str, Any]:
+        """What can be told of the engine without asking it."""
+        return {"storebase": self.settings["STOREBASE"] or ASSUMED_FACTS["storebase"]}
+
+    def parse(self, body: bytes | str) -> Job:
+        """Raises BadRequest with every error at once."""
+        return self._parser.parse(body)
+
+    def render(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
+        """What is submitted, to the letter. Raises BadRequest for what templates or policy do not allow."""
+        variables = job_variables(job, self.settings)
+        rendering = self._templates.render(variables, site_variables(self.settings, facts))
+        if faults := unread_fields(variables, rendering.read):
+            raise BadRequest.of(faults)
+        if self._policy and (faults := self._breaches(variables, rendering.documents)):
+            raise BadRequest.of(faults, "the site's policy (PMAN_POLICY) does not allow this job")
+        return rendering.documents
+
+    def show(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
+        """The same documents with the values of the environment masked, which carry a user's token."""
+        self.render(job, facts)
+        variables = job_variables(job, self.settings)
+        variables["env"] = [f"{item.partition('=')[0]}={MASK}" for item in variables["env"]]
+        return self._templates.render(variables, site_variables(self.settings, facts)).documents
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """Raises ConfigError when the engine, by what it says of itself, cannot honour the settings."""
+        self.rules.check(facts.get("native", {}), site_variables(self.settings, facts))
+
+    def _breaches(self, job: Mapping[str, Any], documents: tuple[Document, ...]) -> list[Fault]:
+        subject = {
+            "engine": self.settings.engine,
+            "request": job,
+            "documents": [document.content or document.text for document in documents],
+        }
+        secrets = frozenset(filter(None, (item.partition("=")[2] for item in job["env"])))
+        assert self._policy is not None  # noqa: S101  (for the type checker; the caller has looked)
+        found = schema.faults(self._policy, subject, secrets)
+        return [Fault(fault.path, f"not allowed by the site's policy: {fault.message}") for fault in found]
+
+
+def _existing(directories: list[str]) -> list[str]:
+    for directory in directories:
+        if not Path(directory).is_dir():
+            raise ConfigError(f"PMAN_TEMPLATES={directory!r}: no such directory")
+    return directories
