@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import OrderedDict
@@ -190,10 +191,8 @@ class Engine:
         answer = self._translation.rules.refusal(refused)
         if answer.status == 201:
             return
-        try:
+        with contextlib.suppress(UnknownJob):
             await self._executor.remove(jid)
-        except UnknownJob:
-            pass
         raise answer from refused
 
     async def _tail(self, jid: str) -> str:
@@ -272,7 +271,7 @@ def _check_directories(storebase: str, job: Job) -> None:
 
     What is swapped after this look is up to the engine: the storebase is pfcon's, not the job's.
     """
-    if not os.path.isdir(storebase):
+    if not os.path.isdir(storebase):  # noqa: PTH112  (False where pman may not look, unlike Path.is_dir)
         return
     root = os.path.realpath(storebase)
     faults = []
@@ -281,7 +280,7 @@ def _check_directories(storebase: str, job: Job) -> None:
         real = os.path.realpath(f"{root}/{given}")
         if os.path.commonpath([root, real]) != root or real == root:
             faults.append(Fault(f"$.{name}", f"{given!r} leads out of the storebase"))
-        elif not os.path.isdir(real):
+        elif not os.path.isdir(real):  # noqa: PTH112  (as above)
             faults.append(Fault(f"$.{name}", f"{given!r} is no directory in the storebase"))
     if faults:
         raise BadRequest.of(faults)

@@ -85,11 +85,11 @@ class EngineUnreachable(PmanError):
     status = 503
 
 
-class NameTaken(Exception):  # noqa: N818  (a state of affairs the engine resolves, not an answer)
+class NameTaken(Exception):
     """Raised by an executor: something with the job's name is there already."""
 
 
-class EngineRefused(Exception):  # noqa: N818  (read by the rules of state.yaml into a Refused)
+class EngineRefused(Exception):
     """Raised by an executor: the engine said no, in its own words."""
 
     def __init__(self, call: str, status: int, message: str) -> None:

@@ -75,7 +75,7 @@ class _Unknown(StrictUndefined):
 
 
 class _Generator(CodeGenerator):
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         """`a ~ b` is text to be escaped as a whole, whatever a and b are."""
         self.write("str_join((")
         for item in node.nodes:

@@ -35,9 +35,7 @@ class RequestParser:
         data = _load(body)
         if not isinstance(data, dict):
             raise BadRequest.of([Fault("$", f"a JSON object is needed, not {_kind(data)}")])
-        data = {key: _number(key, value) for key, value in data.items()}
-        if isinstance(data.get("jid"), str):
-            data["jid"] = data["jid"].lstrip("/")
+        data = {key: _normalised(key, value) for key, value in data.items()}
         secrets = _values(data.get("env"))
         if faults := [*_not_unicode(data), *schema.faults(self._general, data, secrets)]:
             raise BadRequest.of(faults)
@@ -80,8 +78,10 @@ def _kind(data: object) -> str:
     return names.get(type(data), "a number")
 
 
-def _number(key: str, value: object) -> object:
-    """pfcon sends limits as numbers or as their digits."""
+def _normalised(key: str, value: object) -> object:
+    """pfcon sends limits as numbers or as their digits, and may begin a jid with a slash."""
+    if key == "jid" and isinstance(value, str):
+        return value.lstrip("/")
     if PROPERTIES.get(key, {}).get("x-digits"):
         if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
             return int(value)

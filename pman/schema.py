@@ -31,7 +31,9 @@ def _pattern(_: Validator, pattern: str, text: object, __: object) -> Iterator[V
         yield ValidationError(f"does not match {pattern}")
 
 
-_Validator = extend(Draft202012Validator, {"maxBytes": _max_bytes, "pattern": _pattern})
+_Validator: type[Validator] = extend(  # type: ignore[no-untyped-call]  # untyped in the stubs
+    Draft202012Validator, {"maxBytes": _max_bytes, "pattern": _pattern}
+)
 
 
 def load(name: str) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def load(name: str) -> dict[str, Any]:
 def registry() -> Registry[Any]:
     files = sorted(SCHEMA.rglob("*.json"))
     schemas = [json.loads(file.read_text("utf-8")) for file in files]
-    return Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)  # type: ignore[no-any-return]  # untyped upstream
+    return Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
 
 
 def validator(schema: Mapping[str, Any]) -> Validator:
@@ -63,7 +65,7 @@ def read_policy(path: Path) -> Validator:
     return validator(schema)
 
 
-def faults(checker: Validator, instance: object, secrets: frozenset[str] = frozenset()) -> list[Fault]:
+def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:  # noqa: ANN401  (any JSON)
     """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
     errors = sorted(
         checker.iter_errors(instance), key=lambda error: [str(step) for step in error.absolute_path]
@@ -82,17 +84,19 @@ def _path(error: ValidationError) -> str:
 
 
 def _missing(error: ValidationError) -> str:
-    return next(name for name in error.validator_value if error.message.startswith(repr(name)))
+    names: list[str] = error.validator_value  # type: ignore[assignment]  # what `required` holds
+    return next(name for name in names if error.message.startswith(repr(name)))
 
 
 def _message(error: ValidationError, secrets: frozenset[str]) -> str:
-    wanted = error.schema.get("description") if isinstance(error.schema, Mapping) else None
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    wanted = schema.get("description")
     if error.validator == "required":
-        properties = error.schema.get("properties", {})
+        properties = schema.get("properties", {})
         return f"missing; {_describe(properties.get(_missing(error), {})) or wanted or 'required'}"
     if error.validator == "enum":
         return _not_one_of(error, wanted, secrets)
-    if error.validator == "maxBytes" or error.validator == "maxLength":
+    if error.validator in {"maxBytes", "maxLength"}:
         return f"too long: {wanted or error.message}"
     shown = _shown(error.instance, secrets)
     rule = (
@@ -103,7 +107,8 @@ def _message(error: ValidationError, secrets: frozenset[str]) -> str:
 
 
 def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[str]) -> str:
-    allowed = [str(value) for value in error.validator_value]
+    choices: list[object] = error.validator_value  # type: ignore[assignment]  # what `enum` holds
+    allowed = [str(value) for value in choices]
     near = difflib.get_close_matches(str(error.instance), allowed, 1)
     told = f"use {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
     return ": ".join(part for part in (_shown(error.instance, secrets), wanted, told) if part)

@@ -28,7 +28,7 @@ def serve(settings: Settings, host: str) -> None:
     )
     if settings.engine == "local" and not _is_loopback(host):
         raise ConfigError(
-            f"--host={host!r}: CONTAINER_ENV=local runs anything that it is sent on this machine; use 127.0.0.1"
+            f"--host={host!r}: CONTAINER_ENV=local runs all that it is sent on this machine; use 127.0.0.1"
         )
     uvloop.run(_serve(settings, host))
 

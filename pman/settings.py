@@ -17,7 +17,7 @@ from pman.errors import ConfigError, Fault
 SETTINGS = schema.load("settings.json")
 DECLARED: Mapping[str, Mapping[str, Any]] = SETTINGS["properties"]
 
-_BOOLEANS = dict.fromkeys(("yes", "true", "on", "1", "y", "t"), True) | dict.fromkeys(("no", "false", "off", "0", "n", "f"), False)
+_TRUE, _FALSE = ("yes", "true", "on", "1", "y", "t"), ("no", "false", "off", "0", "n", "f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,9 @@ def _parse(name: str, text: str) -> object:
             raise ValueError("use a whole number")
         return int(text)
     if kind == "boolean":
-        if text.lower() not in _BOOLEANS:
+        if text.lower() not in _TRUE + _FALSE:
             raise ValueError("use yes or no")
-        return _BOOLEANS[text.lower()]
+        return text.lower() in _TRUE
     if kind == "array":
         return [item.strip() for item in text.split(_separator(name)) if item.strip()]
     if kind == "object":

@@ -1,0 +1,11 @@
+"""Docker Engine API, for Docker and for Podman, which speaks it too.
+
+executor.py   the protocol: a job is one container, by the job's name
+markers.py    what the engine holds for pman before there is a container, or after it failed
+images.py     pulls, with the registry credentials of this machine
+api.py        HTTP over one kept-alive pool, and where the engine is
+"""
+
+from pman.executors.docker.executor import connect_docker, connect_podman
+
+__all__ = ["connect_docker", "connect_podman"]

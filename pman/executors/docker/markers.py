@@ -1,0 +1,113 @@
+"""What an engine holds for pman where it has no container to show: a labelled, empty volume.
+
+A job whose image is still being pulled is held as a `pending` marker, so that it outlives pman and
+every pman of the engine sees it. Why a job could not be taken is a `failed` marker. Volumes, since
+they are what an engine without any image can name, label, list and delete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pman.errors import EngineRefused
+from pman.executors.docker.api import Api, words
+from pman.job import JID_LABEL
+
+Kind = Literal["pending", "failed"]
+
+_KINDS: tuple[Kind, Kind] = ("pending", "failed")
+_DOCUMENT = "org.chrisproject.pman.document"
+_CALL = "org.chrisproject.pman.call"
+_REASON = "org.chrisproject.pman.reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The body of the container that is wanted, and why there is none."""
+
+    labels: Mapping[str, str]
+    created: str
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        body: Mapping[str, Any] = json.loads(self.labels[_DOCUMENT])
+        return body
+
+    @property
+    def reason(self) -> str:
+        return self.labels.get(_REASON, "")
+
+    def native(self, jid: str) -> Mapping[str, Any]:
+        """In the shape of a container's inspection, with a State.Status of its own while there is none."""
+        body, call = self.body, self.labels.get(_CALL)
+        state = {
+            "Status": {None: "pulling", "pull": "unpulled"}.get(call, "created"),
+            "Error": self.reason,
+            "FinishedAt": self.created if call else "",
+        }
+        return {"Name": f"/{jid}", "Config": body, "HostConfig": body.get("HostConfig") or {}, "State": state}
+
+
+class Markers:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def hold(self, jid: str, body: Mapping[str, Any]) -> bool:
+        """Mark a job as pending; False where another one of that name is."""
+        labels = {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(body)}
+        return (await self._create("pending", jid, labels)).labels == labels
+
+    async def fail(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> None:
+        """Keep why the engine would not have a job."""
+        why = {_CALL: str(refused.native["call"]), _REASON: str(refused.native["message"])}
+        await self._create("failed", jid, {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(body), **why})
+
+    async def find(self, kind: Kind, jid: str) -> Marker | None:
+        status, answer = await self._api.call("GET", _path(kind, jid))
+        if status != 200:
+            return None
+        found = _marker(answer)
+        return found if found.labels.get(JID_LABEL) == jid else None
+
+    async def remove(self, kind: Kind, jid: str) -> bool:
+        """Whether there was one."""
+        if not await self.find(kind, jid):
+            return False
+        status, _ = await self._api.call("DELETE", _path(kind, jid))
+        return status == 204
+
+    async def remove_all(self, jid: str) -> bool:
+        """Whether there was any."""
+        return any(await asyncio.gather(*(self.remove(kind, jid) for kind in _KINDS)))
+
+    async def jids(self, kinds: Sequence[Kind] = _KINDS) -> set[str]:
+        query = {"filters": json.dumps({"label": [JID_LABEL]})}
+        volumes = (await self._api.json("/volumes", query)).get("Volumes") or ()
+        names = {volume["Name"]: volume["Labels"][JID_LABEL] for volume in volumes}
+        return {jid for name, jid in names.items() if name in {_name(kind, jid) for kind in kinds}}
+
+    async def _create(self, kind: Kind, jid: str, labels: Mapping[str, str]) -> Marker:
+        """The new one, or the one that is there already."""
+        volume = {"Name": _name(kind, jid), "Labels": labels}
+        status, answer = await self._api.call("POST", "/volumes/create", body=volume)
+        if status != 201:
+            raise EngineRefused("hold", status, words(answer))
+        return _marker(answer)
+
+
+def _name(kind: Kind, jid: str) -> str:
+    return f"pman-{kind}.{jid}"
+
+
+def _path(kind: Kind, jid: str) -> str:
+    return f"/volumes/{quote(_name(kind, jid))}"
+
+
+def _marker(answer: bytes) -> Marker:
+    data = json.loads(answer)
+    return Marker(data.get("Labels") or {}, data.get("CreatedAt", ""))
