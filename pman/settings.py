@@ -83,7 +83,7 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
         told = f"use {', '.join(engines)}" + (f" (did you mean {near[0]}?)" if near else "")
         raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, told)])
     narrowing = engine_schema(engine, "settings")
-    for name, declared in {**DECLARED, **narrowing.get("properties", {})}.items():
+    for name, declared in {**DECLARED, **_properties(narrowing)}.items():
         if "default" in declared:
             values.setdefault(name, declared["default"])
     wrong = schema.faults(schema.validator({"allOf": [SETTINGS, narrowing]}), values)
@@ -102,20 +102,20 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
 
 def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
     """What an engine narrows of a request or of the settings; nothing where it declares nothing."""
-    name = f"urn:pman:engines:{engine}"
+    reference = f"urn:pman:engines:{engine}#/$defs/{part}"
     try:
-        resolved = schema.registry().resolver().lookup(f"{name}#/$defs/{part}").contents
+        schema.registry().resolver().lookup(reference)
     except LookupError:
         return {}
-    return {"$ref": f"{name}#/$defs/{part}", "properties": _properties(resolved)}
+    return {"$ref": reference}
 
 
-def _properties(resolved: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "$ref" in resolved:
-        inner = schema.registry().resolver().lookup(resolved["$ref"]).contents
-        return {**_properties(inner), **resolved.get("properties", {})}
-    properties: Mapping[str, Any] = resolved.get("properties", {})
-    return properties
+def _properties(narrowing: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With those of what it refers to."""
+    own: Mapping[str, Any] = narrowing.get("properties", {})
+    if "$ref" not in narrowing:
+        return own
+    return {**_properties(schema.registry().resolver().lookup(narrowing["$ref"]).contents), **own}
 
 
 def _fault(name: str, text: str, told: str) -> Fault:

@@ -158,8 +158,17 @@ class DockerExecutor:
         if status == 404 and "no such image" in told.lower():
             raise _NoSuchImageError
         if status == 409 or "is already in use" in told:  # Podman: 500
+            await self._visible(jid)
             raise NameTaken(told)
         raise EngineRefused("create", status, told)
+
+    async def _visible(self, jid: str) -> None:
+        """Wait for what has taken a name: an engine reserves it some 0.1 s before it shows the container."""
+        for _ in range(100):
+            status, _ = await self._api.call("GET", f"/containers/{quote(jid)}/json")
+            if status != 404:
+                return
+            await asyncio.sleep(0.05)
 
     async def _start(self, identity: str) -> None:
         """At most one call at a time: to start what has ended meanwhile would run it twice."""

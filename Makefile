@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what they use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint bench image docs clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: .venv/run  ## Run a real job on the best engine that answers here
+	@$(BIN)/pman demo
+
+test: .venv/dev  ## Run all tests that can run here; engines by DOCKER_HOST, CONTAINER_HOST
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report $(if $(PMAN_REQUIRE_ENGINES),--fail-under=95)
+
+lint: .venv/dev  ## Check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/dev  ## Measure pman beside the engine alone; see bench/README.md
+	$(BIN)/python -m bench $(ARGS)
+
+image: .venv/dev  ## Build the wheel and the container image from it
+	rm -rf dist && $(BIN)/python -m build --wheel
+	docker build -t pman .
+
+docs: .venv/dev  ## Write the generated tables of docs/ anew
+	$(BIN)/python -m docs.tables
+
+clean:  ## Remove what these targets made
+	rm -rf .venv dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/run: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pman needs Python 3.11 or newer; name it: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "python3 has no venv here; on Debian and Ubuntu: apt install python3-venv"; rm -rf .venv; exit 1; }
+	@echo "installing pman into .venv ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/dev: .venv/run pyproject.toml
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,394 @@
+"""What every engine does with a job; run unchanged against each."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import signal
+
+import pytest
+import requests
+
+from tests.live import Live, Server, live, until
+
+
+def test_a_job_reads_its_input_writes_its_output_and_tells_its_log(shared: Live) -> None:
+    request = shared.script("cat $in/in.txt; tr a-z A-Z < $in/in.txt > $out/out.txt")
+
+    answer = shared.run(request)
+
+    assert answer["status"] == "finishedSuccessfully"
+    assert answer["logs"] == "hello\n"
+    assert answer["jid"] == request["jid"]
+    assert answer["image"] == request["image"]
+    assert answer["timestamp"].startswith("20")
+    assert shared.output(request, "out.txt").read_text() == "HELLO\n"
+
+
+def test_the_answer_to_a_submission_has_every_field_of_the_contract(shared: Live) -> None:
+    request = shared.request(args=["--a", "b c"])
+
+    answer = shared.submit(request)
+
+    assert set(answer) == {"jid", "image", "cmd", "status", "message", "timestamp", "logs"}
+    assert answer["cmd"] == "true --a 'b c' /share/incoming /share/outgoing"
+    assert answer["status"] in {"notstarted", "started", "finishedSuccessfully"}
+    assert answer["logs"] == ""
+
+
+def test_plugins_of_type_fs_get_the_output_directory_only(shared: Live) -> None:
+    request = shared.request(type="fs")
+
+    assert shared.submit(request)["cmd"] == "true /share/outgoing"
+
+
+def test_a_running_job_is_started_with_its_log_so_far(shared: Live) -> None:
+    request = shared.script("echo first; sleep 60")
+
+    shared.submit(request)
+
+    answer = until(lambda: found if (found := shared.status(request["jid"]))["logs"] else None)
+    assert answer["status"] == "started"
+    assert answer["logs"] == "first\n"
+    assert shared.delete(request["jid"]).status_code == 204
+
+
+def test_a_failed_job_tells_its_exit_code_and_ends_its_log_with_the_cause(shared: Live) -> None:
+    answer = shared.run(shared.script("echo working; exit 3"))
+
+    assert answer["status"] == "finishedWithError"
+    assert "exit code 3" in answer["message"]
+    assert answer["logs"].startswith("working\npman: ")
+    assert answer["message"] in answer["logs"].splitlines()[-1]
+
+
+def test_a_job_killed_by_a_signal_tells_which(shared: Live) -> None:
+    answer = shared.run(shared.script("sh -c 'kill -9 $$'; exit $?"))
+
+    assert answer["status"] == "finishedWithError"
+    assert "137" in answer["message"]
+
+
+def test_a_job_over_its_memory_limit_is_killed_and_the_message_says_so(shared: Live) -> None:
+    answer = shared.run(shared.script("a=x; while true; do a=$a$a; done", memory_limit=64))
+
+    assert answer["status"] == "finishedWithError"
+    assert "64 MiB" in answer["logs"].splitlines()[-1]
+
+
+def test_a_program_that_does_not_exist_fails_the_job_and_is_named(shared: Live) -> None:
+    answer = shared.run(shared.request(entrypoint=["no-such-program"]))
+
+    assert answer["status"] == "finishedWithError"
+    assert "no-such-program" in answer["logs"]
+    assert "not found" in answer["logs"]
+
+
+def test_a_file_that_is_not_executable_fails_the_job(shared: Live) -> None:
+    answer = shared.run(shared.request(entrypoint=["/etc/passwd"]))
+
+    assert answer["status"] == "finishedWithError"
+    assert "ermission denied" in answer["logs"]
+
+
+WORDS = [
+    "plain",
+    "",
+    "two words",
+    "'single' \"double\" `back`",
+    "$(id) $HOME ${HOME} ~ * ? [a]",
+    "a\nnewline\tand tab",
+    "\\n backslash \\",
+    "{{ jinja }} {% raw %} {# #}",
+    "~{wdl} ${wdl} >>> <<<",
+    "ünïcödé 漢字 😀 \u2028 \x7f \x85",
+    "--flag=value",
+    "# comment: [yaml, {json}] & *anchor !tag | > % @",
+]
+
+
+def test_every_argument_reaches_the_program_as_the_text_it_was(shared: Live) -> None:
+    request = shared.script('for a; do printf "%s\\0" "$a"; done > $out/args', args=WORDS)
+
+    answer = shared.run(request)
+
+    assert answer["status"] == "finishedSuccessfully", answer
+    reached = shared.output(request, "args").read_bytes().decode().split("\0")
+    assert reached[: len(WORDS)] == WORDS
+
+
+def test_every_environment_variable_reaches_the_program_as_the_text_it_was(shared: Live) -> None:
+    values = {f"VAR_{index}": word for index, word in enumerate(WORDS)}
+    text = "".join(f'printf "%s\\0" "$VAR_{index}"; ' for index in range(len(WORDS)))
+    request = shared.script(f"{{ {text} }} > $out/env", env=[f"{name}={value}" for name, value in values.items()])
+
+    answer = shared.run(request)
+
+    assert answer["status"] == "finishedSuccessfully", answer
+    assert shared.output(request, "env").read_bytes().decode().split("\0")[:-1] == WORDS
+
+
+def test_a_thousand_arguments_arrive(shared: Live) -> None:
+    request = shared.script("echo $# > $out/count", args=[f"argument-{index}" for index in range(1000)])
+
+    shared.run(request)
+
+    assert shared.output(request, "count").read_text() == "1002\n"
+
+
+def test_the_input_cannot_be_written(shared: Live) -> None:
+    answer = shared.run(shared.script("touch $in/new"))
+
+    assert answer["status"] == "finishedWithError"
+    assert "Read-only file system" in answer["logs"]
+
+
+def test_an_identical_repeat_answers_201_and_runs_nothing_twice(shared: Live) -> None:
+    request = shared.script("echo run >> $out/runs")
+    first = shared.run(request)
+
+    again = shared.submit(request)
+
+    assert again["status"] == "finishedSuccessfully"
+    assert again["timestamp"] == first["timestamp"]
+    assert shared.output(request, "runs").read_text() == "run\n"
+
+
+def test_another_request_of_the_same_name_is_a_conflict(shared: Live) -> None:
+    request = shared.request()
+    shared.submit(request)
+
+    response = shared.post({**request, "args": ["--other"]})
+
+    assert response.status_code == 409
+    assert request["jid"] in response.json()["message"]
+
+
+def test_one_request_posted_many_times_at_once_runs_once(shared: Live) -> None:
+    request = shared.script("echo run >> $out/runs")
+
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        responses = list(pool.map(lambda _: shared.post(request), range(12)))
+
+    assert [response.status_code for response in responses] == [201] * 12
+    shared.finished(request["jid"])
+    assert shared.output(request, "runs").read_text() == "run\n"
+
+
+def test_two_pmans_on_one_engine_run_a_job_once(shared: Live) -> None:
+    other = Server(shared.environment())
+    try:
+        for _ in range(8):
+            request = shared.script("echo run >> $out/runs")
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                posts = [
+                    pool.submit(shared.post, request),
+                    pool.submit(requests.post, other.url, json=request, timeout=100),
+                ]
+                responses = [post.result() for post in posts]
+            assert [response.status_code for response in responses] == [201, 201], [r.text for r in responses]
+            shared.finished(request["jid"])
+            assert shared.output(request, "runs").read_text() == "run\n"
+    finally:
+        other.stop()
+
+
+def test_deleting_a_running_job_ends_it(shared: Live) -> None:
+    request = shared.script("while true; do date >> $out/alive; sleep 0.1; done")
+    shared.submit(request)
+    until(lambda: shared.output(request, "alive").exists())
+
+    assert shared.delete(request["jid"]).status_code == 204
+
+    assert shared.get(request["jid"]).status_code == 404
+    size = shared.output(request, "alive").stat().st_size
+    with pytest.raises(AssertionError, match="nothing came"):
+        until(lambda: shared.output(request, "alive").stat().st_size > size, 0.5)
+
+
+def test_a_deleted_job_is_unknown_and_its_name_is_free(shared: Live) -> None:
+    request = shared.request()
+    shared.run(request)
+
+    assert shared.delete(request["jid"]).status_code == 204
+    assert shared.delete(request["jid"]).status_code == 404
+    assert shared.get(request["jid"]).json() == {"message": f"no job '{request['jid']}'"}
+
+    assert shared.run({**request, "args": ["--other"]})["status"] == "finishedSuccessfully"
+
+
+def test_stdout_and_stderr_come_in_the_order_they_were_written(shared: Live) -> None:
+    text = "; ".join(f"echo out{index}; sleep 0.02; echo err{index} >&2; sleep 0.02" for index in range(4))
+
+    answer = shared.run(shared.script(text))
+
+    assert answer["logs"].split() == [word for index in range(4) for word in (f"out{index}", f"err{index}")]
+
+
+def test_a_binary_log_is_shown_with_replacements(shared: Live) -> None:
+    answer = shared.run(shared.script("printf 'ok\\377\\376\\001end\\n'"))
+
+    assert answer["logs"] == "ok\ufffd\ufffd\x01end\n"
+
+
+def test_only_the_last_lines_of_a_long_log_are_answered(shared: Live) -> None:
+    answer = shared.run(shared.script("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done"))
+
+    lines = answer["logs"].splitlines()
+    assert len(lines) == 1000
+    assert lines[-1] == "line 2999"
+
+
+def test_a_log_is_bounded_in_bytes_too(shared: Live) -> None:
+    answer = shared.run(shared.script("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo last"))
+
+    assert len(answer["logs"]) <= 1_000_000
+    assert answer["logs"].endswith("x\nlast\n")
+
+
+def test_logs_follow_a_running_job_to_its_end(shared: Live) -> None:
+    request = shared.script("echo one; while [ ! -e $out/go ]; do sleep 0.05; done; echo two")
+    shared.submit(request)
+
+    with requests.get(
+        f"{shared.server.url}{request['jid']}/logs/", params={"follow": "true"}, stream=True, timeout=60
+    ) as response:
+        assert response.headers["Content-Type"].startswith("text/plain")
+        lines = response.iter_lines(chunk_size=1)
+        assert next(lines) == b"one"
+        shared.output(request, "go").touch()
+        assert list(lines) == [b"two"]
+
+
+def test_logs_show_as_many_lines_as_are_asked_for(shared: Live) -> None:
+    request = shared.script("echo one; echo two; echo three")
+    shared.run(request)
+
+    url = f"{shared.server.url}{request['jid']}/logs/"
+    assert requests.get(url, params={"tail": "2"}, timeout=60).text == "two\nthree\n"
+    assert requests.get(url, params={"tail": "0"}, timeout=60).text == ""
+    assert requests.get(url, params={"tail": "-1"}, timeout=60).status_code == 400
+    assert requests.get(f"{shared.server.url}no-such-job/logs/", timeout=60).status_code == 404
+
+
+def test_a_job_outlives_a_pman_that_is_killed(shared: Live) -> None:
+    with live(shared.engine, shared.storebase) as first:
+        request = first.script("while [ ! -e $out/go ]; do sleep 0.05; done; echo done")
+        first.submit(request)
+        first.started(request["jid"])
+        first.server.stop(signal.SIGKILL)
+        first.server = Server(first.environment())
+
+        first.started(request["jid"])
+        first.output(request, "go").touch()
+
+        answer = first.finished(request["jid"])
+        assert answer["status"] == "finishedSuccessfully"
+        assert answer["logs"] == "done\n"
+
+
+def test_a_dry_run_shows_the_documents_with_masked_values_and_submits_nothing(shared: Live) -> None:
+    request = shared.request(env=["CHRIS_USER_TOKEN=a-very-secret-token"])
+
+    response = shared.post(request, dry_run="true")
+
+    assert response.status_code == 200
+    documents = response.json()["documents"]
+    assert documents
+    assert all(document["text"] for document in documents)
+    assert "CHRIS_USER_TOKEN" in response.text
+    assert "a-very-secret-token" not in response.text
+    assert shared.get(request["jid"]).status_code == 404
+
+
+def test_tokens_are_in_no_log_of_pman(shared: Live) -> None:
+    request = shared.script("exit 1", env=["CHRIS_USER_TOKEN=another-secret-token"])
+
+    shared.run(request)
+    shared.post({**request, "args": ["other"]})
+    shared.post({**request, "jid": "!", "env": ["CHRIS_USER_TOKEN=another-secret-token", 3]})
+
+    assert "another-secret-token" not in shared.server.output()
+
+
+def test_jobs_of_pman_are_listed(shared: Live) -> None:
+    request = shared.request()
+    shared.run(request)
+
+    jobs = requests.get(f"{shared.server.root}/api/v2/jobs", timeout=60).json()["jobs"]
+
+    (job,) = [job for job in jobs if job["jid"] == request["jid"]]
+    assert job["status"] == "finishedSuccessfully"
+
+
+def test_pman_is_ready_and_says_on_which_engine(shared: Live) -> None:
+    assert requests.get(f"{shared.server.root}/healthz", timeout=60).json() == {"status": "ok"}
+    assert requests.get(f"{shared.server.root}/readyz", timeout=60).json()["engine"]
+    about = requests.get(shared.server.url, timeout=60).json()
+    assert about["container_env"] == shared.engine.name
+    assert about["storage_type"] == "host"
+    assert about["engine"]["reachable"] is True
+    assert about["server_version"]
+
+
+def test_the_home_workaround_sets_home_once(shared: Live) -> None:
+    with live(shared.engine, shared.storebase, ENABLE_HOME_WORKAROUND="yes") as running:
+        request = running.script("env | grep ^HOME= > $out/home", env=["HOME=/root"])
+        running.run(request)
+
+        assert running.output(request, "home").read_text() == "HOME=/tmp\n"
+
+
+def test_ignored_limits_do_not_end_a_job(shared: Live) -> None:
+    with live(shared.engine, shared.storebase, IGNORE_LIMITS="yes") as running:
+        request = running.script("head -c 100000000 /dev/zero | tail -c 100000000 | wc -c", memory_limit=20)
+
+        answer = running.run(request)
+
+        assert answer["status"] == "finishedSuccessfully", answer
+
+
+def test_remove_jobs_no_answers_204_and_leaves_the_job(shared: Live) -> None:
+    with live(shared.engine, shared.storebase, REMOVE_JOBS="no") as running:
+        request = running.request()
+        running.run(request)
+
+        assert running.delete(request["jid"]).status_code == 204
+        assert running.get(request["jid"]).status_code == 200
+        assert running.delete("no-such-job").status_code == 404
+        shared.submitted.append(request["jid"])
+
+
+def test_head_answers_without_a_body(shared: Live) -> None:
+    request = shared.request()
+    shared.run(request)
+
+    response = requests.head(f"{shared.server.url}{request['jid']}/", timeout=60)
+
+    assert response.status_code == 200
+    assert response.content == b""
+    assert requests.head(f"{shared.server.url}no-such-job/", timeout=60).status_code == 404
+
+
+def test_directories_that_do_not_exist_are_refused_by_name(shared: Live) -> None:
+    response = shared.post(shared.request(input_dir="nowhere", output_dir="neither"))
+
+    assert response.status_code == 400
+    assert [error["path"] for error in response.json()["errors"]] == ["$.input_dir", "$.output_dir"]
+
+
+def test_a_symbolic_link_out_of_the_storebase_is_refused(shared: Live) -> None:
+    link = shared.storebase / "link-to-etc"
+    if not link.exists():
+        link.symlink_to("/etc")
+
+    response = shared.post(shared.request(input_dir="link-to-etc"))
+
+    assert response.status_code == 400
+    assert "leads out of the storebase" in json.dumps(response.json())
+
+
+def test_a_job_of_a_thousand_lines_of_labels_and_auid_is_found_again(shared: Live) -> None:
+    request = shared.request(auid="ünï 'quoted' \"double\" {{ x }}")
+
+    assert shared.run(request)["status"] == "finishedSuccessfully"

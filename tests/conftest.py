@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import engines
+from tests.live import Live, live
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden documents anew")
+
+
+@pytest.fixture(scope="session")
+def storebase(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every engine's jobs can read and write, whatever their user."""
+    root = tmp_path_factory.mktemp("storebase")
+    for directory in (root, *root.parents[:2]):
+        directory.chmod(0o755)
+    base = root / "base"
+    base.mkdir(mode=0o755)
+    return base
+
+
+@pytest.fixture(scope="session", params=["docker", "podman", "local"])
+def shared(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
+    """Each engine in turn, with one pman for all its tests."""
+    with live(engines.need(request.param), storebase) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["docker", "podman"])
+def containers(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
+    """Each engine with containers."""
+    with live(engines.need(request.param), storebase) as running:
+        yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which engines the run speaks for."""
+    for name in engines.NAMES:
+        found = engines.find(name)
+        told = "tested" if isinstance(found, engines.Engine) else f"not tested: {found}"
+        terminalreporter.write_line(f"engine {name}: {told}")

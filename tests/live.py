@@ -1,0 +1,216 @@
+"""A real pman, in a process of its own, on a real engine; and a client as pfcon is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+from tests.engines import Engine
+
+T = TypeVar("T")
+
+DEADLINE = 60.0
+"""Seconds for what takes one; a slow machine must not fail a test."""
+
+
+def until(probe: Callable[[], T | None], deadline: float = DEADLINE) -> T:
+    """The first answer of `probe` that counts as true."""
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        if found := probe():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"nothing came of {probe} within {deadline} s")
+
+
+class Server:
+    """`pman serve` as a site runs it, with this environment and no other."""
+
+    def __init__(self, environment: Mapping[str, str], port: int = 0) -> None:
+        kept = {name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))}
+        self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115  (as long as the server)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pman", "serve", "--port", str(port)],
+            env={**kept, **environment},
+            stdin=subprocess.DEVNULL,
+            stderr=self.log,
+            cwd=tempfile.gettempdir(),
+        )
+        try:
+            found = until(self._address)
+        except AssertionError:
+            self.stop()
+            raise
+        self.root = found
+        self.url = f"{self.root}/api/v1/"
+
+    def _address(self) -> str | None:
+        if self.process.poll() is not None:
+            raise AssertionError(f"pman ended with {self.process.returncode}: {self.output()}")
+        found = re.search(r"running on (http://\S+)", self.output())
+        return found[1] if found else None
+
+    def output(self) -> str:
+        return Path(self.log.name).read_text()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        self.process.wait(20)
+        self.log.close()
+
+
+class Live:
+    """One engine with a pman before it and a storebase behind it."""
+
+    def __init__(self, engine: Engine, storebase: Path, settings: Mapping[str, str]) -> None:
+        self.engine = engine
+        self.storebase = storebase
+        self.settings = settings
+        self.server = Server(self.environment())
+        self.submitted: list[str] = []
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "CONTAINER_ENV": self.engine.name,
+            "STORAGE_TYPE": "host",
+            "STOREBASE": str(self.storebase),
+            "LOCAL_STATE": str(self.storebase.parent / "state"),
+            **self.engine.environment,
+            **self.settings,
+        }
+
+    def request(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+        """A realistic request with directories of its own, in which `in.txt` says hello."""
+        jid = changes.pop("jid", None) or f"pman-test-{uuid.uuid4().hex[:12]}"
+        incoming, outgoing = f"key-{jid}/incoming", f"key-{jid}/outgoing"
+        for directory in (incoming, outgoing):
+            (self.storebase / directory).mkdir(parents=True, exist_ok=True)
+            (self.storebase / directory).chmod(0o777)
+        (self.storebase / incoming / "in.txt").write_text("hello\n")
+        return {
+            "jid": jid,
+            "args": [],
+            "args_path_flags": [],
+            "auid": "cube",
+            "number_of_workers": "1",
+            "cpu_limit": "1000",
+            "memory_limit": "200",
+            "gpu_limit": 0,
+            "image": self.engine.image,
+            "entrypoint": ["true"],
+            "type": "ds",
+            "env": [],
+            "input_dir": incoming,
+            "output_dir": outgoing,
+            **changes,
+        }
+
+    def script(self, text: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+        """A request that runs a shell script; $in and $out are its directories."""
+        prelude = 'for d; do in=$out; out=$d; done; '  # the last two arguments
+        return self.request(entrypoint=["sh", "-c", prelude + text, "sh"], **changes)
+
+    def post(self, request: Mapping[str, Any], **query: str) -> requests.Response:
+        if isinstance(request.get("jid"), str):
+            self.submitted.append(request["jid"])
+        return requests.post(self.server.url, json=request, params=query, timeout=100)
+
+    def get(self, jid: str) -> requests.Response:
+        return requests.get(f"{self.server.url}{jid}/", timeout=100)
+
+    def delete(self, jid: str) -> requests.Response:
+        return requests.delete(f"{self.server.url}{jid}/", timeout=100)
+
+    def submit(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of a POST that must be taken."""
+        response = self.post(request)
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def status(self, jid: str) -> dict[str, Any]:
+        response = self.get(jid)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def finished(self, jid: str) -> dict[str, Any]:
+        """The answer once the job has ended, whatever the end."""
+
+        def ended() -> dict[str, Any] | None:
+            answer = self.status(jid)
+            return answer if answer["status"].startswith("finished") else None
+
+        return until(ended)
+
+    def started(self, jid: str) -> dict[str, Any]:
+        def running() -> dict[str, Any] | None:
+            answer = self.status(jid)
+            assert not answer["status"].startswith("finished"), answer
+            return answer if answer["status"] == "started" else None
+
+        return until(running)
+
+    def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Submitted and ended."""
+        self.submit(request)
+        return self.finished(request["jid"])
+
+    def output(self, request: Mapping[str, Any], name: str) -> Path:
+        return self.storebase / request["output_dir"] / name
+
+    def document(self, request: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """The first document of a dry run."""
+        response = self.post(request, dry_run="true")
+        assert response.status_code == 200, response.text
+        return response.json()["documents"][0]["content"]
+
+    def close(self) -> None:
+        for jid in self.submitted:
+            self.delete(jid)
+        self.server.stop()
+
+
+@contextmanager
+def live(engine: Engine, storebase: Path, **settings: str) -> Iterator[Live]:
+    """A pman of its own for what the shared one cannot show; ended with all its jobs."""
+    running = Live(engine, storebase, settings)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def refused_start(environment: Mapping[str, str]) -> str:
+    """What pman says when it does not start."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pman", "serve", "--port", "0"],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tempfile.gettempdir(),
+    )
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def as_json(response: requests.Response) -> Any:  # noqa: ANN401
+    """Every answer of pman's is JSON."""
+    return json.loads(response.text)
