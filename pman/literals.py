@@ -8,22 +8,32 @@ import shlex
 from collections.abc import Callable, Mapping
 
 # What a YAML reader may take raw inside double quotes: not DEL, C1, NEL, the line and paragraph
-# separators, a byte order mark, lone surrogates or noncharacters (YAML 1.1 c-printable, and what
+# separators, a byte order mark or noncharacters (YAML 1.1 c-printable, and what
 # PyYAML and libyaml refuse). The rest is escaped as \uXXXX, which JSON and YAML both read;
 # characters beyond U+FFFF stay raw, since YAML does not read JSON's surrogate pairs.
-_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 # A YAML parser gives up on a key that has not ended after 1,024 characters unless '?' announces it.
 _LONG_KEY = 1000
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _checked(text: str) -> str:
+    """As a plain str: subclasses (Markup) have ideas of their own of what joining means."""
+    if _SURROGATE.search(text):
+        raise ValueError("half a surrogate pair is no Unicode text")
+    return str.__str__(text)
+
 
 def _string(text: str) -> str:
+    _checked(text)
     quoted = json.dumps(text, ensure_ascii=False)
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
 
 def json_literal(value: object) -> str:
-    """A JSON value on one line. Raises TypeError for what JSON has no word for."""
+    """A JSON value on one line. Raises TypeError, ValueError for what JSON has no word for."""
     return _flow(value, "")
 
 
@@ -39,8 +49,12 @@ def _flow(value: object, long_key: str) -> str:
         return "{" + ", ".join(_pair(key, item, long_key) for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_flow(item, long_key) for item in value) + "]"
-    if value is None or isinstance(value, bool | int | float):
-        return json.dumps(value, allow_nan=False)
+    if isinstance(value, float):
+        # YAML 1.1 takes 1e+16 for a string and 1.0e+16 for a number; JSON takes both.
+        mantissa, e, exponent = json.dumps(value, allow_nan=False).partition("e")
+        return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else f"{mantissa}{e}{exponent}"
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
     raise TypeError(f"{type(value).__name__} has no literal in JSON or YAML")
 
 
@@ -56,7 +70,7 @@ def shell_literal(value: object) -> str:
     if isinstance(value, str):
         if "\0" in value:
             raise TypeError("a word of a shell cannot hold NUL")
-        return shlex.quote(value)
+        return shlex.quote(_checked(value))
     if isinstance(value, list | tuple):
         return " ".join(shell_literal(item) for item in value)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -6,8 +6,9 @@ import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import yaml
 from jinja2 import (
@@ -22,6 +23,7 @@ from jinja2 import (
 )
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError
+from jinja2.filters import do_indent
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
@@ -29,10 +31,12 @@ from markupsafe import Markup
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.literals import LANGUAGES
+from pman.placement import MARK, MisplacedError, placed
 from pman.resources import TEMPLATES
 
-# Filters that mark HTML as safe, or raw text as already escaped: here they would leave a value unescaped.
+# Filters and functions that mark HTML as safe: here they would leave a value unescaped.
 _UNSAFE_FILTERS = ("safe", "escape", "e", "forceescape", "xmlattr", "urlize", "tojson", "striptags")
+_UNSAFE_GLOBALS = ("lipsum",)
 
 
 class Fields:
@@ -74,28 +78,52 @@ class _Unknown(StrictUndefined):
         return super()._undefined_message
 
 
+_NO_FILTER = "a filter on a block would change what is escaped already; filter the value instead"
+
+
 class _Generator(CodeGenerator):
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         """`a ~ b` is text to be escaped as a whole, whatever a and b are."""
         self.write("str_join((")
         for item in node.nodes:
+            self.write("environment.text(")
             self.visit(item, frame)
-            self.write(", ")
+            self.write("), ")
         self.write("))")
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
+        """A slice of what is escaped would lose its quotes; `getitem` sees all but slices."""
+        if isinstance(node.arg, nodes.Slice):
+            self.write("environment.text(")
+            self.visit(node.node, frame)
+            self.write(")[")
+            self.visit(node.arg, frame)
+            self.write("]")
+        else:
+            super().visit_Getitem(node, frame)
+
+    def visit_FilterBlock(self, node: nodes.FilterBlock, frame: Frame) -> None:  # noqa: N802
+        self.fail(_NO_FILTER, node.lineno)
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock, frame: Frame) -> None:  # noqa: N802
+        if node.filter is not None:
+            self.fail(_NO_FILTER, node.lineno)
+        super().visit_AssignBlock(node, frame)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's HTML escaping, with the literals of a document's language in the place of HTML.
 
     What `finalize` returns as Markup is left alone by autoescape, and so are blocks, macros and
-    `super()`, which are made of such output. Nothing else may become Markup: operators and
-    filters that would pass it on get plain text instead.
+    `super()`, which are made of such output. Nothing else may become Markup: operators, slices and
+    filters get plain text instead, and what they make of it is escaped again.
     """
 
     code_generator_class = _Generator
     intercepted_binops = frozenset(["+", "%", "*"])
 
-    def __init__(self, loader: BaseLoader) -> None:
+    def __init__(self, loader: BaseLoader, language: str) -> None:
+        """`language` is the document's: what it includes or imports is escaped for it too."""
         super().__init__(
             loader=loader,
             autoescape=True,
@@ -105,14 +133,21 @@ class _Environment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        self.literal = LANGUAGES[language]
+        self.text = _text
         for name in _UNSAFE_FILTERS:
             del self.filters[name]
-        for name in ("replace", "format", "join"):
-            self.filters[name] = _on_text(self.filters[name])
+        for name in _UNSAFE_GLOBALS:
+            del self.globals[name]
+        self.filters = {name: _on_text(builtin) for name, builtin in self.filters.items()}
+        self.filters["indent"] = _indented
         self.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
         return super().call_binop(context, operator, _text(left), _text(right))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401
+        return super().getitem(_text(obj), argument)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:  # noqa: ANN401
         return not isinstance(obj, Markup) and super().is_safe_attribute(obj, attr, value)
@@ -124,21 +159,33 @@ def _literal(context: Context, value: object) -> object:
         return value
     if isinstance(value, StrictUndefined):
         str(value)  # raises, naming the variable
-    language = _language(context.name or "")
-    return Markup(LANGUAGES[language](value))  # noqa: S704  (a literal of the document's language, not HTML)
+    literal = cast(_Environment, context.environment).literal(_deep_text(value))
+    return Markup(f"{MARK}{literal}{MARK}")  # noqa: S704  (a literal of the document's language, not HTML)
 
 
 def _text(value: object) -> object:
-    return str(value) if isinstance(value, Markup) else value
+    """What is escaped already, as plain text to be escaped again."""
+    return str(value).replace(MARK, "") if isinstance(value, Markup) else value
+
+
+def _deep_text(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_deep_text(item) for item in value]
+    if isinstance(value, Mapping):
+        return {_text(key): _deep_text(item) for key, item in value.items()}
+    return _text(value)
+
+
+def _indented(text: object, width: int = 4, first: bool = False, blank: bool = False) -> object:
+    """Jinja's own, which keeps what is escaped, for no other indentation than spaces."""
+    return do_indent(cast(str, text), int(width), first, blank)
 
 
 def _on_text(builtin: Callable[..., object]) -> Callable[..., object]:
+    @wraps(builtin)
     def on_text(*args: object, **options: object) -> object:
         return _text(builtin(*map(_text, args), **{name: _text(value) for name, value in options.items()}))
 
-    for mark in ("jinja_pass_arg",):
-        if hasattr(builtin, mark):
-            setattr(on_text, mark, getattr(builtin, mark))
     return on_text
 
 
@@ -162,29 +209,31 @@ class Templates:
     """The compiled templates of one engine. Raises ConfigError naming template, line and variable."""
 
     def __init__(self, engine: str, search: BaseLoader) -> None:
-        self._environment = _Environment(search)
         self._templates: list[tuple[str, Template]] = []
-        for name in sorted(set(self._names(engine))):
-            _language(name)
+        environments: dict[str, _Environment] = {}
+        for name in sorted(set(_names(engine, search))):
+            language = _language(name)
+            environment = environments.setdefault(language, _Environment(search, language))
             with _located(name):
-                self._templates.append((name, self._environment.get_template(name)))
+                self._templates.append((name, environment.get_template(name)))
         if not self._templates:
             raise ConfigError(f"templates/{engine}: no templates (*.j2) for CONTAINER_ENV={engine!r}")
-
-    def _names(self, engine: str) -> Iterator[str]:
-        for name in self._environment.list_templates(extensions=["j2"]):
-            folder, _, file = name.partition("/")
-            if folder == engine and not file.startswith("_"):
-                yield name
 
     def render(self, job: Mapping[str, object], site: Mapping[str, object]) -> Rendering:
         """Pure: the same job and site give the same documents."""
         documents, variables = [], (Fields("job", job), Fields("site", site))
         for name, template in self._templates:
             with _located(name):
-                text = template.render(job=variables[0], site=variables[1])
+                text = placed(_language(name), template.render(job=variables[0], site=variables[1]))
             documents.append(Document(name.partition("/")[2].removesuffix(".j2"), text, _parsed(name, text)))
         return Rendering(tuple(documents), frozenset(variables[0]._read | variables[1]._read))
+
+
+def _names(engine: str, search: BaseLoader) -> Iterator[str]:
+    for name in search.list_templates():
+        folder, _, file = name.partition("/")
+        if folder == engine and name.endswith(".j2") and not file.startswith("_"):
+            yield name
 
 
 def _parsed(name: str, text: str) -> object:
@@ -235,7 +284,7 @@ class _located:  # noqa: N801  (reads as a statement)
         return name, line
 
     def _fail(self, error: BaseException, name: str, line: int | None, told: str = "") -> NoReturn:
-        kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, TemplateError | MisplacedError) else f"{type(error).__name__}: "
         at = f", line {line}" if line else ""
         message = error.message if isinstance(error, UndefinedError) else str(error)
         raise ConfigError(f"templates/{name}{at}: {told or kind + str(message)}") from error
