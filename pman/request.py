@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -27,19 +28,25 @@ class RequestParser:
     """Compiled once for an engine: the schema of a request and what the engine's own narrows of it."""
 
     def __init__(self, narrowing: Mapping[str, Any]) -> None:
-        self._validator: Validator = schema.validator({"allOf": [REQUEST, narrowing]})
         self._general: Validator = schema.validator(REQUEST)
+        self._narrowing: Validator = schema.validator(narrowing)
 
     def parse(self, body: bytes | str) -> Job:
         """Raises BadRequest with every error of the body, each with its JSON path."""
-        data = _load(body)
+        try:
+            return self._parse(_load(body))
+        except RecursionError as error:
+            raise BadRequest("the body is not a request: nested too deeply") from error
+
+    def _parse(self, data: object) -> Job:
         if not isinstance(data, dict):
             raise BadRequest.of([Fault("$", f"a JSON object is needed, not {_kind(data)}")])
         data = {key: _normalised(key, value) for key, value in data.items()}
         secrets = _values(data.get("env"))
-        if faults := [*_not_unicode(data), *schema.faults(self._general, data, secrets)]:
-            raise BadRequest.of(faults)
-        if faults := schema.faults(self._validator, data, secrets):
+        faults = [*_not_unicode(data), *schema.faults(self._general, data, secrets)]
+        told = {fault.path for fault in faults}
+        narrower = schema.faults(self._narrowing, data, secrets)
+        if faults := [*faults, *(fault for fault in narrower if fault.path not in told)]:
             raise BadRequest.of(faults)
         return _job(data)
 
@@ -54,8 +61,6 @@ def _load(body: bytes | str) -> object:
         raise BadRequest(
             f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         ) from error
-    except RecursionError as error:
-        raise BadRequest("the body is not a request: nested too deeply") from error
     except ValueError as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
 
@@ -67,9 +72,8 @@ def _no_constant(name: str) -> NoReturn:
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     data = dict(pairs)
     if len(data) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"key {', '.join(map(repr, double))} is given more than once")
+        double = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError(f"key {', '.join(map(repr, double[:10]))[:200]} is given more than once")
     return data
 
 
@@ -104,11 +108,8 @@ def _not_unicode(data: Mapping[str, object]) -> list[Fault]:
 
 
 def _values(env: object) -> frozenset[str]:
-    """The values of an environment, which must not show up in messages."""
-    if not isinstance(env, list):
-        return frozenset()
-    texts = [item.partition("=")[2] or item for item in env if isinstance(item, str)]
-    return frozenset(text for text in texts if text)
+    """The values of an environment, which must not show up in messages, whatever its shape."""
+    return frozenset(filter(None, (text.partition("=")[2] or text for text in schema.texts(env))))
 
 
 def _job(data: Mapping[str, Any]) -> Job:
@@ -130,10 +131,10 @@ def _job(data: Mapping[str, Any]) -> Job:
 
 def _with_paths(args: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
     """The value after each of the flags becomes /share/incoming; a flag at the very end gets one."""
-    words = iter(args)
+    words, known = iter(args), frozenset(flags)
     for word in words:
         yield word
-        if word in flags:
+        if word in known:
             yield INCOMING
             next(words, None)
 

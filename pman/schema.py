@@ -26,13 +26,39 @@ def _max_bytes(_: Validator, limit: int, text: object, __: object) -> Iterator[V
 
 
 def _pattern(_: Validator, pattern: str, text: object, __: object) -> Iterator[ValidationError]:
-    # In ECMA-262, which JSON Schema follows, `$` is the very end; Python's also matches before a newline.
-    if isinstance(text, str) and not re.search(re.sub(r"\$(?=$|\))", r"\\Z", pattern), text):
+    if isinstance(text, str) and not _compiled(pattern).search(text):
         yield ValidationError(f"does not match {pattern}")
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """In ECMA-262, which JSON Schema follows, `$` is the very end; Python's also matches before a newline."""
+    tokens = re.compile(r"\\.|\[\^?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+    return re.compile(tokens.sub(lambda token: r"\Z" if token[0] == "$" else token[0], pattern))
+
+
+MAX_FAULTS = 20
+"""Of the items of one list that are told; thousands of the same help nobody."""
+
+
+def _items(
+    validator: Validator, items: object, values: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """As the specification has it, but with one validator for all items, and an end to their errors."""
+    if not isinstance(values, list) or len(values) > schema.get("maxItems", len(values)):
+        return
+    each, told = validator.evolve(schema=items), 0
+    for index in range(len(schema.get("prefixItems", ())), len(values)):
+        for error in each.iter_errors(values[index]):
+            error.relative_path.appendleft(index)
+            yield error
+            told += 1
+        if told >= MAX_FAULTS:
+            return
+
+
 _Validator: type[Validator] = extend(  # type: ignore[no-untyped-call]  # untyped in the stubs
-    Draft202012Validator, {"maxBytes": _max_bytes, "pattern": _pattern}
+    Draft202012Validator, {"maxBytes": _max_bytes, "pattern": _pattern, "items": _items}
 )
 
 
@@ -58,17 +84,35 @@ def read_policy(path: Path) -> Validator:
     try:
         schema = json.loads(path.read_text("utf-8"))
         _Validator.check_schema(schema)
+        for pattern in _patterns(schema):
+            _compiled(pattern)
     except (OSError, ValueError) as error:
         raise ConfigError(f"PMAN_POLICY={str(path)!r}: {error}") from error
+    except re.error as error:
+        raise ConfigError(f"PMAN_POLICY={str(path)!r}: {error.pattern!r} is no pattern: {error}") from error
     except SchemaError as error:
         raise ConfigError(f"PMAN_POLICY={str(path)!r}: no JSON Schema: {error.message}") from error
     return validator(schema)
 
 
+def _patterns(schema: object) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        if isinstance(pattern := schema.get("pattern"), str):
+            yield pattern
+        for inner in schema.values():
+            yield from _patterns(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _patterns(inner)
+
+
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:  # noqa: ANN401  (any JSON)
     """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
     errors = sorted(
-        checker.iter_errors(instance), key=lambda error: [str(step) for step in error.absolute_path]
+        checker.iter_errors(instance),
+        key=lambda error: [
+            (step, "") if isinstance(step, int) else (-1, step) for step in error.absolute_path
+        ],
     )
     found = [Fault(_path(error), _message(error, secrets)) for error in errors]
     return list(dict.fromkeys(found))
@@ -98,12 +142,27 @@ def _message(error: ValidationError, secrets: frozenset[str]) -> str:
         return _not_one_of(error, wanted, secrets)
     if error.validator in {"maxBytes", "maxLength"}:
         return f"too long: {wanted or error.message}"
+    if error.validator == "additionalProperties" and error.validator_value is False:
+        return _not_known(error)
     shown = _shown(error.instance, secrets)
+    if error.validator is None:  # the schema `false`
+        return f"{shown}: not allowed at all" if shown else "not allowed at all"
     rule = (
         wanted
         or f"must satisfy {error.validator}: {json.dumps(error.validator_value, ensure_ascii=False)[:500]}"
     )
     return f"{shown}: {rule}" if shown else str(rule)
+
+
+def _not_known(error: ValidationError) -> str:
+    known = list(error.schema.get("properties", {}))
+    found = []
+    for name in error.instance:
+        patterns = error.schema.get("patternProperties", {})
+        if name not in known and not any(re.search(pattern, name) for pattern in patterns):
+            near = difflib.get_close_matches(name, known, 1)
+            found.append(f"{name} (did you mean {near[0]}?)" if near else name)
+    return f"{', '.join(found)} is not known; use {', '.join(known)}"
 
 
 def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[str]) -> str:
@@ -123,6 +182,21 @@ def _describe(schema: Mapping[str, Any]) -> str:
 
 def _shown(value: object, secrets: frozenset[str]) -> str:
     text = json.dumps(value, ensure_ascii=True)
-    if len(text) > 200 or any(secret in str(value) for secret in secrets):
+    if len(text) > 200 or any(secret in inner for inner in texts(value) for secret in secrets):
         return ""
     return text
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text in a value, names included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield str(name)
+            yield from texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts(item)
+    elif value is not None:
+        yield json.dumps(value)
