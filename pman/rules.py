@@ -22,6 +22,15 @@ NativeState = Mapping[str, Any]
 """All that an engine says of a job, as plain data."""
 
 
+class _Missing(ChainableUndefined):
+    """A field that an engine left out: neither more nor less than anything."""
+
+    def _no(self, _: object) -> bool:
+        return False
+
+    __lt__ = __le__ = __gt__ = __ge__ = _no
+
+
 def _signal_name(number: int) -> str:
     """SIGKILL for 9, '' for what is no signal."""
     return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
@@ -45,7 +54,7 @@ class _Decision:
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
             condition = rule.get("when", "true")
-            _check(environment, at, "{{ " + condition + " }}")
+            _check_expression(environment, at, condition)
             chain += "{% elif " + condition + " %}" + str(index)
             texts = [rule["message"], rule.get("hint", "")]
             for text in texts:
@@ -77,23 +86,35 @@ def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str) -> No
         raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use native, site or signal()")
 
 
+def _check_expression(environment: ImmutableSandboxedEnvironment, at: str, text: str) -> None:
+    try:
+        environment.compile_expression(text)
+    except TemplateError as error:
+        raise ConfigError(f"{at}: {text!r}: {error.message}") from error
+    _check(environment, at, "{{ " + text + " }}")
+
+
 class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
     def __init__(self, engine: str, search: BaseLoader) -> None:
         # Engines leave empty fields out, so a missing field is no error here.
-        self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=ChainableUndefined)
+        self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
         self._environment.globals["signal"] = _signal_name
         self.name = f"{engine}/state.yaml"
-        data = self._read(self.name)
+        data = self._read(self.name, ())
         at = f"templates/{self.name}"
         self._fields = {field: self._expression(at, text) for field, text in data["fields"].items()}
         self._states = _Decision(self._environment, f"{at}: rules", data["rules"])
         self._refusals = _Decision(self._environment, f"{at}: refusals", data["refusals"])
         self._checks = _Decision(self._environment, f"{at}: checks", data["checks"])
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str, below: tuple[str, ...]) -> dict[str, Any]:
         """A file with what it extends: its own rules first."""
+        if name in below:
+            raise ConfigError(
+                f"templates/{name} extends itself; the shipped one is builtin/{name.removeprefix('builtin/')}"
+            )
         try:
             text, _, _ = cast(BaseLoader, self._environment.loader).get_source(self._environment, name)
             own = yaml.load(text, Loader=yaml.CSafeLoader)
@@ -105,16 +126,24 @@ class Rules:
             raise ConfigError(
                 "; ".join(f"templates/{name}: {fault.path}: {fault.message}" for fault in faults)
             )
-        parent = self._read(own["extends"]) if "extends" in own else {}
+        parent = self._read(own["extends"], (*below, name)) if "extends" in own else {}
         lists = {key: [*own.get(key, ()), *parent.get(key, ())] for key in ("rules", "refusals", "checks")}
         return {"fields": {**parent.get("fields", {}), **own.get("fields", {})}, **lists}
 
     def _expression(self, at: str, text: str) -> TemplateExpression:
-        _check(self._environment, f"{at}: fields", "{{ " + text + " }}")
+        _check_expression(self._environment, f"{at}: fields", text)
         return self._environment.compile_expression(text)
 
     def read(self, jid: str, native: NativeState) -> JobInfo:
         """What pman answers for a job in this state."""
+        try:
+            return self._info(jid, native)
+        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise ConfigError(
+                f"templates/{self.name}: a rule fails for the state of {jid}: {error}"
+            ) from error
+
+    def _info(self, jid: str, native: NativeState) -> JobInfo:
         rule = self._states.rule(native=native)
         if rule is None:
             status, message, hint = "undefined", f"templates/{self.name} has no rule for this state", ""
