@@ -20,6 +20,10 @@ DECLARED: Mapping[str, Mapping[str, Any]] = SETTINGS["properties"]
 _TRUE, _FALSE = ("yes", "true", "on", "1", "y", "t"), ("no", "false", "off", "0", "n", "f")
 
 
+MAX_ID = 2**31
+"""Of a user or group of a container, exclusive (runc)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The effective configuration. A variable that is not set and has no default is None."""
@@ -68,7 +72,7 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
     texts: dict[str, tuple[str, str]] = {}
     for name in DECLARED:  # an empty value counts as none: compose files pass those on
         for source, given in (("environment", environ), (".env", file)):
-            if name not in texts and (text := given.get(name)):
+            if name not in texts and (text := given.get(name)) and text.strip():
                 texts[name] = (text, source)
     values: dict[str, Any] = {}
     faults = []
@@ -164,3 +168,6 @@ def _check_ranges(text: str) -> None:
         low, dash, high = part.partition("-")
         if dash and low.isdigit() and high.isdigit() and int(low) > int(high):
             raise ValueError(f"the range {part} is empty: use LOW-HIGH")
+        for number in (low, high):
+            if number.isdigit() and int(number) >= MAX_ID:
+                raise ValueError(f"{number} is no user or group: use numbers below {MAX_ID}")
