@@ -25,10 +25,10 @@ NativeState = Mapping[str, Any]
 class _Missing(ChainableUndefined):
     """A field that an engine left out: neither more nor less than anything."""
 
-    def _no(self, _: object) -> bool:
+    def __lt__(self, _: object) -> bool:  # type: ignore[override]  # Jinja's own only ever raises
         return False
 
-    __lt__ = __le__ = __gt__ = __ge__ = _no
+    __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]
 
 
 def _signal_name(number: int) -> str:

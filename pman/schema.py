@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
@@ -155,10 +155,10 @@ def _message(error: ValidationError, secrets: frozenset[str]) -> str:
 
 
 def _not_known(error: ValidationError) -> str:
-    known = list(error.schema.get("properties", {}))
+    schema = cast(Mapping[str, Any], error.schema)
+    known, patterns = list(schema.get("properties", {})), schema.get("patternProperties", {})
     found = []
     for name in error.instance:
-        patterns = error.schema.get("patternProperties", {})
         if name not in known and not any(re.search(pattern, name) for pattern in patterns):
             near = difflib.get_close_matches(name, known, 1)
             found.append(f"{name} (did you mean {near[0]}?)" if near else name)
