@@ -158,7 +158,7 @@ def _not_known(error: ValidationError) -> str:
     schema = cast(Mapping[str, Any], error.schema)
     known, patterns = list(schema.get("properties", {})), schema.get("patternProperties", {})
     found = []
-    for name in error.instance:
+    for name in cast(Mapping[str, Any], error.instance):
         if name not in known and not any(re.search(pattern, name) for pattern in patterns):
             near = difflib.get_close_matches(name, known, 1)
             found.append(f"{name} (did you mean {near[0]}?)" if near else name)
