@@ -40,7 +40,9 @@ class Server:
     """`pman serve` as a site runs it, with this environment and no other."""
 
     def __init__(self, environment: Mapping[str, str], port: int = 0) -> None:
-        kept = {name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))}
+        kept = {
+            name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
+        }
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115  (as long as the server)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pman", "serve", "--port", str(port)],
@@ -93,7 +95,7 @@ class Live:
             **self.settings,
         }
 
-    def request(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    def request(self, **changes: Any) -> dict[str, Any]:
         """A realistic request with directories of its own, in which `in.txt` says hello."""
         jid = changes.pop("jid", None) or f"pman-test-{uuid.uuid4().hex[:12]}"
         incoming, outgoing = f"key-{jid}/incoming", f"key-{jid}/outgoing"
@@ -119,9 +121,9 @@ class Live:
             **changes,
         }
 
-    def script(self, text: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    def script(self, text: str, **changes: Any) -> dict[str, Any]:
         """A request that runs a shell script; $in and $out are its directories."""
-        prelude = 'for d; do in=$out; out=$d; done; '  # the last two arguments
+        prelude = "for d; do in=$out; out=$d; done; "  # the last two arguments
         return self.request(entrypoint=["sh", "-c", prelude + text, "sh"], **changes)
 
     def post(self, request: Mapping[str, Any], **query: str) -> requests.Response:
@@ -171,9 +173,9 @@ class Live:
         return self.finished(request["jid"])
 
     def output(self, request: Mapping[str, Any], name: str) -> Path:
-        return self.storebase / request["output_dir"] / name
+        return self.storebase / str(request["output_dir"]) / name
 
-    def document(self, request: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def document(self, request: Mapping[str, Any]) -> Any:
         """The first document of a dry run."""
         response = self.post(request, dry_run="true")
         assert response.status_code == 200, response.text
@@ -197,13 +199,16 @@ def live(engine: Engine, storebase: Path, **settings: str) -> Iterator[Live]:
 
 def refused_start(environment: Mapping[str, str]) -> str:
     """What pman says when it does not start."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))}
+    kept = {
+        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
+    }
     done = subprocess.run(
         [sys.executable, "-m", "pman", "serve", "--port", "0"],
         env={**kept, **environment},
         capture_output=True,
         text=True,
         timeout=60,
+        check=False,
         cwd=tempfile.gettempdir(),
     )
     assert done.returncode == 2, (done.returncode, done.stderr)
@@ -211,6 +216,6 @@ def refused_start(environment: Mapping[str, str]) -> str:
     return done.stderr
 
 
-def as_json(response: requests.Response) -> Any:  # noqa: ANN401
+def as_json(response: requests.Response) -> Any:
     """Every answer of pman's is JSON."""
     return json.loads(response.text)

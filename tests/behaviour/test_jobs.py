@@ -120,7 +120,9 @@ def test_every_argument_reaches_the_program_as_the_text_it_was(shared: Live) -> 
 def test_every_environment_variable_reaches_the_program_as_the_text_it_was(shared: Live) -> None:
     values = {f"VAR_{index}": word for index, word in enumerate(WORDS)}
     text = "".join(f'printf "%s\\0" "$VAR_{index}"; ' for index in range(len(WORDS)))
-    request = shared.script(f"{{ {text} }} > $out/env", env=[f"{name}={value}" for name, value in values.items()])
+    request = shared.script(
+        f"{{ {text} }} > $out/env", env=[f"{name}={value}" for name, value in values.items()]
+    )
 
     answer = shared.run(request)
 

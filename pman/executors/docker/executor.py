@@ -60,11 +60,12 @@ class DockerExecutor:
     async def apply(self, jid: str, documents: Sequence[Document]) -> None:
         (document,) = documents
         body = cast(Mapping[str, Any], document.content)
+        if await self._markers.latest(jid):
+            raise NameTaken(f"a job {jid} waits for its image, or could not get it")
         try:
             identity = await self._create(jid, body)
         except _NoSuchImageError:
-            if not await self._markers.hold(jid, body):
-                raise NameTaken(f"a job {jid} waits for its image") from None
+            await self._hold(jid, body)
             task = self._wait_for_image(jid, body)
             await asyncio.wait({task}, timeout=PULL_GRACE)
             if task.done():
@@ -93,10 +94,7 @@ class DockerExecutor:
     async def inspect(self, jid: str) -> Mapping[str, Any]:
         container, _ = await self._container(jid)
         if container is None:
-            failed, pending = await asyncio.gather(
-                self._markers.find("failed", jid), self._markers.find("pending", jid)
-            )
-            if marker := failed or pending:
+            if marker := await self._markers.latest(jid):
                 return marker.native(jid)
             container, _ = await self._container(jid)  # taken by the engine between the two questions
             if container is None:
@@ -210,6 +208,15 @@ class DockerExecutor:
     async def _containers(self, filters: Mapping[str, Sequence[str]]) -> set[str]:
         query = {"all": "1", "filters": json.dumps({"label": [JID_LABEL], **filters})}
         return {item["Labels"][JID_LABEL] for item in await self._api.json("/containers/json", query)}
+
+    async def _hold(self, jid: str, body: Mapping[str, Any]) -> None:
+        """Raises NameTaken when another job of that name was faster, as a marker or as a container."""
+        if not await self._markers.hold(jid, body):
+            raise NameTaken(f"a job {jid} waits for its image")
+        container, _ = await self._container(jid)
+        if container:
+            await self._markers.remove("pending", jid)
+            raise NameTaken(f"a job {jid} exists")
 
     def _wait_for_image(self, jid: str, body: Mapping[str, Any]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._take(jid, body))

@@ -74,6 +74,11 @@ class Markers:
         found = _marker(answer)
         return found if found.labels.get(JID_LABEL) == jid else None
 
+    async def latest(self, jid: str) -> Marker | None:
+        """A failure counts more than the wait that it ended."""
+        failed, pending = await asyncio.gather(*(self.find(kind, jid) for kind in ("failed", "pending")))
+        return failed or pending
+
     async def remove(self, kind: Kind, jid: str) -> bool:
         """Whether there was one."""
         if not await self.find(kind, jid):

@@ -1,0 +1,333 @@
+"""Requests that are not right, and an engine that is not there: each gets its clear answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests import engines
+from tests.live import Live, Server, live, refused_start, until
+
+
+@pytest.fixture(scope="module", params=["docker", "podman", "local"])
+def server(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
+    with live(engines.need(request.param), storebase) as running:
+        yield running
+
+
+def post(server: Live, body: bytes | str, **headers: str) -> requests.Response:
+    return requests.post(
+        server.server.url,
+        data=body.encode() if isinstance(body, str) else body,
+        headers={"Content-Type": "application/json", **headers},
+        timeout=100,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"jid": "a b"}, "$.jid"),
+        ({"jid": "../../etc"}, "$.jid"),
+        ({"jid": "x" * 300}, "$.jid"),
+        ({"jid": "z"}, "$.jid"),
+        ({"jid": "job\n"}, "$.jid"),
+        ({"jid": ""}, "$.jid"),
+        ({"jid": None}, "$.jid"),
+        ({"image": ""}, "$.image"),
+        ({"image": "Not A Reference"}, "$.image"),
+        ({"image": "a" * 100_000}, "$.image"),
+        ({"entrypoint": []}, "$.entrypoint"),
+        ({"entrypoint": "echo"}, "$.entrypoint"),
+        ({"args": "--x y"}, "$.args"),
+        ({"args": ["a", None]}, "$.args[1]"),
+        ({"args": ["x" * 131_072]}, "$.args[0]"),
+        ({"args": ["nul\0"]}, "$.args[0]"),
+        ({"env": ["A"]}, "$.env[0]"),
+        ({"env": {"A": "b"}}, "$.env"),
+        ({"type": "zz"}, "$.type"),
+        ({"cpu_limit": "1000m"}, "$.cpu_limit"),
+        ({"cpu_limit": -5}, "$.cpu_limit"),
+        ({"cpu_limit": True}, "$.cpu_limit"),
+        ({"memory_limit": -1}, "$.memory_limit"),
+        ({"gpu_limit": -1}, "$.gpu_limit"),
+        ({"number_of_workers": 0}, "$.number_of_workers"),
+        ({"number_of_workers": 2}, "$.number_of_workers"),
+        ({"input_dir": "../../../etc"}, "$.input_dir"),
+        ({"input_dir": "/etc"}, "$.input_dir"),
+        ({"input_dir": ""}, "$.input_dir"),
+        ({"output_dir": "a/../../b"}, "$.output_dir"),
+        ({"output_dir": "a\0b"}, "$.output_dir"),
+        ({"args": ["{{ 7*7 }}", "\ud800"]}, "$.args[1]"),
+    ],
+)
+def test_a_field_that_is_wrong_is_400_with_its_path(server: Live, changes: dict[str, Any], path: str) -> None:
+    response = post(server, json.dumps({**server.request(), **changes}))
+
+    assert response.status_code == 400, response.text
+    assert [error["path"] for error in response.json()["errors"]] == [path]
+    assert path.removeprefix("$.") in response.json()["message"]
+
+
+def test_every_missing_field_is_named_at_once(server: Live) -> None:
+    response = post(server, "{}")
+
+    assert response.status_code == 400
+    assert len(response.json()["errors"]) == 12
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"a": NaN}',
+        b'{"jid": "a", "jid": "b"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_body_that_is_no_request_is_400(server: Live, body: bytes) -> None:
+    response = post(server, body)
+
+    assert response.status_code == 400
+    assert response.json()["message"]
+
+
+def test_five_megabytes_in_one_argument_are_refused(server: Live) -> None:
+    assert post(server, json.dumps(server.request(args=["x" * 5_000_000]))).status_code == 400
+
+
+def test_a_body_beyond_the_limit_is_413_and_says_which(server: Live) -> None:
+    response = post(server, json.dumps(server.request(args=["x" * 1000] * 40_000)))
+
+    assert response.status_code == 413
+    assert "8388608" in response.json()["message"]
+
+
+def test_another_content_type_is_415(server: Live) -> None:
+    body = json.dumps(server.request())
+
+    assert post(server, body, **{"Content-Type": "text/plain"}).status_code == 415
+    assert requests.post(server.server.url, data={"jid": "a"}, timeout=60).status_code == 415
+
+
+def test_fields_of_the_query_string_do_not_count(server: Live) -> None:
+    request = server.request()
+    del request["auid"]
+
+    response = requests.post(server.server.url, json=request, params={"auid": "cube"}, timeout=60)
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["path"] == "$.auid"
+
+
+def test_unknown_fields_numeric_strings_nulls_and_a_leading_slash_are_taken_as_ever(server: Live) -> None:
+    request = server.request(
+        cpu_limit="1000", memory_limit="200", gpu_limit="0", env=None, args_path_flags=None
+    )
+
+    answer = server.submit({**request, "jid": f"/{request['jid']}", "extra": {"a": 1}})
+
+    assert answer["jid"] == request["jid"]
+    server.submitted.append(request["jid"])
+
+
+def test_what_no_job_can_be_called_is_404_and_never_reaches_the_engine(server: Live) -> None:
+    for name in ("a%20b", "..%2f..", "a%0Ab", "%2e%2e", "x" * 300, "a%00b", "%ff%fe"):
+        for call in (requests.get, requests.delete):
+            response = call(f"{server.server.url}{name}/", timeout=60)
+            assert response.status_code == 404, (name, response.text)
+            assert response.json()["message"]
+
+
+def test_addresses_and_methods_that_do_not_exist_answer_in_json(server: Live) -> None:
+    assert requests.get(f"{server.server.root}/nothing", timeout=60).json()["message"]
+    response = requests.put(server.server.url, timeout=60)
+    assert response.status_code == 405
+    assert "POST" in response.headers["Allow"]
+    assert response.json()["message"]
+    assert requests.options(server.server.url, timeout=60).status_code == 200
+
+
+def test_addresses_without_the_last_slash_answer_at_once(server: Live) -> None:
+    request = server.request()
+    server.run(request)
+
+    url = server.server.url.rstrip("/")
+    assert requests.get(url, timeout=60, allow_redirects=False).status_code == 200
+    assert requests.get(f"{url}/{request['jid']}", timeout=60, allow_redirects=False).status_code == 200
+
+
+def test_a_flag_that_is_no_flag_is_refused(server: Live) -> None:
+    assert server.post(server.request(), dry_run="perhaps").status_code == 400
+
+
+@contextmanager
+def silent_engine(directory: Path) -> Iterator[str]:
+    """Accepts and says nothing."""
+    path = directory / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        yield f"unix://{path}"
+    path.unlink()
+
+
+def test_an_engine_that_is_not_there_is_503_with_what_was_tried(server: Live) -> None:
+    engine, variable = (
+        server.engine,
+        {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}.get(server.engine.name),
+    )
+    if variable is None:
+        assert engine.name == "local"  # this machine is always there
+        return
+    with live(engine, server.storebase, **{variable: "unix:///nowhere/engine.sock"}) as running:
+        for response in (
+            running.post(running.request()),
+            running.get("some-job"),
+            running.delete("some-job"),
+            requests.get(f"{running.server.root}/readyz", timeout=60),
+        ):
+            assert response.status_code == 503
+            assert response.headers["Retry-After"]
+            assert "/nowhere/engine.sock" in response.json()["message"]
+            assert variable in response.json()["hint"]
+        assert requests.get(f"{running.server.root}/healthz", timeout=60).status_code == 200
+        assert requests.get(running.server.url, timeout=60).json()["engine"]["reachable"] is False
+        assert running.post(running.request(), dry_run="true").status_code == 200
+
+
+def test_a_silent_engine_is_503_within_the_set_time(server: Live, tmp_path: Path) -> None:
+    if server.engine.name != "docker":
+        assert server.engine.name in {"podman", "local"}  # the same client, or none
+        return
+    with silent_engine(tmp_path) as address:
+        settings = {"DOCKER_HOST": address, "ENGINE_TIMEOUT": "1"}
+        with live(server.engine, server.storebase, **settings) as running:
+            response = running.get("some-job")
+
+    assert response.status_code == 503
+    assert "within 1 s" in response.json()["message"]
+
+
+def test_pman_recovers_by_itself_when_the_engine_is_back(server: Live, tmp_path: Path) -> None:
+    if server.engine.name != "docker":
+        assert server.engine.name in {"podman", "local"}
+        return
+    path = tmp_path / "engine.sock"
+    with live(server.engine, server.storebase, DOCKER_HOST=f"unix://{path}") as running:
+        assert running.post(running.request()).status_code == 503
+        path.symlink_to(server.engine.environment["DOCKER_HOST"].removeprefix("unix://"))
+
+        assert running.run(running.request())["status"] == "finishedSuccessfully"
+
+        path.unlink()
+        assert running.get("some-job").status_code in {404, 503}  # a kept-alive connection may still serve
+        path.symlink_to(server.engine.environment["DOCKER_HOST"].removeprefix("unix://"))
+        assert running.get("some-job").status_code == 404
+
+
+def test_a_burst_of_callers_is_answered_without_an_error(server: Live) -> None:
+    request = server.request()
+    server.run(request)
+    statuses: list[int] = []
+
+    def poll() -> None:
+        with requests.Session() as session:
+            for _ in range(10):
+                statuses.append(session.get(f"{server.server.url}{request['jid']}/", timeout=60).status_code)
+
+    threads = [threading.Thread(target=poll) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert statuses == [200] * 320
+
+
+def test_bad_settings_stop_the_start_with_name_value_and_what_is_allowed(server: Live) -> None:
+    environment = server.environment()
+    for changes, told in (
+        (
+            {"CONTAINER_ENV": "dokcer"},
+            "CONTAINER_ENV='dokcer': use docker, local, podman (did you mean docker?)",
+        ),
+        ({"STORAGE_TYPE": "foo"}, "STORAGE_TYPE='foo'"),
+        ({"STOREBASE": ""}, "STOREBASE"),
+        ({"STOREBASE": "relative"}, "STOREBASE='relative'"),
+        ({"CONTAINER_USER": "abc"}, "CONTAINER_USER='abc'"),
+        ({"JOB_LOGS_TAIL": "many"}, "JOB_LOGS_TAIL='many'"),
+        ({"IGNORE_LIMITS": "maybe"}, "IGNORE_LIMITS='maybe'"),
+        ({"JOB_LABELS": "junk"}, "JOB_LABELS='junk'"),
+        ({"NODE_SELECTOR": "disk=ssd"}, "NODE_SELECTOR='disk=ssd'"),
+        ({"PMAN_TEMPLATES": "/no/such/directory"}, "PMAN_TEMPLATES='/no/such/directory'"),
+    ):
+        assert told in refused_start({**environment, **changes})
+
+
+def test_a_site_template_that_is_broken_stops_the_start_with_its_place(server: Live, tmp_path: Path) -> None:
+    folder = tmp_path / server.engine.name
+    folder.mkdir()
+    name = "job.sh.j2" if server.engine.name == "local" else "container.yaml.j2"
+    (folder / name).write_text("# first\nImage: {{ job.imgae }}\n")
+
+    told = refused_start({**server.environment(), "PMAN_TEMPLATES": str(tmp_path)})
+
+    assert f"{server.engine.name}/{name}, line 2" in told
+    assert "did you mean job.image?" in told
+
+
+def test_a_site_overrides_one_block_in_three_lines(server: Live, tmp_path: Path) -> None:
+    if server.engine.name == "local":
+        assert server.engine.native is None  # its blocks are tested with its script
+        return
+    folder = tmp_path / server.engine.name
+    folder.mkdir()
+    (folder / "container.yaml.j2").write_text(
+        f'{{% extends "builtin/{server.engine.name}/container.yaml.j2" %}}\n'
+        "{% block extra %}\n  PidsLimit: 77\n{% endblock %}\n"
+    )
+    with live(server.engine, server.storebase, PMAN_TEMPLATES=str(tmp_path)) as running:
+        request = running.request()
+        assert running.document(request)["HostConfig"]["PidsLimit"] == 77
+        assert running.run(request)["status"] == "finishedSuccessfully"
+        assert server.engine.native is not None
+        host = server.engine.native.api.inspect_container(request["jid"])["HostConfig"]
+        assert host["PidsLimit"] == 77
+
+
+def test_a_policy_refuses_what_the_site_does_not_allow(server: Live, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    policy.write_text(
+        json.dumps(
+            {"properties": {"request": {"properties": {"image": {"pattern": "^registry[.]example/"}}}}}
+        )
+    )
+    with live(server.engine, server.storebase, PMAN_POLICY=str(policy)) as running:
+        response = running.post(running.request())
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["path"] == "$.request.image"
+        assert "policy" in response.json()["message"]
+
+
+def test_the_local_engine_never_listens_beyond_loopback(server: Live) -> None:
+    if server.engine.name != "local":
+        other = Server(server.environment())
+        other.stop()
+        return
+    until(lambda: requests.get(f"{server.server.root}/healthz", timeout=60).ok)
+    assert "127.0.0.1" in server.server.root

@@ -1,0 +1,305 @@
+"""What is particular to the engines with containers: Docker and Podman."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import requests
+from docker.models.containers import Container
+
+from tests import engines
+from tests.live import Live, Server, live, refused_start, until
+
+
+@pytest.fixture
+def native(containers: Live) -> docker.DockerClient:
+    assert containers.engine.native is not None
+    return containers.engine.native
+
+
+@pytest.fixture
+def stranger(containers: Live, native: docker.DockerClient) -> Iterator[Container]:
+    """A container that pman did not make."""
+    name = f"stranger-{uuid.uuid4().hex[:8]}"
+    container = native.containers.run(
+        containers.engine.image, ["sleep", "300"], name=name, detach=True, labels={"a": "b"}
+    )
+    yield container
+    container.remove(force=True)
+
+
+def inspected(native: docker.DockerClient, jid: str) -> Any:
+    return native.api.inspect_container(jid)
+
+
+def test_a_real_chris_plugin_copies_its_input(containers: Live) -> None:
+    request = containers.request(
+        image=engines.PLUGIN, entrypoint=["simpledsapp.py"], args=["--prefix", "copy-"], memory_limit=500
+    )
+
+    answer = containers.run(request)
+
+    assert answer["status"] == "finishedSuccessfully", answer
+    assert containers.output(request, "copy-in.txt").read_text() == "hello\n"
+
+
+def test_a_container_of_somebody_else_is_unknown_and_left_alone(
+    containers: Live, stranger: Container
+) -> None:
+    name, identity = str(stranger.name), str(stranger.id)
+    for known in (name, identity, identity[:12], identity[:6]):
+        assert containers.get(known).status_code == 404
+        assert containers.delete(known).status_code == 404
+        logs = requests.get(f"{containers.server.url}{known}/logs/", timeout=60)
+        assert logs.status_code == 404
+
+    stranger.reload()
+    assert stranger.status == "running"
+
+
+def test_a_job_is_known_by_its_name_only_not_by_its_containers_id(
+    containers: Live, native: docker.DockerClient
+) -> None:
+    request = containers.request()
+    containers.run(request)
+
+    assert containers.get(inspected(native, request["jid"])["Id"]).status_code == 404
+
+
+def test_a_name_taken_by_a_container_of_somebody_else_is_a_conflict(
+    containers: Live, stranger: Container
+) -> None:
+    response = containers.post(containers.request(jid=str(stranger.name)))
+
+    assert response.status_code == 409
+    assert "not pman's" in response.json()["message"]
+
+
+def test_limits_are_hard_and_there_is_no_swap(containers: Live, native: docker.DockerClient) -> None:
+    request = containers.request(cpu_limit=500, memory_limit=123)
+    containers.run(request)
+
+    host = inspected(native, request["jid"])["HostConfig"]
+    assert host["Memory"] == host["MemorySwap"] == 123 * 2**20
+    assert host["NanoCpus"] == 500_000_000
+
+
+def test_a_job_has_no_new_privileges_and_few_capabilities(containers: Live) -> None:
+    answer = containers.run(containers.script("grep -E 'NoNewPrivs|CapBnd' /proc/self/status"))
+
+    seen = dict(line.split(":\t") for line in answer["logs"].splitlines())
+    assert seen["NoNewPrivs"] == "1"
+    assert seen["CapBnd"] == "00000000000000fb"  # chown dac_override fowner fsetid kill setgid setuid
+
+
+def test_user_group_shm_labels_of_the_site_reach_the_job(
+    containers: Live, native: docker.DockerClient
+) -> None:
+    settings = {"CONTAINER_USER": "1234:2345", "SHM_SIZE": "100", "JOB_LABELS": "org.example.a=b,c=d"}
+    with live(containers.engine, containers.storebase, **settings) as running:
+        request = running.script("id -u; id -g; df -k /dev/shm | tail -1 | awk '{print $2}'")
+
+        answer = running.run(request)
+
+        assert answer["logs"].split() == ["1234", "2345", str(100 * 1024)]
+        labels = inspected(native, request["jid"])["Config"]["Labels"]
+        assert labels["org.example.a"] == "b"
+        assert labels["c"] == "d"
+        assert labels["org.chrisproject.pman.auid"] == "cube"
+
+
+def test_a_user_without_group_and_a_group_without_user_are_taken(containers: Live) -> None:
+    for user, expected in (("1234:", ["1234"]), ("2000-2005:", None)):
+        with live(containers.engine, containers.storebase, CONTAINER_USER=user) as running:
+            answer = running.run(running.script("id -u"))
+            uid = answer["logs"].split()
+            assert uid == expected or (expected is None and 2000 <= int(uid[0]) <= 2005)
+    with live(containers.engine, containers.storebase, CONTAINER_USER=":4321") as running:
+        assert "4321" in running.run(running.script("id -G"))["logs"].split()
+
+
+def test_a_volume_is_the_storebase_by_its_name_or_by_pfcons_mount(
+    containers: Live, native: docker.DockerClient
+) -> None:
+    volume = native.volumes.create(f"pman-test-{uuid.uuid4().hex[:8]}")
+    label = f"org.example.test-{uuid.uuid4().hex[:8]}"
+    pfcon = native.containers.run(
+        containers.engine.image,
+        ["sleep", "300"],
+        detach=True,
+        labels={label: "pfcon"},
+        volumes={volume.name: {"bind": "/var/local/storeBase", "mode": "rw"}},
+    )
+    base = Path(volume.attrs["Mountpoint"])
+    try:
+        for settings in ({"VOLUME_NAME": volume.name}, {"PFCON_SELECTOR": f"{label}=pfcon"}):
+            changes = {"STORAGE_TYPE": "docker_local_volume", "STOREBASE": "", **settings}
+            with live(containers.engine, base, **changes) as running:
+                request = running.script("cp $in/in.txt $out/copy")
+                assert running.run(request)["status"] == "finishedSuccessfully"
+                assert running.output(request, "copy").read_text() == "hello\n"
+    finally:
+        pfcon.remove(force=True)
+        volume.remove()
+
+
+def test_a_volume_that_is_not_there_stops_the_start_in_one_line(containers: Live) -> None:
+    environment = {**containers.environment(), "STORAGE_TYPE": "docker_local_volume", "STOREBASE": ""}
+
+    assert "VOLUME_NAME='no-such-volume'" in refused_start({**environment, "VOLUME_NAME": "no-such-volume"})
+    told = refused_start({**environment, "PFCON_SELECTOR": "org.example=nobody"})
+    assert "PFCON_SELECTOR='org.example=nobody'" in told
+    assert "VOLUME_NAME" in told
+
+
+def test_a_job_created_and_never_started_is_started_by_the_retry(
+    containers: Live, native: docker.DockerClient
+) -> None:
+    request = containers.script("echo ran >> $out/runs")
+    create(native, containers, request)
+    assert containers.status(request["jid"])["status"] == "notstarted"
+
+    containers.submit(request)
+
+    assert containers.finished(request["jid"])["status"] == "finishedSuccessfully"
+    assert containers.output(request, "runs").read_text() == "ran\n"
+
+
+def test_a_job_created_and_never_started_is_taken_up_by_the_next_pman(
+    containers: Live, native: docker.DockerClient
+) -> None:
+    request = containers.script("echo ran >> $out/runs")
+    create(native, containers, request)
+
+    with live(containers.engine, containers.storebase) as running:
+        assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
+    assert containers.output(request, "runs").read_text() == "ran\n"
+    containers.submitted.append(request["jid"])
+
+
+def create(native: docker.DockerClient, containers: Live, request: dict[str, Any]) -> None:
+    """What pman sends, up to where it died. Nothing in it is masked, since the request has no env."""
+    assert not request["env"]
+    native.api.create_container_from_config(containers.document(request), request["jid"])  # type: ignore[no-untyped-call]  # in its stubs
+
+
+def test_a_request_that_the_engine_finds_wrong_is_400_in_its_own_words(containers: Live) -> None:
+    if containers.engine.name == "podman":
+        response = containers.post(containers.request(gpu_limit=1))
+        assert "gpu_limit" in response.json()["message"]
+    else:
+        response = containers.post(containers.request(cpu_limit=64_000_000))
+        assert "CPUs" in response.json()["message"]
+
+    assert response.status_code == 400
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_left(containers: Live) -> None:
+    request = containers.request(gpu_limit=1)
+
+    response = containers.post(request)
+
+    assert response.status_code == 400
+    assert "gpu_limit" in response.json()["message"]
+    assert containers.get(request["jid"]).status_code == 404
+
+
+def test_an_image_that_nobody_has_is_told_with_the_reason(containers: Live) -> None:
+    request = containers.request(image="localhost:1/pman/no-such-image:1")
+
+    response = containers.post(request)
+
+    if response.status_code == 201:  # Podman asks a registry again for some seconds
+        answer = containers.finished(request["jid"])
+        assert answer["status"] == "finishedWithError"
+        assert "could not be pulled" in answer["logs"]
+        return
+    assert response.status_code == 502
+    assert "image" in response.json()["message"]
+    assert response.json()["hint"]
+    assert containers.get(request["jid"]).status_code == 404
+
+
+def test_two_jobs_may_share_one_directory_for_input_and_output(containers: Live) -> None:
+    request = containers.script("cat $in/in.txt && echo x > $out/new")
+    request = {**request, "output_dir": request["input_dir"]}
+
+    assert containers.run(request)["status"] == "finishedSuccessfully"
+    assert containers.output(request, "new").read_text() == "x\n"
+
+
+def test_odd_characters_in_a_directory_do_not_change_the_mounts(containers: Live) -> None:
+    names = (
+        ["a b;c", "ünï😀", "$(id)", "x:y"]
+        if containers.engine.name == "docker"
+        else ["a b;c", "ünï😀", "$(id)"]
+    )
+    for name in names:
+        request = containers.script("cat $in/in.txt")
+        directory = containers.storebase / name
+        directory.mkdir(exist_ok=True)
+        (directory / "in.txt").write_text(f"in {name}\n")
+        assert containers.run({**request, "input_dir": name})["logs"] == f"in {name}\n"
+
+
+def test_podman_mount_options_cannot_be_smuggled_in(containers: Live) -> None:
+    if containers.engine.name != "podman":
+        assert containers.engine.name == "docker"  # which reads no options in a path, see above
+        return
+    response = containers.post(containers.request(input_dir="in,ro=false"))
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["path"] == "$.input_dir"
+
+
+def test_a_killed_pman_loses_no_submission_wherever_it_is_cut(containers: Live) -> None:
+    """SIGKILL at growing delays after the POST was sent; the identical retry must run it once."""
+    for delay in (0.0, 0.01, 0.03, 0.08, 0.15, 0.3):
+        with live(containers.engine, containers.storebase) as running:
+            request = running.script("echo run >> $out/runs")
+            with contextlib.suppress(requests.RequestException):  # the answer is lost
+                requests.post(running.server.url, json=request, timeout=(5, delay or 0.001))
+            running.server.stop(signal.SIGKILL)
+            running.server = Server(running.environment())
+
+            running.submitted.append(request["jid"])
+            running.submit(request)
+
+            assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
+            assert running.output(request, "runs").read_text() == "run\n"
+
+
+def test_a_job_killed_from_outside_is_failed_and_says_so(
+    containers: Live, native: docker.DockerClient
+) -> None:
+    request = containers.script("sleep 300")
+    containers.submit(request)
+    containers.started(request["jid"])
+
+    native.api.kill(request["jid"], "SIGKILL")
+
+    answer = containers.finished(request["jid"])
+    assert answer["status"] == "finishedWithError"
+    assert "137" in answer["message"]
+
+
+def test_a_paused_job_is_started(containers: Live, native: docker.DockerClient) -> None:
+    request = containers.script("sleep 300")
+    containers.submit(request)
+    containers.started(request["jid"])
+    native.api.pause(request["jid"])
+
+    try:
+        answer = until(
+            lambda: found if (found := containers.status(request["jid"]))["message"] == "paused" else None
+        )
+        assert answer["status"] == "started"
+    finally:
+        native.api.unpause(request["jid"])
