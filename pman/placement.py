@@ -52,15 +52,18 @@ def _in_yaml(texts: list[str]) -> Iterator[bool]:
         line += "x"
 
 
-_HERE = re.compile(r"<<-?\s*[\\\"']?(\w+)")
+_HERE = re.compile(r"<<-?\s*[\\\"']?([A-Za-z_]\w*)")
+_WHOLE_HERE = re.compile(_HERE.pattern + r"[^\n]*\n(?:.*?\n)??\s*\1$", re.DOTALL | re.MULTILINE)
 
 
 def _in_shell(texts: list[str]) -> Iterator[bool]:
     state = ""
-    here = ""
+    here = False
     for text in texts[:-1]:
+        code = _WHOLE_HERE.sub("", text)
+        here = here or bool(_HERE.search(code))
         previous = " "
-        for character in text:
+        for character in code:
             if state == "escape":
                 state = ""
             elif state == '"escape':
@@ -74,10 +77,6 @@ def _in_shell(texts: list[str]) -> Iterator[bool]:
             elif character == "\n" and state == "#":
                 state = ""
             previous = character
-        for started in _HERE.finditer(text):
-            here = started[1]
-        if here and re.search(rf"^\s*{here}$", text, re.MULTILINE):
-            here = ""
         yield not state and not here and not text.endswith(("$", "`"))
 
 

@@ -115,8 +115,8 @@ class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's HTML escaping, with the literals of a document's language in the place of HTML.
 
     What `finalize` returns as Markup is left alone by autoescape, and so are blocks, macros and
-    `super()`, which are made of such output. Nothing else may become Markup: operators, slices and
-    filters get plain text instead, and what they make of it is escaped again.
+    `super()`, which are made of such output. Nothing else may become Markup: operators, slices,
+    methods and filters get plain text instead, and what they make of it is escaped again.
     """
 
     code_generator_class = _Generator
@@ -149,16 +149,19 @@ class _Environment(ImmutableSandboxedEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401
         return super().getitem(_text(obj), argument)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:  # noqa: ANN401
-        return not isinstance(obj, Markup) and super().is_safe_attribute(obj, attr, value)
+    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401
+        return super().getattr(_text(obj), attribute)
+
+    def preprocess(self, source: str, name: str | None = None, filename: str | None = None) -> str:
+        if MARK in source:
+            raise TemplateSyntaxError("a template cannot hold NUL", 1, name, filename)
+        return super().preprocess(source, name, filename)
 
 
 @pass_context
 def _literal(context: Context, value: object) -> object:
     if isinstance(value, Markup):
         return value
-    if isinstance(value, StrictUndefined):
-        str(value)  # raises, naming the variable
     literal = cast(_Environment, context.environment).literal(_deep_text(value))
     return Markup(f"{MARK}{literal}{MARK}")  # noqa: S704  (a literal of the document's language, not HTML)
 
@@ -169,6 +172,8 @@ def _text(value: object) -> object:
 
 
 def _deep_text(value: object) -> object:
+    if isinstance(value, StrictUndefined):
+        str(value)  # raises, naming the variable
     if isinstance(value, list | tuple):
         return [_deep_text(item) for item in value]
     if isinstance(value, Mapping):
