@@ -1,0 +1,22 @@
+# pman in a container, from the wheel that `make image` builds into dist/ (any wheels beside it are
+# used before the index).
+ARG BASE=docker.io/library/python:3.13-slim-bookworm
+
+FROM ${BASE} AS build
+ARG PIP_NO_INDEX=
+COPY dist/ /dist/
+RUN python3 -m venv --without-pip /opt/pman \
+ && python3 -m pip --python /opt/pman install --no-cache-dir --no-compile --find-links /dist /dist/pman-*.whl
+
+FROM ${BASE}
+COPY --from=build /opt/pman /opt/pman
+COPY deploy/docker-entrypoint.sh /usr/local/bin/pman-entrypoint
+RUN echo 'pman:x:10001:10001::/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
+ && echo 'pman:x:10001:' >> /etc/group \
+ && chmod 755 /usr/local/bin/pman-entrypoint
+ENV PATH=/opt/pman/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+EXPOSE 5010
+HEALTHCHECK --interval=15s --timeout=5s --start-period=5s CMD ["python3", "-c", \
+  "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT') or 5010}/healthz\", timeout=4)"]
+ENTRYPOINT ["pman-entrypoint"]
+CMD ["serve", "--host", "0.0.0.0"]
