@@ -1,22 +1,36 @@
-"""The commands."""
+"""The commands: what each takes, and its help. Imports stay inside, so that `pman --help` answers at once."""
 
+# ruff: noqa: PLC0415  (see above)
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from pman import __version__, executors
-from pman import settings as configuration
-from pman.errors import PmanError
-from pman.settings import Settings
+from pman import __version__
+from pman.errors import BadRequest, ConfigError, PmanError
+
+if TYPE_CHECKING:
+    from pman.client import Client
+    from pman.settings import Settings
+
+DOTENV = Path(".env")
+WRONG_REQUEST = (400, 413, 415)
+"""Answers of a server for which the caller has to change something: exit code 2, as for wrong usage."""
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def load_settings() -> Settings:
     """From the environment and ./.env, for the engines that are installed."""
-    return configuration.load(os.environ, executors.names(), Path(".env"))
+    from pman import executors, settings
+
+    return settings.load(os.environ, executors.names(), DOTENV)
 
 
 class _Commands(click.Group):
@@ -25,29 +39,260 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except PmanError as error:
-            for fault in error.faults or ():
-                click.echo(f"pman: {fault.message}", err=True)
-            if not error.faults:
-                click.echo(f"pman: {error}", err=True)
-            if error.hint:
-                click.echo(f"pman: {error.hint}", err=True)
-            sys.exit(2)
+            tell(error)
+            ctx.exit(_exit_code(error))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of their use, not of the alphabet."""
+        return list(self.commands)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def tell(error: PmanError) -> None:
+    for fault in error.faults:
+        at = f"{fault.path}: " if fault.path.startswith("$") else ""
+        click.echo(f"pman: {at}{fault.message}", err=True)
+    if not error.faults:
+        click.echo(f"pman: {error}", err=True)
+    if error.hint:
+        click.echo(f"pman: {error.hint}", err=True)
+
+
+def _exit_code(error: PmanError) -> int:
+    return 2 if isinstance(error, ConfigError | BadRequest) or error.status in WRONG_REQUEST else 1
+
+
+def _example(*lines: str) -> str:
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+First steps:
+  pman demo                    run a real job on the engine of this machine, and watch it
+  pman check                   what is missing for a server, and what to do
+  pman serve                   the API, at http://127.0.0.1:5010/api/v1/
+  pman run request.json        submit a job to it, and follow it to its end
+
+Settings are environment variables or lines of ./.env; `pman config` lists them.
+Exit codes: 0 done; 1 it failed, or nobody answers; 2 wrong usage, request or settings.
+`pman run` ends with the outcome of its job.""",
+)
 @click.version_option(__version__, prog_name="pman")
 def main() -> None:
     """Run containerised jobs on the engine this site has, through templates it can read and edit."""
 
 
-@main.command()
+@main.command(epilog=_example("CONTAINER_ENV=podman STORAGE_TYPE=host STOREBASE=/srv/chris pman serve"))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=int, help="TCP port; default PORT, else 5010.")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; default PORT, else 5010.")
 def serve(host: str, port: int | None) -> None:
     """Serve the API until interrupted."""
-    from pman.server import serve as serve_api  # noqa: PLC0415  (other commands do without its imports)
+    from pman.server import serve as serve_api
+    from pman.settings import Settings
 
     settings = load_settings()
     if port is not None:
         settings = Settings({**settings.values, "PORT": port}, {**settings.sources, "PORT": "--port"})
     serve_api(settings, host)
+
+
+@main.command(epilog=_example("pman demo", "pman demo --engine local --keep"))
+@click.option("--engine", help="This engine and no other; default: the first that answers and can.")
+@click.option("--image", help="Another build of pl-simpledsapp, its program being `simpledsapp`.")
+@click.option("--keep", is_flag=True, help="Leave the job's files where they are, and say where.")
+def demo(engine: str | None, image: str | None, keep: bool) -> None:
+    """Watch a real job, from its request to its files.
+
+    Takes Docker, else Podman, else this machine's own processes, starts a server of its own on a
+    free port, and leaves nothing behind.
+    """
+    from pman.demo import show
+
+    sys.exit(show(os.environ, engine, image, keep=keep))
+
+
+@main.command(
+    epilog=_example(
+        "pman render examples/simpledsapp.json --engine podman",
+        "pman render - < request.json | less",
+    )
+)
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
+@click.option("--show-env", is_flag=True, help="Show the values of env, which hold a user's token.")
+def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
+    """Show the documents that a request becomes.
+
+    As they would be sent; nothing is sent. '-' reads the request from stdin. Every error of the
+    request is told, with its path. What is not configured, or only an absent engine could tell,
+    is assumed, and stderr says so.
+    """
+    from pman import dryrun
+    from pman.translation import Translation
+
+    environ = {**os.environ, "CONTAINER_ENV": engine} if engine else os.environ
+    translation = Translation(dryrun.settings(environ, DOTENV, _note))
+    job = translation.parse(request.read())
+    facts = dryrun.facts(translation, _note)
+    documents = translation.render(job, facts) if show_env else translation.show(job, facts)
+    text = dryrun.lines([(document.name, document.text) for document in documents])
+    if sys.stdout.isatty():
+        from pman.terminal import highlighted
+
+        highlighted(text, documents[0].name)
+    else:
+        click.echo(text, nl=not text.endswith("\n"))
+
+
+def _note(text: str) -> None:
+    click.echo(f"pman: {text}", err=True)
+
+
+@main.command(epilog=_example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))
+def check() -> None:
+    """Try all that a server needs here.
+
+    Settings, templates and rules, engine, storebase, limits: each check is told with what to do.
+    Ends with 0 when none has failed, else with 1.
+    """
+    import asyncio
+
+    from pman.checks import checks
+    from pman.terminal import print_check
+
+    async def failures() -> int:
+        failed = 0
+        async for found in checks(os.environ, DOTENV):
+            print_check(found)
+            failed += found.outcome == "failed"
+        return failed
+
+    sys.exit(1 if asyncio.run(failures()) else 0)
+
+
+@main.command(epilog=_example("pman config", "pman config --matrix --format markdown > docs/options.md"))
+@click.option("--matrix", is_flag=True, help="Which engine honours which option, read from the templates.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="markdown is for --matrix.",
+)
+def config(matrix: bool, form: str) -> None:
+    """Show every setting, its value and its meaning.
+
+    And where each came from: environment, .env or default. Secrets are masked. --matrix shows
+    which engine honours which field of a request and which setting.
+    """
+    from pman import terminal
+
+    if matrix:
+        from pman.matrix import rows
+
+        terminal.print_matrix(rows(load_settings()["PMAN_TEMPLATES"]), form)
+    elif form == "markdown":
+        raise click.UsageError("--format markdown goes with --matrix")
+    else:
+        terminal.print_settings(load_settings(), form)
+
+
+def _remote(command: F) -> F:
+    """The option of every command that speaks to a server."""
+    option = click.option(
+        "--url",
+        envvar="PMAN_URL",
+        default="http://127.0.0.1:5010/api/v1/",
+        show_default=True,
+        show_envvar=True,
+        callback=_client,
+        help="Where the server is.",
+    )
+    return option(command)
+
+
+def _client(_: click.Context, __: click.Parameter, url: str) -> Client:
+    from pman.client import Client
+
+    return Client(url)
+
+
+@main.command(epilog=_example("pman run request.json --rm", "pman run - --jid try-2 < request.json > log"))
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.option("--rm", "remove", is_flag=True, help="Delete the job when it has ended.")
+@click.option("--jid", help="Name of the job, in place of the request's.")
+@_remote
+def run(request: BinaryIO, remove: bool, jid: str | None, url: Client) -> None:
+    """Submit a job to a server and follow it.
+
+    Its log goes to stdout, its status to stderr. Ends with 0 when the job finished successfully,
+    with 1 when it did not. Ctrl-C leaves the job running and says how to follow or delete it.
+    """
+    from pman.follow import run as follow
+
+    body = request.read()
+    sys.exit(follow(url, named(body, jid) if jid else body, remove=remove))
+
+
+def named(body: bytes, jid: str) -> bytes:
+    """The request with another job's name. Raises BadRequest."""
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise BadRequest(f"the request is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise BadRequest("the request is no JSON object")
+    return json.dumps({**data, "jid": jid}).encode()
+
+
+@main.command(epilog=_example("pman ps", "pman ps --format json | jq '.[].jid'"))
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_remote
+def ps(form: str, url: Client) -> None:
+    """List the server's jobs."""
+    from pman.terminal import print_jobs
+
+    print_jobs(url.jobs(), form)
+
+
+@main.command(epilog=_example("pman status chris-jid-42"))
+@click.argument("jid")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_remote
+def status(jid: str, form: str, url: Client) -> None:
+    """Show one job, without its log."""
+    from pman.terminal import print_job
+
+    print_job(url.status(jid), form)
+
+
+@main.command(epilog=_example("pman logs chris-jid-42 --tail 20", "pman logs -f chris-jid-42"))
+@click.argument("jid")
+@click.option("-f", "--follow", is_flag=True, help="Until the job ends.")
+@click.option("--tail", type=click.IntRange(0), help="Only the last lines; default: the server's.")
+@_remote
+def logs(jid: str, follow: bool, tail: int | None, url: Client) -> None:
+    """Print the log of a job."""
+    for text in url.logs(jid, tail, follow=follow):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@main.command(epilog=_example("pman rm chris-jid-42 chris-jid-43"))
+@click.argument("jids", nargs=-1, required=True, metavar="JID...")
+@_remote
+def rm(jids: tuple[str, ...], url: Client) -> None:
+    """End jobs that run, and delete them. Each that could not be is told; then the exit code is 1."""
+    failed = False
+    for jid in jids:
+        try:
+            url.remove(jid)
+        except PmanError as error:
+            failed = True
+            tell(error)
+        else:
+            click.echo(jid)
+    sys.exit(int(failed))

@@ -1,0 +1,144 @@
+"""A small client of a pman server: API v1 over `requests`, the server's errors as ours."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from pman.errors import ConfigError, Fault, PmanError
+
+CONNECT_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 100.0
+"""Seconds, as pfcon's."""
+
+Answer = Mapping[str, Any]
+"""A job as the server answers it: jid, image, cmd, status, message, timestamp, logs."""
+
+_ENDED = ("finishedSuccessfully", "finishedWithError", "undefined")
+
+
+class ServerUnreachable(PmanError):
+    """Nothing answers at the server's address, or not in time."""
+
+    status = 503
+
+
+class ServerRefused(PmanError):
+    """The server's own message, hint, errors and HTTP status."""
+
+    def __init__(self, status: int, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message, hint, faults)
+        self.status = status
+
+
+def has_ended(job: Answer) -> bool:
+    return job["status"] in _ENDED
+
+
+class Client:
+    """One server, one kept-alive connection. Every call raises ServerUnreachable or ServerRefused."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: of the server, or of its API v1. Raises ConfigError for what is no address."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"--url={url!r}: use http://host:port/api/v1/")
+        self.root = url.rstrip("/").removesuffix("/api/v1")
+        self.url = f"{self.root}/api/v1/"
+        self._session = requests.Session()
+        # A proxy of the environment cannot reach this machine's own loopback.
+        self._session.trust_env = not _is_loopback(parts.hostname)
+
+    def about(self) -> Mapping[str, Any]:
+        """server_version, container_env, storage_type and engine: reachable, version or message."""
+        return self._json("GET", self.url)
+
+    def submit(self, body: bytes) -> Answer:
+        """The job as the server has it; an identical repeat answers the same."""
+        return self._json("POST", self.url, data=body, headers={"Content-Type": "application/json"})
+
+    def dry_run(self, body: bytes) -> Sequence[Mapping[str, Any]]:
+        """The documents that submit would send: name, text and content of each."""
+        headers = {"Content-Type": "application/json"}
+        answer = self._json("POST", self.url, params={"dry_run": "true"}, data=body, headers=headers)
+        documents: Sequence[Mapping[str, Any]] = answer["documents"]
+        return documents
+
+    def status(self, jid: str) -> Answer:
+        return self._json("GET", self._job(jid))
+
+    def jobs(self) -> Sequence[Answer]:
+        """All of the server's jobs, without their logs."""
+        found: Sequence[Answer] = self._json("GET", f"{self.root}/api/v2/jobs")["jobs"]
+        return found
+
+    def logs(self, jid: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
+        """The log as it comes; with follow, until the job ends."""
+        params = {"follow": str(follow).lower()} | ({} if tail is None else {"tail": str(tail)})
+        timeout = (CONNECT_TIMEOUT, None if follow else ANSWER_TIMEOUT)
+        response = self._call("GET", f"{self._job(jid)}logs/", params=params, stream=True, timeout=timeout)
+        response.encoding = "utf-8"
+        try:
+            with response:
+                yield from response.iter_content(chunk_size=None, decode_unicode=True)
+        except requests.RequestException as error:
+            raise ServerUnreachable(f"the log of {jid} broke off: {error}") from error
+
+    def remove(self, jid: str) -> None:
+        """End and forget the job."""
+        self._call("DELETE", self._job(jid))
+
+    def _job(self, jid: str) -> str:
+        return f"{self.url}{quote(jid, safe='')}/"
+
+    def _json(self, method: str, url: str, **options: Any) -> Mapping[str, Any]:  # noqa: ANN401
+        response = self._call(method, url, **options)
+        found = _object(response)
+        if found is None:
+            raise ServerRefused(response.status_code, f"{url} does not answer as a pman does")
+        return found
+
+    def _call(self, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        request: Callable[..., requests.Response] = self._session.request
+        options = {"timeout": (CONNECT_TIMEOUT, ANSWER_TIMEOUT), "allow_redirects": False, **options}
+        try:
+            response = request(method, url, **options)
+        except requests.Timeout as error:
+            raise ServerUnreachable(f"the pman at {self.url} does not answer in time") from error
+        except (requests.RequestException, UnicodeError) as error:
+            raise ServerUnreachable(
+                f"no pman answers at {self.url}",
+                "start one with `pman serve`, or say where it is with --url or PMAN_URL",
+            ) from error
+        if response.status_code >= 300:
+            raise _refused(response)
+        return response
+
+
+def _refused(response: requests.Response) -> ServerRefused:
+    told = _object(response) or {}
+    faults = [Fault(str(fault["path"]), str(fault["message"])) for fault in told.get("errors", ())]
+    default = f"{response.url} answers {response.status_code} {response.reason}; is it a pman?"
+    return ServerRefused(
+        response.status_code, str(told.get("message", default)), str(told.get("hint", "")), faults
+    )
+
+
+def _object(response: requests.Response) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(response.content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

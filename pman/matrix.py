@@ -1,0 +1,130 @@
+"""The option × engine table: what the templates read, not what somebody wrote down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pman import executors, schema
+from pman import settings as configuration
+from pman.context import honours
+from pman.dryrun import STAND_INS
+from pman.errors import ConfigError
+from pman.request import PROPERTIES
+from pman.settings import DECLARED, Settings, engine_schema
+from pman.translation import Translation
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    option: str
+    part: str
+    """`request` or `settings`."""
+
+    honoured: Mapping[str, bool]
+    """By engine."""
+
+    limits: Mapping[str, str]
+    """What an engine narrows of it, by engine."""
+
+    meaning: str
+
+
+def rows(templates: Sequence[str]) -> list[Row]:
+    """Every field of a request and every setting, for every installed engine.
+
+    `templates`: PMAN_TEMPLATES, since a site's templates may honour more, or less. Raises
+    ConfigError for a template that does not work.
+    """
+    read = {engine: _read(engine, templates) for engine in executors.names()}
+    fields = [
+        Row(
+            name,
+            "request",
+            {engine: not read[engine].isdisjoint(declared["x-reaches"]) for engine in read},
+            dict(_limits(read, "request", name)),
+            _meaning(declared),
+        )
+        for name, declared in PROPERTIES.items()
+    ]
+    settings = [
+        Row(
+            name,
+            "settings",
+            {engine: honours(engine, name, read[engine]) for engine in read},
+            dict(_limits(read, "settings", name)),
+            _meaning(declared),
+        )
+        for name, declared in DECLARED.items()
+    ]
+    return [*fields, *settings]
+
+
+def markdown(table: Sequence[Row]) -> str:
+    """For the docs: one table for requests, one for settings, the engines' own limits below each."""
+    parts = []
+    for title, part in (("Fields of a request", "request"), ("Settings", "settings")):
+        chosen = [row for row in table if row.part == part]
+        engines = list(chosen[0].honoured)
+        lines = [
+            f"### {title}",
+            "",
+            f"| | {' | '.join(engines)} | meaning |",
+            f"|---|{':-:|' * len(engines)}---|",
+        ]
+        for row in chosen:
+            marks = " | ".join(mark(row, engine) for engine in engines)
+            lines.append(f"| `{row.option}` | {marks} | {row.meaning.replace('|', chr(92) + '|')} |")
+        notes = [
+            f"- `{row.option}` on {engine}: {row.limits[engine]}" for row in chosen for engine in row.limits
+        ]
+        parts.append("\n".join([*lines, *(["", "\\* with limits:", "", *notes] if notes else [])]))
+    return "\n\n".join(parts) + "\n"
+
+
+def mark(row: Row, engine: str) -> str:
+    if not row.honoured[engine]:
+        return "–"
+    return "✓*" if engine in row.limits else "✓"
+
+
+def _read(engine: str, templates: Sequence[str]) -> frozenset[str]:
+    return Translation(_settings(engine, templates)).read_by_templates()
+
+
+def _settings(engine: str, templates: Sequence[str]) -> Settings:
+    """The engine's defaults, with stand-ins for what it cannot do without."""
+    environ = {"CONTAINER_ENV": engine, "PMAN_TEMPLATES": ":".join(templates)}
+    try:
+        return configuration.load(environ, executors.names())
+    except ConfigError as error:
+        needed = {fault.path: STAND_INS[fault.path] for fault in error.faults if fault.path in STAND_INS}
+        return configuration.load({**environ, **needed}, executors.names())
+
+
+def _limits(engines: Mapping[str, frozenset[str]], part: str, name: str) -> Iterator[tuple[str, str]]:
+    for engine in engines:
+        narrowed = _narrowed(engine_schema(engine, part)).get(name)
+        if narrowed and (text := _narrowing(narrowed)):
+            yield engine, text
+
+
+def _narrowed(narrowing: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The properties of an engine's schema, with those of what it refers to."""
+    own: Mapping[str, Any] = narrowing.get("properties", {})
+    if "$ref" not in narrowing:
+        return own
+    return {**_narrowed(schema.registry().resolver().lookup(narrowing["$ref"]).contents), **own}
+
+
+def _narrowing(narrowed: Mapping[str, Any]) -> str:
+    inner = narrowed.get("items", {})
+    told = narrowed.get("description") or inner.get("description") or ""
+    return str(told or ", ".join(map(str, narrowed.get("enum", ()))))
+
+
+def _meaning(declared: Mapping[str, Any]) -> str:
+    if "$ref" in declared:
+        return "a directory inside the storebase, a relative path"
+    return str(declared["description"])

@@ -1,0 +1,154 @@
+"""How the commands show things: coloured tables on a terminal, whole lines in a pipe, JSON where asked."""
+
+# ruff: noqa: PLC0415  (`pman ps` does without what `pman config` imports)
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.syntax import Syntax
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pman.checks import Check
+    from pman.client import Answer
+    from pman.matrix import Row
+    from pman.settings import Settings
+
+MARKS = {"ok": "[green]✔[/]", "failed": "[red]✘[/]", "skipped": "[yellow]–[/]"}
+COLOURS = {
+    "notstarted": "yellow",
+    "started": "blue",
+    "finishedSuccessfully": "green",
+    "finishedWithError": "red",
+    "undefined": "magenta",
+}
+WIDE = 10_000
+"""Columns of a pipe: a line that another program reads is not cut."""
+
+
+def console() -> Console:
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def syntax(text: str, name: str) -> Syntax:
+    return Syntax(
+        text.rstrip("\n"),
+        Syntax.guess_lexer(name),
+        theme="ansi_dark",
+        background_color="default",
+        word_wrap=True,
+    )
+
+
+def highlighted(text: str, name: str) -> None:
+    console().print(syntax(text, name))
+
+
+def coloured(status: str) -> str:
+    return f"[{COLOURS.get(status, 'default')}]{escape(status)}[/]"
+
+
+def print_check(check: Check) -> None:
+    out = console()
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column(width=9)
+    grid.add_column(width=7)
+    grid.add_column()
+    grid.add_row(MARKS[check.outcome], check.subject, check.outcome, escape(check.told))
+    if check.advice and check.outcome != "ok":
+        grid.add_row("", "", "", f"[bold]→[/] {escape(check.advice)}")
+    out.print(grid)
+
+
+def print_settings(settings: Settings, form: str) -> None:
+    from pman.settings import DECLARED
+
+    if form == "json":
+        _print_json(
+            {
+                name: {
+                    "value": settings.shown(name) if declared.get("x-secret") else settings[name],
+                    "source": settings.sources[name],
+                    "meaning": declared["description"],
+                }
+                for name, declared in DECLARED.items()
+            }
+        )
+        return
+    table = _table("setting", "value", "from", "meaning")
+    for name, declared in DECLARED.items():
+        source = settings.sources[name]
+        colour = "dim" if source == "default" else "bold"
+        table.add_row(
+            f"[{colour}]{name}[/]",
+            escape(settings.shown(name)),
+            escape(source) if settings[name] is not None else "[dim]unset[/]",
+            f"[dim]{escape(declared['description'])}[/]",
+        )
+    console().print(table)
+
+
+def print_matrix(rows: Sequence[Row], form: str) -> None:
+    from pman.matrix import mark, markdown
+
+    if form == "markdown":
+        click.echo(markdown(rows), nl=False)
+        return
+    if form == "json":
+        _print_json(
+            {row.option: {"part": row.part, "honoured": row.honoured, "limits": row.limits} for row in rows}
+        )
+        return
+    engines = list(rows[0].honoured)
+    table = _table("option", *engines, "meaning")
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        marks = (mark(row, engine) for engine in engines)
+        table.add_row(row.option, *marks, f"[dim]{escape(row.meaning)}[/]")
+        if following and following.part != row.part:
+            table.add_section()
+    out = console()
+    out.print(table)
+    for row in rows:
+        for engine, text in row.limits.items():
+            out.print(f"[dim]* {row.option} on {engine}: {escape(text)}[/]")
+
+
+def print_jobs(jobs: Sequence[Answer], form: str) -> None:
+    if form == "json":
+        _print_json(list(jobs))
+        return
+    table = _table("jid", "status", "since", "image", "message")
+    for job in sorted(jobs, key=lambda job: str(job["timestamp"]), reverse=True):
+        since = str(job["timestamp"])[:19].replace("T", " ")
+        row = (job["jid"], job["status"], since, job["image"], job["message"])
+        table.add_row(*(coloured(text) if text == job["status"] else escape(text) for text in row))
+    console().print(table)
+
+
+def print_job(job: Answer, form: str) -> None:
+    shown = {name: value for name, value in job.items() if name != "logs"}
+    if form == "json":
+        _print_json(shown)
+        return
+    grid = Table.grid(padding=(0, 2))
+    for name, value in shown.items():
+        grid.add_row(f"[dim]{name}[/]", coloured(value) if name == "status" else escape(str(value)))
+    console().print(grid)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
