@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import report
-from bench.measure import FULL, QUICK, run
+from bench.measure import FULL, QUICK, Extent, run
+from bench.results import Results, from_json
 from bench.wire import WrongAnswer
 
 
@@ -23,29 +24,39 @@ def main() -> int:
     parser.add_argument(
         "--markdown", action="store_true", help="print the tables as bench/README.md has them"
     )
+    parser.add_argument(
+        "--from", type=Path, metavar="FILE", dest="earlier", help="show FILE; measure nothing"
+    )
     options = parser.parse_args()
+    show = report.markdown if options.markdown else report.text
+    if options.earlier:
+        print(show(from_json(options.earlier.read_text())))
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        results = measured(QUICK if options.quick else FULL)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, WrongAnswer, RuntimeError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        options.json.write_text(json.dumps(asdict(results), indent=1))
+    print(show(results))
+    return 0
+
+
+def measured(extent: Extent) -> Results:
+    """On the engine and with the image that the environment names, telling on stderr how far it is."""
     engine = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     image = os.environ.get("PMAN_BENCH_IMAGE") or "localhost/pman-test:1"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
 
     def tell(what: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
 
-    try:
-        results = run(engine, image, QUICK if options.quick else FULL, tell)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, WrongAnswer, RuntimeError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        print(
-            f"bench: needs an engine (DOCKER_HOST={engine}) with {image} (PMAN_BENCH_IMAGE)", file=sys.stderr
-        )
-        return 1
-    if options.json:
-        options.json.write_text(json.dumps(asdict(results), indent=1))
-    print(report.markdown(results) if options.markdown else report.text(results))
-    return 0
+    tell(f"DOCKER_HOST={engine}, PMAN_BENCH_IMAGE={image}")
+    return run(engine, image, extent, tell)
 
 
 if __name__ == "__main__":

@@ -101,15 +101,19 @@ class Jobs:
 
     def remove_all(self) -> None:
         """Everything that carries this run's label, and nothing else."""
-        while names := [item["Id"] for item in self._listed(f"{LABEL}={self.token}")]:
-            self.remove(names)
-            time.sleep(0.1)
+        while self._remove_listed():
+            time.sleep(0.5)  # what was being created when the run was interrupted
+
+    def _remove_listed(self) -> bool:
+        names = [item["Id"] for item in self._listed()]
+        self.remove(names)
+        return bool(names)
 
     def others(self) -> int:
         """Containers on the engine that are not of this run."""
         with Connection(self.engine) as engine:
             total = len(engine.expect(200, "GET", "/containers/json?all=1"))
-        return total - len(self._listed(f"{LABEL}={self.token}"))
+        return total - len(self._listed())
 
     def engine_version(self) -> str:
         """Raises WrongAnswer when the engine has no such image."""
@@ -118,12 +122,12 @@ class Jobs:
             version = engine.expect(200, "GET", "/version")
         return f"Docker {version['Version']} (API {version['ApiVersion']})"
 
-    def _listed(self, label: str) -> list[dict[str, Any]]:
-        filters = quote(json.dumps({"label": [label]}))
+    def _listed(self) -> list[dict[str, Any]]:
+        """The containers of this run, as the engine lists them."""
+        filters = quote(json.dumps({"label": [f"{LABEL}={self.token}"]}))
+        path = f"/containers/json?all=1&filters={filters}"
         with Connection(self.engine) as engine:
-            found: list[dict[str, Any]] = engine.expect(
-                200, "GET", f"/containers/json?all=1&filters={filters}"
-            )
+            found: list[dict[str, Any]] = engine.expect(200, "GET", path)
         return found
 
 

@@ -145,7 +145,8 @@ async def generate(load: Load) -> Cell:
         if parts.scheme == "unix":
             _, client = await loop.create_unix_connection(lambda: Client(polls, tally), parts.path)
         else:
-            _, client = await loop.create_connection(lambda: Client(polls, tally), parts.hostname, parts.port)
+            host, port = str(parts.hostname), parts.port or 80
+            _, client = await loop.create_connection(lambda: Client(polls, tally), host, port)
         clients.append(client)
     await asyncio.gather(*(client.done for client in clients))
     spent = resource.getrusage(resource.RUSAGE_SELF)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench import load
 from bench.jobs import FEW_LINES, GO_ON, MANY_LINES, Jobs
+from bench.results import Loaded, Results, conditions
 from bench.server import Server, environment, serving
-from bench.statistics import Paired, Spread, paired, spread
+from bench.statistics import paired, spread
 from bench.wire import Connection, WrongAnswer
 
 CLIENTS = (1, 8, 32, 128)
+
+SETTLED = 2
+"""Seconds after jobs were made, in which the engine clears up behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +47,6 @@ FULL = Extent(starts=5, submits=60, polls=500, seconds=4, finished=(10, 100, 100
 QUICK = Extent(starts=2, submits=8, polls=150, seconds=1, finished=(10, 100))
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """One load, on pman and on the floor."""
-
-    jobs: str
-    clients: int
-    pman: load.Cell
-    floor: load.Cell
-    cpu: float
-    """Seconds of processor time of pman for 1,000 polls."""
-
-
-@dataclass(slots=True)
-class Results:
-    conditions: dict[str, Any] = field(default_factory=dict)
-    starts: dict[str, Spread] = field(default_factory=dict)
-    submits: dict[str, Paired] = field(default_factory=dict)
-    polls: dict[str, Paired] = field(default_factory=dict)
-    loads: list[Loaded] = field(default_factory=list)
-    memory: dict[str, float] = field(default_factory=dict)
-    """MiB of RSS, at each of these moments."""
-
-
 def run(engine: str, image: str, extent: Extent, tell: Callable[[str], None]) -> Results:
     """One whole run. Removes what it made, also when it is interrupted or fails."""
     jobs = Jobs(engine, image)
@@ -94,23 +71,6 @@ def run(engine: str, image: str, extent: Extent, tell: Callable[[str], None]) ->
 def start_and_end(jobs: Jobs, place: Path) -> Server:
     with serving(environment(jobs.engine, place, jobs.labels), place) as server:
         return server
-
-
-def conditions(jobs: Jobs, image: str) -> dict[str, Any]:
-    """Under which the figures were taken."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "processors": f"{os.cpu_count()} x {models[0] if models else platform.machine()}",
-        "load average": f"{os.getloadavg()[0]:.1f}",
-        "engine": jobs.engine_version(),
-        "other containers on the engine": jobs.others(),
-        "image": image,
-        "python": platform.python_version(),
-        "command": "python -m bench " + " ".join(sys.argv[1:]),
-    }
 
 
 @contextlib.contextmanager
@@ -190,7 +150,7 @@ class Measurement:
         long = self.jobs.submit(address, 1, MANY_LINES)
         long_running = self.jobs.submit(address, 1, MANY_LINES + GO_ON)
         self.jobs.wait_for_the_end(long)
-        time.sleep(1)  # the last one has written its log
+        time.sleep(SETTLED)
         few = max(10, self.extent.polls // 5)
         self.poll("running, log of 5 lines", running, self.extent.polls)
         self.poll("running, log of 1,000 lines", long_running, few)
@@ -205,7 +165,7 @@ class Measurement:
         self.tell(f"making {count - len(present):,} more jobs, {count:,} in all")
         new = self.jobs.submit(self.server.address, count - len(present), FEW_LINES)
         self.jobs.wait_for_the_end(new)
-        time.sleep(1)
+        time.sleep(SETTLED)
         present += new
         self.tell(f"polls of {count:,} finished jobs")
         self.poll(f"{count:,} finished, first poll of each", new, len(new))

@@ -1,17 +1,21 @@
 """The thinnest HTTP client at hand, the same for pman and for the engine: a blocking socket and a parser.
 
 Whatever it costs is in both figures, so the less it costs the stricter is their ratio: `http.client`
-in its place makes the floor of a poll 0.3 ms slower and flatters pman.
+in its place makes the floor of a poll 0.13 ms slower, and so flatters pman.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httptools
+
+IDLE = 3
+"""Seconds after which a connection is renewed: uvicorn closes what was idle for 5."""
 
 
 def open_socket(address: str) -> socket.socket:
@@ -36,11 +40,17 @@ class Connection:
     """One kept-alive connection, one request at a time."""
 
     def __init__(self, address: str, timeout: float = 120) -> None:
-        self._socket = open_socket(address)
-        self._socket.settimeout(timeout)
-        self._parser = httptools.HttpResponseParser(self)
+        self._address = address
+        self._timeout = timeout
         self._body = bytearray()
         self._complete = False
+        self._open()
+
+    def _open(self) -> None:
+        self._socket = open_socket(self._address)
+        self._socket.settimeout(self._timeout)
+        self._parser = httptools.HttpResponseParser(self)
+        self._used = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +60,9 @@ class Connection:
 
     def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Status and body. Raises OSError when the other side hangs up."""
+        if time.monotonic() - self._used > IDLE:
+            self._socket.close()
+            self._open()
         self._body.clear()
         self._complete = False
         self._socket.sendall(request_bytes(method, path, body))
@@ -58,6 +71,7 @@ class Connection:
             if not received:
                 raise ConnectionError(f"{method} {path}: the connection was closed")
             self._parser.feed_data(received)
+        self._used = time.monotonic()
         return self._parser.get_status_code(), bytes(self._body)
 
     def expect(self, status: int, method: str, path: str, body: bytes = b"") -> Any:  # noqa: ANN401
