@@ -1,0 +1,121 @@
+"""The directory of one job of the local engine, seen from outside: its state, its log, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+
+ALIVE = ("starting", "running")
+"""The states in which a supervisor holds the lock; without one, the job is lost."""
+
+_BLOCK = 2**16
+
+
+def told(directory: Path) -> Mapping[str, Any]:
+    """See templates/local/state.yaml. Raises FileNotFoundError."""
+    job = json.loads((directory / "job.json").read_bytes())
+    state = state_of(directory)
+    if state["status"] in ALIVE:
+        with (directory / "lock").open("rb") as lock:
+            held = not _lock(lock, fcntl.LOCK_SH)
+        if not held and (state := state_of(directory))["status"] in ALIVE:  # it may have ended just now
+            state = {**state, "status": "lost", "error": last_line(directory / "errors")}
+    return {"job": job, "state": state}
+
+
+def state_of(directory: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads((directory / "state.json").read_bytes())
+    except FileNotFoundError:
+        return {"status": "created"}
+    return state
+
+
+def _lock(file: BinaryIO, kind: int) -> bool:
+    """False while the supervisor lives."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def seek_lines(file: BinaryIO, count: int) -> None:
+    """To the beginning of the last lines, reading no more of the file than these."""
+    end = position = file.seek(0, os.SEEK_END)
+    if not count:
+        return
+    position = max(0, end - 1)  # a newline at the very end begins no line
+    while position:
+        size = min(_BLOCK, position)
+        position -= size
+        file.seek(position)
+        block = file.read(size)
+        newline = size
+        while count and (newline := block.rfind(b"\n", 0, newline)) >= 0:
+            count -= 1
+        if not count:
+            position += newline + 1
+            break
+    file.seek(position)
+
+
+def last_line(errors: Path) -> str:
+    lines = errors.read_text("utf-8", "replace").splitlines() if errors.exists() else []
+    return lines[-1] if lines else ""
+
+
+def delete(directory: Path, timeout: float) -> None:
+    """Returns when nothing is left of it; a supervisor that has not ended it by then is killed, too."""
+    with contextlib.suppress(FileNotFoundError):  # half written, or half deleted
+        _end(directory, time.monotonic() + timeout)
+    with contextlib.suppress(FileNotFoundError):
+        _delete(directory)
+
+
+def _end(directory: Path, deadline: float) -> None:
+    told = 0
+    with (directory / "lock").open("rb") as lock:
+        while not _lock(lock, fcntl.LOCK_EX):
+            lock.seek(0)
+            pid = int(lock.read() or 0)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if pid and time.monotonic() > deadline:
+                    supervisor = psutil.Process(pid)
+                    for process in [*supervisor.children(recursive=True), supervisor]:
+                        process.kill()
+                elif pid != told:
+                    psutil.Process(pid).terminate()
+                    told = pid
+            time.sleep(0.01)
+        _end_session(state_of(directory))
+        (directory / "lock").unlink()  # a supervisor that comes late finds none, or one without a name
+
+
+def _end_session(state: Mapping[str, Any]) -> None:
+    """What is left of a job whose supervisor was killed; not a stranger with a number used again."""
+    if state["status"] not in ALIVE or psutil.boot_time() > state.get("pid_created", 0):
+        return
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            leader = process.pid == state["pid"]
+            age = process.create_time() - state["pid_created"]
+            if os.getsid(process.pid) == state["pid"] and (abs(age) < 1 if leader else age > -1):
+                process.kill()
+
+
+def _delete(directory: Path) -> None:
+    for base, names, _ in os.walk(directory):
+        for name in names:  # a job may leave directories that even their owner cannot change
+            if not (path := Path(base, name)).is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(directory)
