@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +79,9 @@ def _removed_at_the_end(jobs: Jobs, tell: Callable[[str], None]) -> Iterator[Non
     try:
         yield
     finally:
-        tell("removing what was made")
+        for interrupt in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(interrupt, signal.SIG_IGN)
+        tell("removing what was made; wait for the end of it")
         jobs.remove_all()
 
 
