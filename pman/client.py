@@ -87,7 +87,10 @@ class Client:
             with response:
                 yield from response.iter_content(chunk_size=None, decode_unicode=True)
         except requests.RequestException as error:
-            raise ServerUnreachable(f"the log of {jid} broke off: {error}") from error
+            raise ServerUnreachable(
+                f"the pman at {self.url} went away in the middle of the log of {jid}",
+                f"the job goes on without it; once it is back: pman logs -f {jid}",
+            ) from error
 
     def remove(self, jid: str) -> None:
         """End and forget the job."""

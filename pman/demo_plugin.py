@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 BINS = 8
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Mask the bright tissue of PGM images.")
     parser.add_argument("--threshold", type=int, default=128, help="the least grey of the mask, 0 to 255")
     parser.add_argument("inputdir", type=Path)
     parser.add_argument("outputdir", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
 
     images = sorted(options.inputdir.glob("*.pgm"))
     print(f"{len(images)} images in {options.inputdir}, threshold {options.threshold}", flush=True)

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from pman.cli import main
 from pman.settings import DECLARED
 from tests import engines
-from tests.live import Live, until
+from tests.live import Live, live, until
 
 NOWHERE = "unix:///nonexistent/engine.sock"
 REQUEST: Mapping[str, Any] = {
@@ -447,6 +447,31 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_and_delete_it(
     assert f"logs -f {request['jid']}" in told
     assert f"rm {request['jid']}" in told
     assert shared.status(request["jid"])["status"] == "started"
+
+
+def test_run_says_that_the_job_goes_on_when_the_server_goes_away(storebase: Path, tmp_path: Path) -> None:
+    with live(engines.need("docker"), storebase) as running:
+        request = running.script("echo ready; sleep 60")
+        (tmp_path / "request.json").write_text(json.dumps(request))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pman", "run", "request.json", "--url", running.server.url],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+
+        running.server.stop(signal.SIGKILL)
+        _, told = process.communicate(timeout=30)
+
+        assert process.returncode == 1
+        assert f"went away in the middle of the log of {request['jid']}" in told
+        assert "Traceback" not in told
+    native = engines.need("docker").native
+    assert native
+    native.containers.get(request["jid"]).remove(force=True)
 
 
 def test_ps_lists_the_jobs(shared: Live, job: dict[str, Any]) -> None:

@@ -14,7 +14,10 @@ import pytest
 import requests
 
 from pman import demo_input, demo_plugin
+from pman.demo_engines import Unsuitable
+from pman.demo_server import serving
 from tests import engines
+from tests.engines import registry
 
 NOWHERE = "unix:///nonexistent/engine.sock"
 ROOT = Path(__file__).parents[1]
@@ -94,6 +97,22 @@ def test_the_demo_goes_on_where_an_engine_has_no_image_and_cannot_pull_one(tmp_p
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "it has no image for the demo and cannot pull one" in done.stdout
+    assert "summary.json" in done.stdout
+
+
+def test_the_demo_pulls_an_image_and_goes_on_where_its_job_fails(tmp_path: Path) -> None:
+    docker = engines.need("docker")
+    assert docker.native
+    with registry.serving(docker.native.images.get(engines.IMAGE)) as running:
+        running.open.set()
+        image = running.reference("pman/has-no-simpledsapp")
+
+        done = demo("--image", image, environ=environment(tmp_path, **docker.environment))
+
+        docker.native.images.remove(image, force=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"docker is pulling {image}" in done.stdout
+    assert re.search(r"docker: its job ended as finishedWithError: .*simpledsapp", done.stdout)
     assert "summary.json" in done.stdout
 
 
@@ -219,23 +238,37 @@ def installed(wheel: Path, directory: Path) -> str:
     return str(directory / "bin/python")
 
 
+# --- the server of the demo's own ----------------------------------------------------------------
+
+
+def test_a_server_that_does_not_start_is_told_with_its_own_words(tmp_path: Path) -> None:
+    environ = environment(tmp_path, CONTAINER_ENV="dokcer")
+
+    with pytest.raises(Unsuitable, match="CONTAINER_ENV='dokcer'"), serving(environ, tmp_path):
+        pass
+
+
+def test_a_server_whose_engine_does_not_answer_is_no_stage(tmp_path: Path) -> None:
+    environ = environment(tmp_path, CONTAINER_ENV="docker", STORAGE_TYPE="host", STOREBASE=str(tmp_path))
+
+    with pytest.raises(Unsuitable, match="Docker does not answer"), serving(environ, tmp_path):
+        pass
+
+
 # --- the plugin and its input --------------------------------------------------------------------
 
 
-def test_the_plugin_masks_the_bright_tissue_of_each_image(tmp_path: Path) -> None:
+def test_the_plugin_masks_the_bright_tissue_of_each_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     incoming, outgoing = tmp_path / "in", tmp_path / "out"
     incoming.mkdir()
     outgoing.mkdir()
     demo_input.write(incoming)
 
-    done = subprocess.run(
-        [sys.executable, demo_plugin.__file__, "--threshold", "200", str(incoming), str(outgoing)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    demo_plugin.main(["--threshold", "200", str(incoming), str(outgoing)])
 
-    assert "3 images" in done.stdout
+    assert "3 images" in capsys.readouterr().out
     summary = json.loads((outgoing / "summary.json").read_text())
     assert set(summary) == {"slice-1.pgm", "slice-2.pgm", "slice-3.pgm"}
     assert sum(summary["slice-1.pgm"]["histogram"]) == demo_input.SIZE**2
@@ -243,16 +276,11 @@ def test_the_plugin_masks_the_bright_tissue_of_each_image(tmp_path: Path) -> Non
     assert summary["slice-1.pgm"]["masked"] == round(mask.count(255) / len(mask), 4) > 0
 
 
-def test_the_plugin_fails_without_an_image(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, demo_plugin.__file__, str(tmp_path), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_the_plugin_fails_without_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        demo_plugin.main([str(tmp_path), str(tmp_path)])
 
-    assert done.returncode == 1
-    assert "no *.pgm" in done.stderr
+    assert "no *.pgm" in capsys.readouterr().err
 
 
 def test_an_image_whose_first_grey_is_a_blank_is_read_whole() -> None:
