@@ -16,9 +16,11 @@ class Tail:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
+        self._seen = 0
         self._chunks: deque[bytes] = deque()
 
     def add(self, chunk: bytes) -> None:
+        self._seen += len(chunk)
         self._chunks.append(chunk[-self._limit :])
         self._size += len(self._chunks[-1])
         while self._size - len(self._chunks[0]) >= self._limit:
@@ -26,9 +28,8 @@ class Tail:
 
     def text(self) -> str:
         """Undecodable bytes are replaced; a cut starts at a whole character, and a line where it can."""
-        kept = b"".join(self._chunks)
-        cut = kept[-self._limit :]
-        if len(cut) < len(kept):
+        cut = b"".join(self._chunks)[-self._limit :]
+        if len(cut) < self._seen:
             line = cut.find(b"\n", 0, len(cut) // 2)
             cut = cut[line + 1 :] if line >= 0 else cut.lstrip(bytes(range(0x80, 0xC0)))
         return cut.decode("utf-8", "replace")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from referencing.exceptions import Unresolvable
 
 from pman import schema
 from pman.errors import ConfigError, Fault
@@ -109,7 +110,7 @@ def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
     reference = f"urn:pman:engines:{engine}#/$defs/{part}"
     try:
         schema.registry().resolver().lookup(reference)
-    except LookupError:
+    except Unresolvable:
         return {}
     return {"$ref": reference}
 

@@ -290,7 +290,8 @@ def test_a_limit_that_is_no_whole_number_from_zero_is_refused_by_name(field: str
             for field in ("input_dir", "output_dir")
             for directory in (
                 *("", ".", "./", "./.", "..", "../", "../../../etc", "../outside", "a/..", "a/../b"),
-                *("/", "a/../../b", "/etc", "//etc", "a\0b", "./..", "..\0", "a/..\n/..", "x" * 4097, None, 7, "\ud800"),
+                *("/", "a/../../b", "/etc", "//etc", "a\0b", "./..", "..\0", "a/..\n/.."),
+                *("x" * 4097, None, 7, "\ud800"),
             )
         ),
     ],

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pman
+from pman.resources import SCHEMA
+
+PACKAGE = Path(pman.__file__).parent
+MODULES = {
+    ".".join(("pman", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): file
+    for file in PACKAGE.rglob("*.py")
+    if not {"templates", "schema"} & set(file.relative_to(PACKAGE).parts)
+}
+
+LAYERS = [
+    {"pman.app", "pman.server", "pman.cli", "pman.__main__"},
+    {"pman.engine"},
+    {"pman.translation"},
+    {"pman.context"},
+    {"pman.request", "pman.render", "pman.rules", "pman.settings"},
+    {"pman.schema", "pman.literals", "pman.placement", "pman.logs"},
+    {"pman.job", "pman.errors", "pman.resources"},
+]
+"""From the edge to the core. A module imports from the layers after its own, and from its own."""
+
+ENGINES = {file.stem for file in (SCHEMA / "engines").glob("*.json")}
+
+
+def imported(module: str) -> set[str]:
+    """The modules of pman that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
+    return {name for name in found if name in MODULES}
+
+
+def layer(module: str) -> int | None:
+    return next((index for index, names in enumerate(LAYERS) if module in names), None)
+
+
+@pytest.mark.parametrize("module", sorted(set().union(*LAYERS)))
+def test_a_module_imports_only_what_lies_deeper(module: str) -> None:
+    own = layer(module)
+
+    for name in imported(module):
+        deeper = layer(name)
+        assert own is not None
+        assert deeper is None or deeper >= own, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(set().union(*LAYERS[2:])))
+def test_what_is_pure_knows_no_executor_no_server_and_no_client(module: str) -> None:
+    names = {name.split(".")[0] for name in third_parties(module)}
+
+    assert not any(name.startswith("pman.executors") for name in imported(module))
+    assert not names & {
+        "aiohttp",
+        "asyncio",
+        "docker",
+        "httptools",
+        "quart",
+        "requests",
+        "socket",
+        "subprocess",
+    }
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("pman.executors")))
+def test_an_executor_knows_of_pman_only_jobs_and_errors(module: str) -> None:
+    known = {"pman", "pman.errors", "pman.job"}
+
+    assert {name for name in imported(module) if not name.startswith("pman.executors")} <= known
+
+
+def third_parties(module: str) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def compared_engines(tree: ast.AST) -> Iterator[str]:
+    """The names of engines that are compared with something, or matched."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare | ast.match_case):
+            for inner in ast.walk(node if isinstance(node, ast.Compare) else node.pattern):
+                if isinstance(inner, ast.Constant) and inner.value in ENGINES:
+                    yield f"line {inner.lineno}: {inner.value}"
+
+
+@pytest.mark.parametrize("module", sorted(set().union(*LAYERS[1:])))
+def test_no_name_of_an_engine_is_compared_outside_of_the_registry(module: str) -> None:
+    assert not list(compared_engines(ast.parse(MODULES[module].read_text("utf-8"))))
+
+
+def test_the_ways_that_an_engines_name_is_compared_are_seen() -> None:
+    for code in ("engine == 'docker'", "engine in ('podman',)", "match engine:\n    case 'local': ..."):
+        assert list(compared_engines(ast.parse(code)))
