@@ -29,7 +29,8 @@ image: .venv/dev  ## Build the wheel and the container image from it
 	docker build -t pman .
 
 docs: .venv/dev  ## Write the generated tables of docs/ anew
-	$(BIN)/python -m docs.tables
+	sed -i '/^### Fields/,$$d' docs/options.md
+	$(BIN)/pman config --matrix --format markdown >> docs/options.md
 
 clean:  ## Remove what these targets made
 	rm -rf .venv dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

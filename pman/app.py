@@ -79,7 +79,7 @@ def _v1(app: Quart, engine: Engine) -> None:
         return info.answer(""), 201
 
     @app.get("/api/v1/<jid>/")
-    async def status(jid: str) -> Mapping[str, str]:
+    async def status(jid: str) -> Mapping[str, Any]:
         if request.method == "HEAD":
             return (await engine.info(_jid(jid))).answer("")
         info, logs = await engine.status(_jid(jid))

@@ -16,7 +16,7 @@ from pman import __version__
 from pman.errors import BadRequest, ConfigError, PmanError
 
 if TYPE_CHECKING:
-    from pman.client import Client
+    from pman.commands.client import Client
     from pman.settings import Settings
 
 DOTENV = Path(".env")
@@ -108,7 +108,7 @@ def demo(engine: str | None, image: str | None, keep: bool) -> None:
     Takes Docker, else Podman, else this machine's own processes, starts a server of its own on a
     free port, and leaves nothing behind.
     """
-    from pman.demo import show
+    from pman.demo.story import show
 
     sys.exit(show(os.environ, engine, image, keep=keep))
 
@@ -129,7 +129,7 @@ def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
     request is told, with its path. What is not configured, or only an absent engine could tell,
     is assumed, and stderr says so.
     """
-    from pman import dryrun
+    from pman.commands import dryrun
     from pman.translation import Translation
 
     environ = {**os.environ, "CONTAINER_ENV": engine} if engine else os.environ
@@ -139,7 +139,7 @@ def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
     documents = translation.render(job, facts) if show_env else translation.show(job, facts)
     text = dryrun.lines([(document.name, document.text) for document in documents])
     if sys.stdout.isatty():
-        from pman.terminal import highlighted
+        from pman.commands.terminal import highlighted
 
         highlighted(text, documents[0].name)
     else:
@@ -159,8 +159,8 @@ def check() -> None:
     """
     import asyncio
 
-    from pman.checks import checks
-    from pman.terminal import print_check
+    from pman.commands.checks import checks
+    from pman.commands.terminal import print_check
 
     async def failures() -> int:
         failed = 0
@@ -188,10 +188,10 @@ def config(matrix: bool, form: str) -> None:
     And where each came from: environment, .env or default. Secrets are masked. --matrix shows
     which engine honours which field of a request and which setting.
     """
-    from pman import terminal
+    from pman.commands import terminal
 
     if matrix:
-        from pman.matrix import rows
+        from pman.commands.matrix import rows
 
         terminal.print_matrix(rows(load_settings()["PMAN_TEMPLATES"]), form)
     elif form == "markdown":
@@ -215,7 +215,7 @@ def _remote(command: F) -> F:
 
 
 def _client(_: click.Context, __: click.Parameter, url: str) -> Client:
-    from pman.client import Client
+    from pman.commands.client import Client
 
     return Client(url)
 
@@ -231,7 +231,7 @@ def run(request: BinaryIO, remove: bool, jid: str | None, url: Client) -> None:
     Its log goes to stdout, its status to stderr. Ends with 0 when the job finished successfully,
     with 1 when it did not. Ctrl-C leaves the job running and says how to follow or delete it.
     """
-    from pman.follow import run as follow
+    from pman.commands.follow import run as follow
 
     body = request.read()
     sys.exit(follow(url, named(body, jid) if jid else body, remove=remove))
@@ -253,7 +253,7 @@ def named(body: bytes, jid: str) -> bytes:
 @_remote
 def ps(form: str, url: Client) -> None:
     """List the server's jobs."""
-    from pman.terminal import print_jobs
+    from pman.commands.terminal import print_jobs
 
     print_jobs(url.jobs(), form)
 
@@ -264,7 +264,7 @@ def ps(form: str, url: Client) -> None:
 @_remote
 def status(jid: str, form: str, url: Client) -> None:
     """Show one job, without its log."""
-    from pman.terminal import print_job
+    from pman.commands.terminal import print_job
 
     print_job(url.status(jid), form)
 

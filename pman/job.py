@@ -68,6 +68,9 @@ class JobInfo:
     timestamp: str
     """ISO 8601; '' when none."""
 
+    exit_code: int | None
+    """Of an ended job, 128 + number for a signal; None where there is none."""
+
     digest: str
     """Of the request that made the job; see Job.digest."""
 
@@ -75,8 +78,8 @@ class JobInfo:
     def ended(self) -> bool:
         return self.status in {"finishedSuccessfully", "finishedWithError"}
 
-    def answer(self, logs: str) -> Mapping[str, str]:
-        """The fields of a job in every answer of API v1."""
+    def answer(self, logs: str) -> Mapping[str, str | int | None]:
+        """The fields of a job in every answer of API v1; exit_code and hint are new with pman 7."""
         return {
             "jid": self.jid,
             "image": self.image,
@@ -85,6 +88,8 @@ class JobInfo:
             "message": self.message,
             "timestamp": self.timestamp,
             "logs": logs,
+            "exit_code": self.exit_code,
+            "hint": self.hint,
         }
 
 

@@ -36,6 +36,10 @@ def _signal_name(number: int) -> str:
     return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
 
 
+def _exit_code(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     source: Mapping[str, Any]
@@ -160,6 +164,7 @@ class Rules:
             message=message,
             hint=hint,
             timestamp="" if timestamp.startswith("0001-") else timestamp,  # Go's zero time
+            exit_code=_exit_code(fields.get("exit_code")),
             digest=str(fields.get("digest") or ""),
         )
 

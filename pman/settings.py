@@ -88,15 +88,14 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
         told = f"use {', '.join(engines)}" + (f" (did you mean {near[0]}?)" if near else "")
         raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, told)])
     narrowing = engine_schema(engine, "settings")
-    for name, declared in {**DECLARED, **_properties(narrowing)}.items():
+    for name, declared in {**DECLARED, **properties(narrowing)}.items():
         if "default" in declared:
             values.setdefault(name, declared["default"])
-    wrong = schema.faults(schema.validator({"allOf": [SETTINGS, narrowing]}), values)
-    unparsed = {fault.path for fault in faults}
-    for fault in wrong:
-        name = re.split(r"[.\[]", fault.path.removeprefix("$."))[0]
-        if name not in unparsed:
-            faults.append(_from_schema(name, texts, fault))
+    told = {fault.path for fault in faults}
+    for rules in (narrowing, SETTINGS):  # the engine's first: of a choice it allows less
+        wrong = [(_variable(fault), fault) for fault in schema.faults(schema.validator(rules), values)]
+        faults += [_from_schema(name, texts, fault) for name, fault in wrong if name not in told]
+        told |= {name for name, _ in wrong}
     if faults:
         raise ConfigError.of(faults)
     return Settings(
@@ -115,12 +114,12 @@ def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
     return {"$ref": reference}
 
 
-def _properties(narrowing: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With those of what it refers to."""
+def properties(narrowing: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of a schema, with those of what it refers to."""
     own: Mapping[str, Any] = narrowing.get("properties", {})
     if "$ref" not in narrowing:
         return own
-    return {**_properties(schema.registry().resolver().lookup(narrowing["$ref"]).contents), **own}
+    return {**properties(schema.registry().resolver().lookup(narrowing["$ref"]).contents), **own}
 
 
 def _fault(name: str, text: str, told: str) -> Fault:
@@ -128,9 +127,13 @@ def _fault(name: str, text: str, told: str) -> Fault:
     return Fault(name, f"{name}={shown!r}: {told}")
 
 
+def _variable(fault: Fault) -> str:
+    return re.split(r"[.\[]", fault.path.removeprefix("$."))[0]
+
+
 def _from_schema(name: str, texts: Mapping[str, tuple[str, str]], fault: Fault) -> Fault:
     if name not in texts:
-        return Fault(name, fault.message)
+        return Fault(name, f"{name} is not set: {fault.message.removeprefix('missing; ')}")
     _, _, told = fault.message.partition(": ")
     return _fault(name, texts[name][0], told or fault.message)
 

@@ -62,7 +62,7 @@ class Translation:
 
     def assumed_facts(self) -> Mapping[str, Any]:
         """What can be told of the engine without asking it."""
-        return {"storebase": self.settings["STOREBASE"] or ASSUMED_FACTS["storebase"]}
+        return {**ASSUMED_FACTS, **({"storebase": found} if (found := self.settings["STOREBASE"]) else {})}
 
     def parse(self, body: bytes | str) -> Job:
         """Raises BadRequest with every error at once."""

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from pman import demo_input, demo_plugin
-from pman.demo_engines import Unsuitable
-from pman.demo_server import serving
+from pman.demo import input as demo_input
+from pman.demo import plugin as demo_plugin
+from pman.demo.engines import Unsuitable
+from pman.demo.server import serving
 from tests import engines
 from tests.engines import registry
 

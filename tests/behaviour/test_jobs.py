@@ -30,7 +30,7 @@ def test_the_answer_to_a_submission_has_every_field_of_the_contract(shared: Live
 
     answer = shared.submit(request)
 
-    assert set(answer) == {"jid", "image", "cmd", "status", "message", "timestamp", "logs"}
+    assert set(answer) >= {"jid", "image", "cmd", "status", "message", "timestamp", "logs"}
     assert answer["cmd"] == "true --a 'b c' /share/incoming /share/outgoing"
     assert answer["status"] in {"notstarted", "started", "finishedSuccessfully"}
     assert answer["logs"] == ""
@@ -58,6 +58,7 @@ def test_a_failed_job_tells_its_exit_code_and_ends_its_log_with_the_cause(shared
 
     assert answer["status"] == "finishedWithError"
     assert "exit code 3" in answer["message"]
+    assert answer["exit_code"] == 3
     assert answer["logs"].startswith("working\npman: ")
     assert answer["message"] in answer["logs"].splitlines()[-1]
 

@@ -38,7 +38,7 @@ class Api:
 
     def __init__(self, kind: str, address: str, tls: TLSConfig | None, timeout: int) -> None:
         self.kind = kind
-        self._address = address
+        self._address = address.removeprefix("http+")  # as users write it
         self._timeout = timeout
         self._session = _session(kind, address, tls, timeout)
         self._base = "http://localhost" if address.startswith("http+unix:") else address.rstrip("/")

@@ -258,7 +258,7 @@ class DockerExecutor:
     async def _storebase(self) -> str:
         """Where the engine's host has it. Raises ConfigError."""
         if self._settings["STORAGE_TYPE"] == "host":
-            return str(self._settings["STOREBASE"]).rstrip("/") or "/"
+            return str(self._settings["STOREBASE"])
         mount = (
             {"Name": self._settings["VOLUME_NAME"]} if self._settings["VOLUME_NAME"] else await self._mount()
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pman.client import Answer, Client, ServerRefused, has_ended
+from pman.commands.client import Answer, Client, ServerRefused, has_ended
 
 INTERRUPTED = 130
 """128 + SIGINT, as a shell has it."""
@@ -35,8 +35,8 @@ def run(client: Client, body: bytes, *, remove: bool) -> int:
 
 
 def exit_code(job: Answer) -> int:
-    """0 for success; 1 for every other end."""
-    return 0 if job["status"] == "finishedSuccessfully" else 1
+    """The job's own; 1 for one that failed without, such as a pull that did."""
+    return 0 if job["status"] == "finishedSuccessfully" else job.get("exit_code") or 1
 
 
 class _Teller:

@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pman import demo_engines, demo_input
-from pman.client import Answer, Client, has_ended
-from pman.demo_engines import Stage, Unsuitable
-from pman.demo_screen import Screen
-from pman.demo_server import serving
+from pman.commands.client import Answer, Client, has_ended
+from pman.commands.follow import INTERRUPTED
+from pman.demo import engines as demo_engines
+from pman.demo import input as demo_input
+from pman.demo.engines import Stage, Unsuitable
+from pman.demo.screen import Screen
+from pman.demo.server import serving
 from pman.errors import PmanError
-from pman.follow import INTERRUPTED
 
 JOB_TIMEOUT = 120.0
 LOOK_EVERY = 0.05

@@ -14,9 +14,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pman.checks import Check
-    from pman.client import Answer
-    from pman.matrix import Row
+    from pman.commands.checks import Check
+    from pman.commands.client import Answer
+    from pman.commands.matrix import Row
     from pman.settings import Settings
 
 MARKS = {"ok": "[green]✔[/]", "failed": "[red]✘[/]", "skipped": "[yellow]–[/]"}
@@ -96,7 +96,7 @@ def print_settings(settings: Settings, form: str) -> None:
 
 
 def print_matrix(rows: Sequence[Row], form: str) -> None:
-    from pman.matrix import mark, markdown
+    from pman.commands.matrix import mark, markdown
 
     if form == "markdown":
         click.echo(markdown(rows), nl=False)

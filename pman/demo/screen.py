@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from pman.client import Answer
-from pman.terminal import coloured, syntax
+from pman.commands.client import Answer
+from pman.commands.terminal import coloured, syntax
 
 LOG_LINES = 18
 MARGIN = 3

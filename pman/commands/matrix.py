@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pman import executors, schema
+from pman import executors
 from pman import settings as configuration
+from pman.commands.dryrun import STAND_INS
 from pman.context import honours
-from pman.dryrun import STAND_INS
 from pman.errors import ConfigError
 from pman.request import PROPERTIES
-from pman.settings import DECLARED, Settings, engine_schema
+from pman.settings import DECLARED, Settings, engine_schema, properties, written
 from pman.translation import Translation
 
 
@@ -44,7 +44,7 @@ def rows(templates: Sequence[str]) -> list[Row]:
             "request",
             {engine: not read[engine].isdisjoint(declared["x-reaches"]) for engine in read},
             dict(_limits(read, "request", name)),
-            _meaning(declared),
+            _meaning(name, declared),
         )
         for name, declared in PROPERTIES.items()
     ]
@@ -54,7 +54,7 @@ def rows(templates: Sequence[str]) -> list[Row]:
             "settings",
             {engine: honours(engine, name, read[engine]) for engine in read},
             dict(_limits(read, "settings", name)),
-            _meaning(declared),
+            _meaning(name, declared),
         )
         for name, declared in DECLARED.items()
     ]
@@ -105,17 +105,9 @@ def _settings(engine: str, templates: Sequence[str]) -> Settings:
 
 def _limits(engines: Mapping[str, frozenset[str]], part: str, name: str) -> Iterator[tuple[str, str]]:
     for engine in engines:
-        narrowed = _narrowed(engine_schema(engine, part)).get(name)
+        narrowed = properties(engine_schema(engine, part)).get(name)
         if narrowed and (text := _narrowing(narrowed)):
             yield engine, text
-
-
-def _narrowed(narrowing: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The properties of an engine's schema, with those of what it refers to."""
-    own: Mapping[str, Any] = narrowing.get("properties", {})
-    if "$ref" not in narrowing:
-        return own
-    return {**_narrowed(schema.registry().resolver().lookup(narrowing["$ref"]).contents), **own}
 
 
 def _narrowing(narrowed: Mapping[str, Any]) -> str:
@@ -124,7 +116,9 @@ def _narrowing(narrowed: Mapping[str, Any]) -> str:
     return str(told or ", ".join(map(str, narrowed.get("enum", ()))))
 
 
-def _meaning(declared: Mapping[str, Any]) -> str:
+def _meaning(name: str, declared: Mapping[str, Any]) -> str:
     if "$ref" in declared:
         return "a directory inside the storebase, a relative path"
-    return str(declared["description"])
+    default = declared.get("default")
+    told = f"; default {written(name, default)}" if default not in (None, {}, []) else ""
+    return f"{declared['description']}{told}"

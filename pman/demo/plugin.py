@@ -1,6 +1,6 @@
 """A small ChRIS plugin for machines without containers: masks the bright tissue of PGM images.
 
-    demo_plugin.py [--threshold N] INPUTDIR OUTPUTDIR
+    plugin.py [--threshold N] INPUTDIR OUTPUTDIR
 
 Writes a mask beside each image's name, and summary.json with a histogram of each. Needs nothing but
 Python, since it is run as a file, by whatever Python the job's machine has.

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pman.client import Client, ServerUnreachable
-from pman.demo_engines import Unsuitable
+from pman.commands.client import Client, ServerUnreachable
+from pman.demo.engines import Unsuitable
 
 START_TIMEOUT = 20.0
 END_TIMEOUT = 10.0
