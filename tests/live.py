@@ -197,13 +197,13 @@ def live(engine: Engine, storebase: Path, **settings: str) -> Iterator[Live]:
         running.close()
 
 
-def refused_start(environment: Mapping[str, str]) -> str:
+def refused_start(environment: Mapping[str, str], *options: str) -> str:
     """What pman says when it does not start."""
     kept = {
         name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pman", "serve", "--port", "0"],
+        [sys.executable, "-m", "pman", "serve", "--port", "0", *options],
         env={**kept, **environment},
         capture_output=True,
         text=True,
