@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def settings_of(engine: str = "docker", **environ: str) -> Settings:
     )
 
 
+@cache
 def a_translation(engine: str = "docker", **environ: str) -> Translation:
+    """Compiled once for the same settings, which takes some time."""
     return Translation(settings_of(engine, **environ))
 
 

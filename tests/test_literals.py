@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
@@ -150,7 +150,8 @@ def words_of(lines: list[str]) -> list[list[str]]:
 shell_texts = texts.filter(lambda text: "\0" not in text)
 
 
-@given(st.lists(st.lists(shell_texts, max_size=5), min_size=20, max_size=60))
+@given(st.lists(st.lists(shell_texts, max_size=5), min_size=20, max_size=40))
+@settings(max_examples=30)
 def test_a_real_shell_reads_back_exactly_the_words_that_were_quoted(given: list[list[str]]) -> None:
     assert words_of([shell_literal(words) for words in given]) == given
 

@@ -72,7 +72,7 @@ def info(status: JobStatus = "finishedWithError", **changes: Any) -> JobInfo:
         "image": "b",
         "cmd": "c",
     }
-    return JobInfo(**{**given, "timestamp": "", "digest": "", **changes}, status=status)
+    return JobInfo(**{**given, "timestamp": "", "digest": "", "exit_code": 1, **changes}, status=status)
 
 
 def test_the_cause_and_the_hint_of_a_failure_are_the_last_line_of_its_log() -> None:

@@ -387,10 +387,20 @@ def test_every_message_and_hint_of_a_shipped_rule_is_one_line(file: Path) -> Non
             assert len(json.dumps([rule["message"], rule.get("hint", "")]).split("\\n")) == 1
 
 
-def test_an_answer_has_the_fields_of_v1_and_no_others() -> None:
+def test_an_answer_has_the_fields_of_v1_and_then_the_new_ones() -> None:
     info = RULES["docker"].read("a-jid", states.native("docker", "exited-0"))
 
-    assert list(info.answer("log")) == ["jid", "image", "cmd", "status", "message", "timestamp", "logs"]
+    v1 = ["jid", "image", "cmd", "status", "message", "timestamp", "logs"]
+    assert list(info.answer("log")) == [*v1, "exit_code", "hint"]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("exited-0", 0), ("exited-3", 3), ("exited-143", 143), ("running", None), ("created", None)],
+)
+@pytest.mark.parametrize("engine", list(RULES))
+def test_the_exit_code_is_told_once_there_is_one(engine: str, state: str, code: int | None) -> None:
+    assert RULES[engine].read("a-jid", states.native(engine, state)).exit_code == code
 
 
 def test_a_job_made_by_a_request_is_told_by_its_digest() -> None:
