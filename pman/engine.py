@@ -157,12 +157,13 @@ class Engine:
 
     async def _submit(self, job: Job, documents: Sequence[Document]) -> JobInfo:
         try:
-            await self._executor.apply(job.jid, documents)
+            native = await self._executor.apply(job.jid, documents)
         except NameTaken as taken:
             return await self._same(job, taken)
         except EngineRefused as refused:
             await self._give_up(job.jid, refused)
-        return await self.info(job.jid)
+            native = await self._executor.inspect(job.jid)
+        return self._translation.rules.read(job.jid, native)
 
     async def _same(self, job: Job, taken: NameTaken) -> JobInfo:
         """The job of that name, if the same request made it."""

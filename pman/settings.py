@@ -91,11 +91,11 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
     for name, declared in {**DECLARED, **properties(narrowing)}.items():
         if "default" in declared:
             values.setdefault(name, declared["default"])
-    told = {fault.path for fault in faults}
+    named = {fault.path for fault in faults}
     for rules in (narrowing, SETTINGS):  # the engine's first: of a choice it allows less
         wrong = [(_variable(fault), fault) for fault in schema.faults(schema.validator(rules), values)]
-        faults += [_from_schema(name, texts, fault) for name, fault in wrong if name not in told]
-        told |= {name for name, _ in wrong}
+        faults += [_from_schema(name, texts, fault) for name, fault in wrong if name not in named]
+        named |= {name for name, _ in wrong}
     if faults:
         raise ConfigError.of(faults)
     return Settings(

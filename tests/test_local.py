@@ -26,7 +26,7 @@ from pman.errors import BadRequest, ConfigError, Conflict, NameTaken, UnknownJob
 from pman.executors.local import connect
 from pman.executors.local.executor import LocalExecutor, Namespaces
 from pman.job import Document, JobInfo
-from pman.translation import Translation
+from pman.translation import ASSUMED_FACTS, Translation
 
 PROBED = ["probed", "none"]
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start jobs as another user")
@@ -430,10 +430,14 @@ async def test_a_user_without_a_group_has_their_own(local: Live) -> None:
 def test_what_this_machine_cannot_honour_stops_the_start(tmp_path: Path) -> None:
     limited = Translation(configured(tmp_path))
     with pytest.raises(ConfigError, match="cannot limit the cpu"):
-        limited.check({"native": {**FACTS, "cpu_affinity": False}})
-    Translation(configured(tmp_path, IGNORE_LIMITS="yes")).check({"native": {**FACTS, "cpu_affinity": False}})
+        limited.check({**ASSUMED_FACTS, "native": {**FACTS, "cpu_affinity": False}})
+    Translation(configured(tmp_path, IGNORE_LIMITS="yes")).check(
+        {**ASSUMED_FACTS, "native": {**FACTS, "cpu_affinity": False}}
+    )
     with pytest.raises(ConfigError, match="CONTAINER_USER='1000'"):
-        Translation(configured(tmp_path, CONTAINER_USER="1000")).check({"native": {**FACTS, "root": False}})
+        Translation(configured(tmp_path, CONTAINER_USER="1000")).check(
+            {**ASSUMED_FACTS, "native": {**FACTS, "root": False}}
+        )
     with pytest.raises(ConfigError, match="SHM_SIZE"):
         Translation(configured(tmp_path, SHM_SIZE="64"))
     with pytest.raises(BadRequest, match="no GPUs"):
@@ -485,7 +489,7 @@ async def test_of_many_that_apply_a_job_at_once_one_does(local: Live) -> None:
     await local.finished("job-1")
 
     assert sorted(map(repr, map(type, answers))) == sorted(
-        [repr(type(None)), *[repr(NameTaken)] * 4],
+        [repr(dict), *[repr(NameTaken)] * 4],
     )
     assert (local.outgoing / "ran").read_text() == "x\n"
     assert not list((local.state / "aside").iterdir())

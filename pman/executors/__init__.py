@@ -22,8 +22,8 @@ class Executor(Protocol):
         templates need it. Raises ConfigError when the storebase cannot be found.
         """
 
-    async def apply(self, jid: str, documents: Sequence[Document]) -> None:
-        """Create and start what the documents describe, in order.
+    async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
+        """Create and start what the documents describe, in order; the job as `inspect` would tell it.
 
         Raises NameTaken when something of that name is there already, EngineRefused (in the
         engine's own words).

@@ -322,4 +322,3 @@ def test_a_policy_refuses_what_the_site_does_not_allow(server: Live, tmp_path: P
         assert response.status_code == 400
         assert response.json()["errors"][0]["path"] == "$.request.image"
         assert "policy" in response.json()["message"]
-

@@ -57,7 +57,7 @@ class DockerExecutor:
         native = {**info, "ApiVersion": version["ApiVersion"]}
         return {"storebase": await self._storebase(), "native": native}
 
-    async def apply(self, jid: str, documents: Sequence[Document]) -> None:
+    async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
         body = cast(Mapping[str, Any], document.content)
         if await self._markers.latest(jid):
@@ -70,8 +70,9 @@ class DockerExecutor:
             await asyncio.wait({task}, timeout=PULL_GRACE)
             if task.done():
                 task.result()
-        else:
-            await self._start(identity)
+            return await self.inspect(jid)
+        await self._start(identity)
+        return _as_started(jid, body)
 
     async def resume(self, jid: str) -> None:
         container, age = await self._container(jid)
@@ -285,6 +286,16 @@ class DockerExecutor:
 
 class _NoSuchImageError(Exception):
     """The engine has to pull first."""
+
+
+def _as_started(jid: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What has just been started, in the shape of its inspection.
+
+    To inspect it now would wait for the engine's own work on it: 0.1 s for a job that ends at once,
+    half of what create and start take (Docker 20.10).
+    """
+    state = {"Status": "running", "StartedAt": ""}
+    return {"Name": f"/{jid}", "Config": body, "HostConfig": body.get("HostConfig") or {}, "State": state}
 
 
 def _age(created: str, date: str | None) -> float:

@@ -59,13 +59,14 @@ class LocalExecutor:
     async def facts(self) -> Mapping[str, Any]:
         return await asyncio.to_thread(self._facts)
 
-    async def apply(self, jid: str, documents: Sequence[Document]) -> None:
+    async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         contents = [document.content for document in documents if isinstance(document.content, Mapping)]
         scripts = [document for document in documents if document.name.endswith(".sh")]
         if len(contents) != 1 or len(scripts) != 1:
             raise ConfigError("templates: a local job is one script (*.sh.j2) and one mapping (*.yaml.j2)")
         await asyncio.to_thread(self._create, jid, documents, contents[0])
         await asyncio.to_thread(self._start, jid)
+        return await self.inspect(jid)
 
     async def resume(self, jid: str) -> None:
         await asyncio.to_thread(self._start, jid)
