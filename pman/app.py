@@ -72,7 +72,7 @@ def _v1(app: Quart, engine: Engine) -> None:
     async def submit() -> tuple[Mapping[str, Any], int]:
         if not request.is_json:
             raise NotJson("the body must be JSON, with Content-Type: application/json")
-        job = engine.parse(await request.get_data())
+        job = await engine.parse(await request.get_data())
         if _flag("dry_run"):
             return await _dry_run(engine, job), 200
         info = await engine.submit(job)

@@ -7,8 +7,8 @@ import contextlib
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from pman import executors
 from pman.errors import (
@@ -31,6 +31,10 @@ from pman.translation import Translation
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+LARGE = 64 * 2**10
+"""Bytes of a request; most have one or two thousand."""
 
 
 class Engine:
@@ -77,8 +81,9 @@ class Engine:
     async def ping(self) -> str:
         return await self._executor.ping()
 
-    def parse(self, body: bytes | str) -> Job:
-        return self._translation.parse(body)
+    async def parse(self, body: bytes | str) -> Job:
+        """Raises BadRequest with every error at once."""
+        return await _off_the_loop(len(body), self._translation.parse, body)
 
     async def show(self, job: Job) -> Sequence[Document]:
         """What submit would send, the values of the environment masked; nothing is sent.
@@ -91,7 +96,7 @@ class Engine:
             if not self.settings["STOREBASE"]:
                 raise
             facts = self._translation.assumed_facts()
-        return self._translation.show(job, facts)
+        return await _off_the_loop(_size(job), self._translation.show, job, facts)
 
     async def submit(self, job: Job) -> JobInfo:
         """The job as the engine has it. An identical repeat answers the same and starts nothing twice.
@@ -100,7 +105,7 @@ class Engine:
         EngineUnreachable.
         """
         facts = await self.facts()
-        documents = self._translation.render(job, facts)
+        documents = await _off_the_loop(_size(job), self._translation.render, job, facts)
         await asyncio.to_thread(_check_directories, facts["storebase"], job)
         return await asyncio.shield(self._spawn(self._submit(job, documents)))
 
@@ -254,6 +259,17 @@ class EndedJobs:
 def _cost(info: JobInfo, logs: str) -> int:
     """Bytes, roughly: what is shown twice, and the objects around it."""
     return 4 * len(logs) + 4 * len(info.cmd) + 2000
+
+
+async def _off_the_loop(size: int, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """In a thread where there is enough of it that other callers would wait; some 11 us an argument."""
+    if size < LARGE:
+        return work(*args, **options)
+    return await asyncio.to_thread(work, *args, **options)
+
+
+def _size(job: Job) -> int:
+    return sum(map(len, (*job.args, *job.env)))
 
 
 async def _side_by_side(

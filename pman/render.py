@@ -241,6 +241,19 @@ def _names(engine: str, search: BaseLoader) -> Iterator[str]:
             yield name
 
 
+class _Loader(yaml.CSafeLoader):
+    """Refuses a key that stands twice: YAML would drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            word = str(key.value)
+            if word in seen:
+                raise yaml.MarkedYAMLError(problem=f"{word!r} stands twice", problem_mark=key.start_mark)
+            seen.add(word)
+        return super().construct_mapping(node, deep)
+
+
 def _parsed(name: str, text: str) -> object:
     language = _language(name)
     if language == "json":
@@ -250,7 +263,7 @@ def _parsed(name: str, text: str) -> object:
             raise ConfigError(f"templates/{name}: what it renders is no JSON: {error}") from error
     if language == "yaml":
         try:
-            return yaml.load(text, Loader=yaml.CSafeLoader)
+            return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1} of the document: " if mark else ""

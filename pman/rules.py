@@ -15,7 +15,7 @@ from jinja2.exceptions import TemplateError, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import schema
-from pman.errors import ConfigError, EngineRefused, Refused
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Refused
 from pman.job import JobInfo, JobStatus
 
 NativeState = Mapping[str, Any]
@@ -142,7 +142,7 @@ class Rules:
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 
     def read(self, jid: str, native: NativeState) -> JobInfo:
-        """What pman answers for a job in this state."""
+        """What pman answers for a job in this state. Raises EngineUnreachable where a rule says so."""
         try:
             return self._info(jid, native)
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
@@ -152,11 +152,13 @@ class Rules:
 
     def _info(self, jid: str, native: NativeState) -> JobInfo:
         rule = self._states.rule(native=native)
-        if rule is None:
-            status, message, hint = "undefined", f"templates/{self.name} has no rule for this state", ""
+        if rule is None:  # not undefined: the platform would cancel a job that may be doing well
+            status, message, hint = "started", f"templates/{self.name} has no rule for this state", ""
         else:
             status = rule.source["status"]
             message, hint = rule.message.render(native=native), rule.hint.render(native=native)
+        if status == "unavailable":
+            raise EngineUnreachable(message, hint)
         fields = self._fields(native=native) or {}
         timestamp = str(fields.get("timestamp") or "")
         return JobInfo(

@@ -388,12 +388,12 @@ def test_run_on_a_terminal_keeps_the_log_apart_from_the_spinner(
     assert [line for line in seen if line in ("one", "two", "three")] == ["one", "two", "three"]
 
 
-def test_run_ends_with_1_when_the_job_fails(shared: Live, job: dict[str, Any]) -> None:
+def test_run_ends_with_the_exit_code_of_the_job(shared: Live, job: dict[str, Any]) -> None:
     job["entrypoint"] = ["sh", "-c", "exit 3"]
 
     done = remote(shared, "run", "-", stdin=json.dumps(job))
 
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "exit code 3" in done.stderr
 
 

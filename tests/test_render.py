@@ -551,3 +551,10 @@ def test_rendering_says_which_variables_were_read(tmp_path: Path) -> None:
     found = rendering(tmp_path, {"site/body.yaml.j2": text}, text="a", flag=False, other=1, never=2)
 
     assert found.read == {"job.text", "job.flag"}
+
+
+def test_a_key_that_stands_twice_in_a_document_stops_the_start(tmp_path: Path) -> None:
+    files = {"site/a.yaml.j2": "a: {b: 1, c: {b: 2}}\nd:\n  b: 3\n  b: 4\n"}
+
+    with pytest.raises(ConfigError, match=r"site/a\.yaml\.j2.*line 4 of the document: 'b' stands twice"):
+        Templates("site", loader([site_templates(tmp_path, files)], [])).render({}, {})

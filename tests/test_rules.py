@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pman.errors import ConfigError, EngineRefused
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.render import loader
 from pman.resources import TEMPLATES
 from pman.rules import Rules
@@ -48,7 +48,7 @@ COMMON = [
     ("start-failed-not-executable", FAILURE, "the program /etc/passwd may not be executed: "),
     ("start-failed-no-such-user", FAILURE, "the container could not be started: unable to find user"),
     ("removing", STARTED, "being removed"),
-    ("unheard-of", "undefined", "the engine calls the container hibernating, which pman does not know"),
+    ("unheard-of", STARTED, "the engine calls the container hibernating, which pman does not know"),
 ]
 
 ROWS = [
@@ -65,7 +65,6 @@ ROWS = [
     ("podman", "stopping", STARTED, "stopping"),
     ("podman", "stopped-0", SUCCESS, "finished"),
     ("podman", "stopped-3", FAILURE, "failed with exit code 3"),
-    ("podman", "unknown", STARTED, "Podman does not know the state of the container for now"),
     ("podman", "exited-137", FAILURE, "killed (exit code 137), most likely for using more than 200 MiB"),
     ("podman", "out-of-memory", FAILURE, "killed (exit code 137), most likely for using more than 16 MiB"),
     ("podman", "out-of-memory-exit-0", SUCCESS, "finished"),
@@ -84,7 +83,12 @@ def test_each_state_that_an_engine_knows_becomes_a_status_and_a_message(
 
 @pytest.mark.parametrize("engine", list(RULES))
 def test_every_recorded_state_has_its_row(engine: str) -> None:
-    assert {row[1] for row in ROWS if row[0] == engine} == set(states.recorded(engine))
+    assert {row[1] for row in ROWS if row[0] == engine} == set(states.recorded(engine)) - {"unknown"}
+
+
+def test_a_state_that_the_engine_itself_does_not_know_is_no_answer() -> None:
+    with pytest.raises(EngineUnreachable, match="does not know the state"):
+        RULES["podman"].read("a-jid", states.native("podman", "unknown"))
 
 
 @pytest.mark.parametrize(("engine", "state", "status", "_"), ROWS)
@@ -360,11 +364,11 @@ def test_a_field_that_the_engine_left_out_is_neither_more_nor_less_than_anything
     assert rules.read("a", states.native("docker", "exited-0")).status == SUCCESS
 
 
-def test_a_state_without_any_rule_is_undefined_and_says_which_file_lacks_it(tmp_path: Path) -> None:
+def test_a_state_without_any_rule_is_started_and_says_which_file_lacks_it(tmp_path: Path) -> None:
     info = site_rules(tmp_path, "rules: []").read("a", {})
 
     assert (info.status, info.message) == (
-        "undefined",
+        STARTED,
         "templates/docker/state.yaml has no rule for this state",
     )
 
