@@ -210,7 +210,12 @@ class Engine:
 
     async def _take_up(self) -> None:
         """Start what another pman, or this one before, has left unstarted."""
-        for jid in await self._executor.unfinished():
+        try:
+            left = await self._executor.unfinished()
+        except EngineUnreachable as error:
+            log.warning("what was left unstarted is not known: %s; a retry starts it", error)
+            return
+        for jid in left:
             try:
                 info = await self.info(jid)
                 if info.status == "notstarted":

@@ -47,7 +47,7 @@ class Live:
 
     async def submit(self, *argv: str, **fields: Any) -> str:
         jid: str = fields.setdefault("jid", "job-1")
-        await self.engine.submit(self.engine.parse(a_request(argv, **fields)))
+        await self.engine.submit(await self.engine.parse(a_request(argv, **fields)))
         return jid
 
     async def finished(self, jid: str) -> tuple[JobInfo, str]:

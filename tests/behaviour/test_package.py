@@ -35,9 +35,9 @@ def run(*command: str | Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel and the wheels of all that it needs."""
+    """The sdist, the wheel made of it, and the wheels of all that it needs."""
     directory = tmp_path_factory.mktemp("package") / "dist"
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", directory, ROOT)
+    run(sys.executable, "-m", "build", "--outdir", directory, ROOT)  # the wheel is built from the sdist
     (wheel,) = directory.glob("pman-*.whl")
     run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", directory, wheel, "pip")
     return directory

@@ -54,7 +54,8 @@ class DockerExecutor:
 
     async def facts(self) -> Mapping[str, Any]:
         version, info = await asyncio.gather(self._api.json("/version"), self._api.json("/info"))
-        native = {**info, "ApiVersion": version["ApiVersion"]}
+        components = [component["Name"] for component in version.get("Components") or ()]
+        native = {**info, "ApiVersion": version["ApiVersion"], "Components": components}
         return {"storebase": await self._storebase(), "native": native}
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:

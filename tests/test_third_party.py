@@ -1,0 +1,122 @@
+"""An engine that pman does not ship: a package with an entry point, and a folder of templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.a_job import a_request
+from tests.live import Server, until
+
+MODULE = '''
+"""Keeps what it is given, and calls every job done."""
+from pman.errors import NameTaken, UnknownJob
+
+
+def connect(settings):
+    return Shelf()
+
+
+class Shelf:
+    def __init__(self):
+        self.jobs = {}
+
+    async def facts(self):
+        return {"storebase": "/shelf", "native": {}}
+
+    async def apply(self, jid, documents):
+        if jid in self.jobs:
+            raise NameTaken(jid)
+        self.jobs[jid] = documents[0].content
+        return self.jobs[jid]
+
+    async def resume(self, jid): ...
+
+    async def unfinished(self):
+        return []
+
+    async def inspect(self, jid):
+        if jid not in self.jobs:
+            raise UnknownJob(jid)
+        return self.jobs[jid]
+
+    async def logs(self, jid, tail, *, follow=False):
+        yield b"kept\\n"
+
+    async def remove(self, jid):
+        if not self.jobs.pop(jid, None):
+            raise UnknownJob(jid)
+
+    async def list(self):
+        return list(self.jobs)
+
+    async def ping(self):
+        return "Shelf 1"
+
+    async def close(self): ...
+'''
+
+TEMPLATE = """
+image: {{ job.image }}
+argv: {{ job.argv }}
+env: {{ job.env }}
+labels: {{ job.labels }}
+workers: {{ job.number_of_workers }}
+dirs: [{{ site.storebase ~ "/" ~ job.input_dir }}, {{ job.output_dir }}]
+"""
+
+STATE = """
+fields:
+  image: native.image
+  argv: native.argv
+  digest: native.labels['org.chrisproject.pman.digest']
+rules:
+  - status: finishedSuccessfully
+    message: kept for {{ native.workers }} workers
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> dict[str, str]:
+    """The environment of a pman with that package installed."""
+    info = tmp_path / "site-packages/shelf-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[pman.executors]\nshelf = shelf:connect\n")
+    (info.parent / "shelf.py").write_text(MODULE)
+    folder = tmp_path / "templates/shelf"
+    folder.mkdir(parents=True)
+    (folder / "job.yaml.j2").write_text(TEMPLATE)
+    (folder / "state.yaml").write_text(STATE)
+    return {
+        "CONTAINER_ENV": "shelf",
+        "STORAGE_TYPE": "host",
+        "STOREBASE": "/elsewhere",
+        "PMAN_TEMPLATES": str(tmp_path / "templates"),
+        "PYTHONPATH": str(info.parent),
+    }
+
+
+def test_an_engine_of_another_package_is_a_module_and_a_folder(shelf: dict[str, str]) -> None:
+    request = a_request(jid="on-the-shelf", number_of_workers=3, cpu_limit=0, memory_limit=0, env=["A=b"])
+    server = Server(shelf)
+    try:
+        until(lambda: requests.get(f"{server.root}/readyz", timeout=60).ok)
+
+        answer = requests.post(server.url, json=request, timeout=60)
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["status"] == "finishedSuccessfully"
+        assert answer.json()["message"] == "kept for 3 workers"
+        assert answer.json()["cmd"] == "simpledsapp --prefix le /share/incoming /share/outgoing"
+        assert requests.get(f"{server.url}on-the-shelf/", timeout=60).json()["logs"] == "kept\n"
+
+        limited = requests.post(server.url, json={**request, "memory_limit": 5}, timeout=60)
+        assert limited.status_code == 400
+        assert limited.json()["errors"][0]["path"] == "$.memory_limit"
+
+        assert requests.delete(f"{server.url}on-the-shelf/", timeout=60).status_code == 204
+        assert requests.delete(f"{server.url}on-the-shelf/", timeout=60).status_code == 404
+    finally:
+        server.stop()
