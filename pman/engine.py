@@ -133,10 +133,10 @@ class Engine:
         return self._executor.logs(jid, tail, follow=follow)
 
     async def remove(self, jid: str) -> None:
-        """End and forget the job, unless REMOVE_JOBS=no. Raises UnknownJob."""
+        """End and forget the job, unless REMOVE_JOBS=no. Raises UnknownJob, Refused."""
         if self.settings["REMOVE_JOBS"]:
             self._ended.forget(jid)
-            await asyncio.shield(self._spawn(self._executor.remove(jid)))
+            await asyncio.shield(self._spawn(self._remove(jid)))
         else:
             await self._executor.inspect(jid)
 
@@ -198,8 +198,14 @@ class Engine:
         if answer.status == 201:
             return
         with contextlib.suppress(UnknownJob):
-            await self._executor.remove(jid)
+            await self._remove(jid)
         raise answer from refused
+
+    async def _remove(self, jid: str) -> None:
+        try:
+            await self._executor.remove(jid)
+        except EngineRefused as refused:
+            raise self._translation.rules.refusal(refused) from refused
 
     async def _tail(self, jid: str) -> str:
         tail = Tail(self.settings["JOB_LOGS_BYTES"])

@@ -397,3 +397,19 @@ def test_a_job_of_a_thousand_lines_of_labels_and_auid_is_found_again(shared: Liv
     request = shared.request(auid="ünï 'quoted' \"double\" {{ x }}")
 
     assert shared.run(request)["status"] == "finishedSuccessfully"
+
+
+def test_many_that_follow_a_log_do_not_keep_others_waiting(shared: Live) -> None:
+    request = shared.script("echo one; while [ ! -e $out/go ]; do sleep 0.1; done")
+    shared.submit(request)
+    until(lambda: shared.status(request["jid"])["logs"])
+    url = f"{shared.server.url}{request['jid']}/logs/"
+    followers = [requests.get(url, params={"follow": "true"}, stream=True, timeout=60) for _ in range(70)]
+    try:
+        assert {next(follower.iter_content(4)) for follower in followers} == {b"one\n"}
+
+        assert shared.status(request["jid"])["status"] == "started"
+    finally:
+        shared.output(request, "go").touch()
+        for follower in followers:
+            follower.close()

@@ -40,7 +40,11 @@ class Api:
         self.kind = kind
         self._address = address.removeprefix("http+")  # as users write it
         self._timeout = timeout
-        self._session = _session(kind, address, tls, timeout)
+        # Streams last, so they must not use up the connections of the calls; those wait for their turn.
+        self._session = _session(kind, address, tls, timeout, connections=64)
+        self._streams = _session(kind, address, tls, timeout, connections=0)
+        self.each_read = aiohttp.ClientTimeout(total=None, sock_read=timeout)
+        """For what may take long, but not without a byte: a log that is not followed."""
         self._base = "http://localhost" if address.startswith("http+unix:") else address.rstrip("/")
         self._prefix = ""
 
@@ -71,15 +75,14 @@ class Api:
         """A response whose body is still to be read."""
         if not self._prefix and path != "/version":
             await self._negotiate()
+        session = self._streams if limit is UNLIMITED else self._session
         options: dict[str, Any] = {"timeout": limit} if limit else {}
         if body is not None:
             options["json"] = body
         address = f"{self._base}{self._prefix}{path}"
         began = time.monotonic()
         try:
-            async with self._session.request(
-                method, address, params=query, headers=headers, **options
-            ) as response:
+            async with session.request(method, address, params=query, headers=headers, **options) as response:
                 yield response
             if log.isEnabledFor(logging.DEBUG):
                 took = (time.monotonic() - began) * 1e3
@@ -104,6 +107,7 @@ class Api:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._streams.close()
 
 
 def docker_address(settings: Mapping[str, Any]) -> tuple[str, TLSConfig | None]:
@@ -139,13 +143,16 @@ def words(answer: bytes) -> str:
     return " ".join(str(text).split())
 
 
-def _session(kind: str, address: str, tls: TLSConfig | None, timeout: int) -> aiohttp.ClientSession:
+def _session(
+    kind: str, address: str, tls: TLSConfig | None, timeout: int, connections: int
+) -> aiohttp.ClientSession:
+    """`connections` at the most; 0: as many as are asked for."""
     connector: aiohttp.BaseConnector
     if address.startswith("http+unix:"):
         path = "/" + address.removeprefix("http+unix:").lstrip("/")
-        connector = aiohttp.UnixConnector(path, limit=64)
+        connector = aiohttp.UnixConnector(path, limit=connections)
     elif address.startswith(("http:", "https:")):
-        connector = aiohttp.TCPConnector(limit=64, ssl=_ssl(tls) if tls else True)
+        connector = aiohttp.TCPConnector(limit=connections, ssl=_ssl(tls) if tls else True)
     else:
         raise ConfigError(f"{kind} at {address!r}: use unix:///path/of/the.sock or tcp://host:port")
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=timeout))

@@ -27,6 +27,9 @@ PULL_GRACE = 2.0
 START_LEASE = 3.0
 """Seconds in which whoever created a container is trusted to start it."""
 
+STARTED = 10_000
+"""How many containers that this pman started it remembers; a race can only be about the last few."""
+
 STOREBASE_MOUNT = "/var/local/storeBase"
 """Where pfcon's container mounts the storebase."""
 
@@ -50,6 +53,7 @@ class DockerExecutor:
         self._markers = Markers(api)
         self._images = Images(api)
         self._starting: dict[str, asyncio.Task[None]] = {}
+        self._started: dict[str, None] = {}
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
     async def facts(self) -> Mapping[str, Any]:
@@ -109,7 +113,7 @@ class DockerExecutor:
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
-        limit = UNLIMITED if follow else None
+        limit = UNLIMITED if follow else self._api.each_read
         path = f"/containers/{quote(jid)}/logs"
         async with self._api.request("GET", path, query, limit=limit) as response:
             if response.status == 200:
@@ -171,7 +175,9 @@ class DockerExecutor:
             await asyncio.sleep(0.05)
 
     async def _start(self, identity: str) -> None:
-        """At most one call at a time: to start what has ended meanwhile would run it twice."""
+        """Once for each container: to start what has ended meanwhile would run it twice."""
+        if identity in self._started:
+            return
         if identity not in self._starting:
             self._starting[identity] = task = asyncio.create_task(self._start_now(identity))
             task.add_done_callback(lambda _: self._starting.pop(identity, None))
@@ -180,6 +186,9 @@ class DockerExecutor:
     async def _start_now(self, identity: str) -> None:
         status, answer = await self._api.call("POST", f"/containers/{identity}/start")
         if status in (204, 304):
+            self._started[identity] = None
+            if len(self._started) > STARTED:
+                del self._started[next(iter(self._started))]
             return
         refused = EngineRefused("start", status, words(answer))
         left = await self._api.json(f"/containers/{identity}/json")
