@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -15,7 +16,7 @@ from pman import __version__
 from pman.engine import Engine
 from pman.errors import BadRequest, EngineUnreachable, NotJson, PmanError, TooLarge, UnknownJob
 from pman.job import Job
-from pman.request import JID, MAX_BODY
+from pman.request import JID, MAX_BODY, PROPERTIES
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def _v1(app: Quart, engine: Engine) -> None:
 
     @app.post("/api/v1/")
     async def submit() -> tuple[Mapping[str, Any], int]:
+        _only("dry_run", *PROPERTIES)  # fields of a request were taken from here once; they are missed below
         if not request.is_json:
             raise NotJson("the body must be JSON, with Content-Type: application/json")
         job = await engine.parse(await request.get_data())
@@ -92,6 +94,7 @@ def _v1(app: Quart, engine: Engine) -> None:
 
     @app.get("/api/v1/<jid>/logs/")
     async def logs(jid: str) -> Response:
+        _only("tail", "follow")
         tail = _number("tail", engine.settings["JOB_LOGS_TAIL"])
         chunks = await engine.logs(_jid(jid), tail, follow=_flag("follow"))
         response = Response(_text(chunks), mimetype="text/plain")
@@ -138,7 +141,8 @@ def _errors(app: Quart) -> None:
     async def http(error: HTTPException) -> tuple[Mapping[str, str], int, Mapping[str, str]]:
         headers = dict(error.get_headers())
         headers.pop("Content-Type", None)
-        return {"message": str(error.description)}, error.code or 500, headers
+        message = "nothing is here; the API is at /api/v1/" if error.code == 404 else str(error.description)
+        return {"message": message}, error.code or 500, headers
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> tuple[Mapping[str, str], int]:
@@ -163,6 +167,16 @@ def _jid(jid: str) -> str:
     if not JID.fullmatch(jid):
         raise UnknownJob(jid)
     return jid
+
+
+def _only(*names: str) -> None:
+    """Raises BadRequest for a parameter that would be ignored: `dryrun` would submit."""
+    for name in request.args:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            raise BadRequest(
+                f"?{name}: not known here; {f'did you mean {near[0]}?' if near else 'leave it out'}"
+            )
 
 
 def _flag(name: str) -> bool:

@@ -100,7 +100,10 @@ def serve(host: str, port: int | None) -> None:
 
 @main.command(epilog=_example("pman demo", "pman demo --engine local --keep"))
 @click.option("--engine", help="This engine and no other; default: the first that answers and can.")
-@click.option("--image", help="Another build of pl-simpledsapp, its program being `simpledsapp`.")
+@click.option(
+    "--image",
+    help="Another build of pl-simpledsapp, for an engine with containers; its program: `simpledsapp`.",
+)
 @click.option("--keep", is_flag=True, help="Leave the job's files where they are, and say where.")
 def demo(engine: str | None, image: str | None, keep: bool) -> None:
     """Watch a real job, from its request to its files.
@@ -172,7 +175,7 @@ def check() -> None:
     sys.exit(1 if asyncio.run(failures()) else 0)
 
 
-@main.command(epilog=_example("pman config", "pman config --matrix --format markdown > docs/options.md"))
+@main.command(epilog=_example("pman config", "pman config --matrix"))
 @click.option("--matrix", is_flag=True, help="Which engine honours which option, read from the templates.")
 @click.option(
     "--format",

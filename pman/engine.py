@@ -78,6 +78,12 @@ class Engine:
         except ConfigError as error:
             raise EngineUnreachable(f"the engine cannot be used: {error}", error.hint) from error
 
+    def described(self) -> str:
+        """Storebase and templates, for the first line of the log."""
+        facts = self._facts or {"storebase": "not known yet"}
+        templates = ", ".join([*self.settings["PMAN_TEMPLATES"], "the shipped ones"])
+        return f"storebase {facts['storebase']}, templates: {templates}"
+
     async def ping(self) -> str:
         return await self._executor.ping()
 

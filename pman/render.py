@@ -31,6 +31,7 @@ from markupsafe import Markup
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.literals import LANGUAGES
+from pman.overrides import check_blocks, check_files
 from pman.placement import MARK, MisplacedError, placed
 from pman.resources import TEMPLATES
 
@@ -213,7 +214,9 @@ def loader(site: Sequence[Path], shipped: Sequence[Path] = (TEMPLATES,)) -> Base
 class Templates:
     """The compiled templates of one engine. Raises ConfigError naming template, line and variable."""
 
-    def __init__(self, engine: str, search: BaseLoader) -> None:
+    def __init__(self, engine: str, search: BaseLoader, documents: Sequence[str] = ()) -> None:
+        """`documents`: the names that the engine takes; none: any."""
+        check_files(engine, search, documents)
         self._templates: list[tuple[str, Template]] = []
         environments: dict[str, _Environment] = {}
         for name in sorted(set(_names(engine, search))):
@@ -221,6 +224,7 @@ class Templates:
             environment = environments.setdefault(language, _Environment(search, language))
             with _located(name):
                 self._templates.append((name, environment.get_template(name)))
+                check_blocks(environment, name)
         if not self._templates:
             raise ConfigError(f"templates/{engine}: no templates (*.j2) for CONTAINER_ENV={engine!r}")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import ipaddress
 import logging
+import socket
 import sys
 
 import uvicorn
 import uvloop
 
+from pman import __version__
 from pman.app import create_app
 from pman.engine import Engine
 from pman.errors import ConfigError
@@ -36,25 +38,41 @@ def serve(settings: Settings, host: str) -> None:
 async def _serve(settings: Settings, host: str) -> None:
     engine = await Engine.start(settings)
     try:
+        listener = _listener(host, settings["PORT"])
         config = uvicorn.Config(
             create_app(engine),
-            host=host,
-            port=settings["PORT"],
             http="httptools",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
-            backlog=2048,
             timeout_graceful_shutdown=5,
         )
         # What start-up made stays for good: without it in the collector's way, the slowest polls
         # are a third faster.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        await uvicorn.Server(config).serve()
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        log.info("pman %s on %s, %s", __version__, settings.engine, engine.described())
+        log.info("running on http://%s:%d/api/v1/", *_named(listener))
+        await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         await engine.close()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Raises ConfigError, before anything is served."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        told = f"PORT={port}, --host={host!r}: cannot listen there: {error.strerror or error}"
+        raise ConfigError(told, "another pman, or another service, may run there; --port or PORT") from error
+
+
+def _named(listener: socket.socket) -> tuple[str, int]:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]" if ":" in host else host, port
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from pman.errors import ConfigError, Fault
 
 SETTINGS = schema.load("settings.json")
 DECLARED: Mapping[str, Mapping[str, Any]] = SETTINGS["properties"]
+KNOWN_ENGINES = {engine for declared in DECLARED.values() for engine in declared["x-engines"]} - {"*"}
+"""Those that the settings speak of, installed or not."""
 
 _TRUE, _FALSE = ("yes", "true", "on", "1", "y", "t"), ("no", "false", "off", "0", "n", "f")
 
@@ -76,7 +78,7 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
             if name not in texts and (text := given.get(name)) and text.strip():
                 texts[name] = (text, source)
     values: dict[str, Any] = {}
-    faults = []
+    faults = [*_misspelt(file), *_misspelt([name for name in environ if name.startswith("PMAN_")])]
     for name, (text, _) in texts.items():
         try:
             values[name] = _parse(name, text.strip())
@@ -102,6 +104,14 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
         values={name: values.get(name) for name in DECLARED},
         sources={name: texts[name][1] if name in texts else "default" for name in DECLARED},
     )
+
+
+def _misspelt(names: Iterable[str]) -> Iterator[Fault]:
+    """What is nearly a variable of pman's; what is far from all is somebody else's."""
+    for name in names:
+        near = difflib.get_close_matches(name, DECLARED, 1, cutoff=0.85)
+        if near and name not in DECLARED:
+            yield Fault(name, f"{name} is not known; did you mean {near[0]}?")
 
 
 def engine_schema(engine: str, part: str) -> Mapping[str, Any]:

@@ -10,10 +10,11 @@ from pman import schema
 from pman.context import job_variables, site_variables, unread_fields, unread_settings
 from pman.errors import BadRequest, ConfigError, Fault
 from pman.job import Document, Job
+from pman.overrides import check_folders
 from pman.render import Templates, loader
 from pman.request import RequestParser
 from pman.rules import Rules
-from pman.settings import Settings, engine_schema
+from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
 
 PROBE = Job(
     jid="pman-probe",
@@ -45,10 +46,11 @@ class Translation:
     """
 
     def __init__(self, settings: Settings) -> None:
-        search = loader([Path(directory) for directory in _existing(settings["PMAN_TEMPLATES"])])
+        search = loader([_checked(directory, settings.engine) for directory in settings["PMAN_TEMPLATES"]])
         self.settings = settings
         self.rules = Rules(settings.engine, search)
-        self._templates = Templates(settings.engine, search)
+        documents = properties(engine_schema(settings.engine, "documents"))
+        self._templates = Templates(settings.engine, search, list(documents))
         self._parser = RequestParser(engine_schema(settings.engine, "request"))
         self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
         if faults := unread_settings(settings, self.read_by_templates()):
@@ -101,8 +103,11 @@ class Translation:
         return [Fault(fault.path, f"not allowed by the site's policy: {fault.message}") for fault in found]
 
 
-def _existing(directories: list[str]) -> list[str]:
-    for directory in directories:
-        if not Path(directory).is_dir():
-            raise ConfigError(f"PMAN_TEMPLATES={directory!r}: no such directory")
-    return directories
+def _checked(directory: str, engine: str) -> Path:
+    """Raises ConfigError for a directory of PMAN_TEMPLATES that overrides nothing."""
+    site = Path(directory)
+    if not site.is_dir():
+        raise ConfigError(f"PMAN_TEMPLATES={directory!r}: no such directory")
+    engines = sorted({engine, *KNOWN_ENGINES})
+    check_folders(directory, (entry.name for entry in site.iterdir() if entry.is_dir()), engines)
+    return site

@@ -62,7 +62,7 @@ class Server:
     def _address(self) -> str | None:
         if self.process.poll() is not None:
             raise AssertionError(f"pman ended with {self.process.returncode}: {self.output()}")
-        found = re.search(r"running on (http://\S+)", self.output())
+        found = re.search(r"running on (http://\S+)/api/v1/", self.output())
         return found[1] if found else None
 
     def output(self) -> str:

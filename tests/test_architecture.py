@@ -13,7 +13,7 @@ PACKAGE = Path(pman.__file__).parent
 MODULES = {
     ".".join(("pman", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): file
     for file in PACKAGE.rglob("*.py")
-    if not {"templates", "schema"} & set(file.relative_to(PACKAGE).parts)
+    if "shipped" not in set(file.relative_to(PACKAGE).parts)
 }
 
 LAYERS = [
@@ -21,7 +21,7 @@ LAYERS = [
     {"pman.translation"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
-    {"pman.schema", "pman.literals", "pman.placement", "pman.logs"},
+    {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]
 """From the edge to the core: a module imports from its own layer and those after it.

@@ -35,7 +35,12 @@ async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterat
         settings = configuration.load(environ, executors.names(), dotenv)
     except ConfigError as error:
         for fault in error.faults:
-            yield Check("settings", "failed", fault.message, "`pman config --help` shows every setting")
+            yield Check(
+                "settings",
+                "failed",
+                fault.message,
+                "docs/options.md has every setting, and `pman config` the effective values",
+            )
         return
     yield Check("settings", "ok", _settings(settings))
     try:

@@ -49,13 +49,13 @@ def settings(environ: Mapping[str, str], dotenv: Path | None, tell: Tell) -> Set
 
 
 def facts(translation: Translation, tell: Tell) -> Mapping[str, Any]:
-    """What the engine tells of itself, where only it can; else what stands for it, which is told of."""
+    """What the engine tells of itself; else what stands for it, which is told of where it matters."""
     assumed = translation.assumed_facts()
-    if translation.settings["STOREBASE"]:
-        return assumed
     try:
         return asyncio.run(_asked(translation.settings))
     except (EngineUnreachable, ConfigError) as error:
+        if translation.settings["STOREBASE"] and isinstance(error, EngineUnreachable):
+            return assumed
         tell(f"{error}; assuming that the storebase is at {assumed['storebase']}")
         return assumed
 

@@ -25,6 +25,11 @@ def run(client: Client, body: bytes, *, remove: bool) -> int:
             tell = _Teller(console, lambda text: progress.update(task, description=text))
             job = client.submit(body)
             jid = str(job["jid"])
+            if has_ended(job) and job["timestamp"]:
+                console.print(
+                    f"pman: {jid} ran before, until {job['timestamp']}; nothing was started", markup=False
+                )
+                console.print(f"  run it anew: pman rm {jid}, or another --jid", markup=False)
             job = _until_its_end(client, job, tell)
     except KeyboardInterrupt:
         _say_what_goes_on(console, jid)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 from rich.console import Console
@@ -31,9 +33,21 @@ WIDE = 10_000
 """Columns of a pipe: a line that another program reads is not cut."""
 
 
+class _Piped:
+    """Standard output without the blanks that a table ends its lines with."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(re.sub(r" +(?=\n|$)", "", text))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 def console() -> Console:
     terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=WIDE)
+    if terminal.is_terminal:
+        return terminal
+    return Console(highlight=False, width=WIDE, file=cast(IO[str], _Piped()))
 
 
 def syntax(text: str, name: str) -> Syntax:
@@ -125,6 +139,8 @@ def print_jobs(jobs: Sequence[Answer], form: str) -> None:
         _print_json(list(jobs))
         return
     table = _table("jid", "status", "since", "image", "message")
+    for column in table.columns[:3]:
+        column.no_wrap = True
     for job in sorted(jobs, key=lambda job: str(job["timestamp"]), reverse=True):
         since = str(job["timestamp"])[:19].replace("T", " ")
         row = (job["jid"], job["status"], since, job["image"], job["message"])

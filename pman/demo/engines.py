@@ -58,12 +58,15 @@ class Stage:
     environ: Mapping[str, str]
 
 
-def names(wanted: str | None) -> list[str]:
-    """The engines to try, best first. Raises ConfigError for one that the demo has no plugin for."""
+def names(wanted: str | None, image: str | None = None) -> list[str]:
+    """The engines to try, best first; for an image those with containers.
+
+    Raises ConfigError for one that the demo has no plugin for.
+    """
     known = [name for name in (*_ADDRESSES, "local") if name in executors.names()]
     if wanted and wanted not in known:
         raise ConfigError(f"--engine={wanted!r}: the demo can use {', '.join(known)}")
-    return [wanted] if wanted else known
+    return [wanted] if wanted else [name for name in known if name != "local" or not image]
 
 
 def stage(
@@ -94,12 +97,15 @@ def _client(name: str, environ: Mapping[str, str]) -> docker.DockerClient:
     known = settings.load({**environ, "CONTAINER_ENV": name}, executors.names())
     try:
         address, tls = _ADDRESSES[name](known.values)
+        address = address.removeprefix("http+")
     except ConfigError as error:
         raise Unsuitable(str(error)) from error
     try:
         return docker.DockerClient(base_url=address, tls=tls or False, timeout=60)  # asks for the version
     except (DockerException, requests.RequestException) as error:
-        raise Unsuitable(f"it does not answer at {address.replace('http+unix:', 'unix:')}") from error
+        if "Permission denied" in str(error):
+            raise Unsuitable(f"this user may not use {address}; join its group, or use sudo") from error
+        raise Unsuitable(f"it does not answer at {address}") from error
 
 
 def _present(client: docker.DockerClient, images: Sequence[str]) -> str | None:

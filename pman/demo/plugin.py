@@ -1,6 +1,6 @@
 """A small ChRIS plugin for machines without containers: masks the bright tissue of PGM images.
 
-    plugin.py [--threshold N] INPUTDIR OUTPUTDIR
+    plugin.py [--threshold N] [--sleepLength S] INPUTDIR OUTPUTDIR
 
 Writes a mask beside each image's name, and summary.json with a histogram of each. Needs nothing but
 Python, since it is run as a file, by whatever Python the job's machine has.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +20,16 @@ BINS = 8
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Mask the bright tissue of PGM images.")
     parser.add_argument("--threshold", type=int, default=128, help="the least grey of the mask, 0 to 255")
+    parser.add_argument(
+        "--sleepLength", type=float, default=0, help="seconds to take longer, so that one can watch"
+    )
     parser.add_argument("inputdir", type=Path)
     parser.add_argument("outputdir", type=Path)
     options = parser.parse_args(argv)
 
     images = sorted(options.inputdir.glob("*.pgm"))
     print(f"{len(images)} images in {options.inputdir}, threshold {options.threshold}", flush=True)
+    time.sleep(options.sleepLength)
     summary = {}
     for image in images:
         columns, rows, pixels = read_pgm(image.read_bytes())

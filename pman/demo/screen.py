@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -74,11 +77,10 @@ class Screen:
             self._show(Text(f"{left:<{width}}  {arrow}  ", "dim").append(right, "not dim"))
 
     def done(self, seconds: float) -> None:
+        own = "pman" if shutil.which("pman") else os.path.relpath(sys.argv[0])
+        self._console.print(f"\n[green]✔[/] [bold]A real job, in {seconds:.1f} s.[/] Deleted again.")
         self._console.print(
-            f"\n[green]✔[/] [bold]A real job on a real engine, in {seconds:.1f} s.[/] Deleted again."
-        )
-        self._console.print(
-            "  Yours next: [bold]pman check[/], [bold]pman serve[/], [bold]pman run REQUEST.json[/]"
+            f"  Yours next: [bold]{own} check[/], [bold]{own} serve[/], [bold]{own} run REQUEST.json[/]"
         )
 
     def kept(self, directory: Path) -> None:

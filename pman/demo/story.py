@@ -33,7 +33,7 @@ def show(environ: Mapping[str, str], engine: str | None, image: str | None, *, k
     screen = Screen()
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        for name in demo_engines.names(engine):
+        for name in demo_engines.names(engine, image):
             try:
                 stage = demo_engines.stage(name, environ, image, lambda wanted: screen.pulling(name, wanted))  # noqa: B023  (called at once)
                 _play(stage, screen, keep=keep)

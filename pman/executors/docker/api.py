@@ -6,6 +6,7 @@ it is good at: where the engine is (DOCKER_HOST, contexts) and TLS.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -94,9 +95,12 @@ class Api:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             names = "CONTAINER_HOST and DOCKER_HOST" if self.kind == "Podman" else "DOCKER_HOST"
+            denied = getattr(error, "errno", None) == errno.EACCES
             raise EngineUnreachable(
                 f"{self.kind} does not answer at {self._address}: {error or type(error).__name__}",
-                f"is it running, and may pman use its socket? See {names}",
+                f"pman's user may not use this socket: it must be in the socket's group; see {names}"
+                if denied
+                else f"is it running? See {names}",
             ) from error
 
     async def _negotiate(self) -> None:
