@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -16,6 +17,7 @@ from pman import __version__
 from pman.engine import Engine
 from pman.errors import BadRequest, EngineUnreachable, NotJson, PmanError, TooLarge, UnknownJob
 from pman.job import Job
+from pman.loopback import is_loopback, loopback_only
 from pman.request import JID, MAX_BODY, PROPERTIES
 
 log = logging.getLogger(__name__)
@@ -36,9 +38,14 @@ def create_app(engine: Engine) -> Quart:
     _v1(app, engine)
     _health(app, engine)
 
+    loopback = loopback_only(engine.settings.engine)
+
     @app.before_request
     async def begin() -> None:
         g.began = time.monotonic()
+        if loopback and not is_loopback(request.host.rpartition(":")[0] or request.host):
+            # A page in a browser of this machine, whose name was made to mean this machine.
+            raise BadRequest(f"Host: {request.host!r}: this engine serves this machine only, as localhost")
 
     @app.after_request
     async def tell(response: Response) -> Response:
@@ -49,7 +56,7 @@ def create_app(engine: Engine) -> Quart:
         )
         if log.isEnabledFor(level):
             took = (time.monotonic() - g.began) * 1e3
-            log.log(level, "%s %s %d %.1f ms", request.method, request.path, response.status_code, took)
+            log.log(level, "%s %s %d %.1f ms", request.method, _path(), response.status_code, took)
         return response
 
     return app
@@ -130,7 +137,7 @@ def _errors(app: Quart) -> None:
         if error.faults:
             told["errors"] = [{"path": fault.path, "message": fault.message} for fault in error.faults]
         if error.status >= 500:
-            log.warning("%s %s: %s", request.method, request.path, error)
+            log.warning("%s %s: %s", request.method, _path(), error)
         return told, error.status, {"Retry-After": str(RETRY_AFTER)} if error.status == 503 else {}
 
     @app.errorhandler(RequestEntityTooLarge)
@@ -146,7 +153,7 @@ def _errors(app: Quart) -> None:
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> tuple[Mapping[str, str], int]:
-        log.error("%s %s", request.method, request.path, exc_info=error)
+        log.error("%s %s", request.method, _path(), exc_info=error)
         return {"message": "pman failed at this request, which is a bug; its log has the details"}, 500
 
 
@@ -160,6 +167,11 @@ async def _dry_run(engine: Engine, job: Job) -> Mapping[str, Any]:
             for document in documents
         ],
     }
+
+
+def _path() -> str:
+    """As it came: decoded, it could hold a line of a log."""
+    return quote(request.path)
 
 
 def _jid(jid: str) -> str:

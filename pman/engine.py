@@ -19,7 +19,6 @@ from pman.errors import (
     EngineUnreachable,
     Fault,
     NameTaken,
-    PmanError,
     UnknownJob,
 )
 from pman.executors import Executor
@@ -35,6 +34,10 @@ P = ParamSpec("P")
 
 LARGE = 64 * 2**10
 """Bytes of a request; most have one or two thousand."""
+
+
+TAKE_UP_AGAIN = 5
+"""Seconds after which an engine that went away is asked again for what was left unstarted."""
 
 
 class Engine:
@@ -57,7 +60,7 @@ class Engine:
             await engine._ask()
         except EngineUnreachable as error:
             log.warning("%s (%s); asked again at the next request", error, error.hint)
-        except PmanError:
+        except BaseException:
             await engine.close()
             raise
         return engine
@@ -222,19 +225,26 @@ class Engine:
 
     async def _take_up(self) -> None:
         """Start what another pman, or this one before, has left unstarted."""
-        try:
-            left = await self._executor.unfinished()
-        except EngineUnreachable as error:
-            log.warning("what was left unstarted is not known: %s; a retry starts it", error)
-            return
-        for jid in left:
+        left: list[str] | None = None
+        while left is None or left:
             try:
-                info = await self.info(jid)
-                if info.status == "notstarted":
-                    log.info("%s was never started (%s); taking it up", jid, info.message)
-                    await self._executor.resume(jid)
-            except (PmanError, EngineRefused) as error:
-                log.warning("%s could not be taken up: %s", jid, error)
+                if left is None:
+                    left = list(await self._executor.unfinished())
+                while left:
+                    await self._take_up_one(left[0])
+                    left.pop(0)
+            except EngineUnreachable as error:
+                log.warning("what was left unstarted waits: %s", error)
+                await asyncio.sleep(TAKE_UP_AGAIN)
+
+    async def _take_up_one(self, jid: str) -> None:
+        try:
+            info = await self.info(jid)
+            if info.status == "notstarted":
+                log.info("%s was never started (%s); taking it up", jid, info.message)
+                await self._executor.resume(jid)
+        except (UnknownJob, ConfigError, EngineRefused) as error:
+            log.warning("%s could not be taken up: %s", jid, error)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that outlives the request that began it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import logging
 import socket
 import sys
@@ -15,6 +14,7 @@ from pman import __version__
 from pman.app import create_app
 from pman.engine import Engine
 from pman.errors import ConfigError
+from pman.loopback import is_loopback, loopback_only
 from pman.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def serve(settings: Settings, host: str) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    if settings.engine == "local" and not _is_loopback(host):
+    if loopback_only(settings.engine) and not is_loopback(host):
         raise ConfigError(
             f"--host={host!r}: CONTAINER_ENV=local runs all that it is sent on this machine; use 127.0.0.1"
         )
@@ -73,10 +73,3 @@ def _listener(host: str, port: int) -> socket.socket:
 def _named(listener: socket.socket) -> tuple[str, int]:
     host, port = listener.getsockname()[:2]
     return f"[{host}]" if ":" in host else host, port
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
+
+import pytest
 
 from pman.commands.matrix import markdown, rows
+from tests.a_job import FACTS, a_job, a_translation, site_templates
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_option_by_engine_table_is_the_generated_one() -> None:
     assert markdown(rows([])) in (DOCS / "options.md").read_text(), "run `make docs`"
+
+
+FENCES = [
+    (file.name, fence)
+    for file in (DOCS.parent / "README.md", *DOCS.glob("*.md"))
+    for fence in re.findall(r"```jinja\n(.*?)```", file.read_text(), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("name", "fence"), FENCES)
+def test_every_template_in_the_documentation_works(name: str, fence: str, tmp_path: Path) -> None:
+    site = site_templates(tmp_path, {"docker/container.yaml.j2": fence})
+
+    (document,) = a_translation("docker", PMAN_TEMPLATES=str(site)).render(a_job(), FACTS)
+    host = cast(Mapping[str, Any], document.content)["HostConfig"]
+
+    assert {"PidsLimit", "NetworkMode"} & set(host), f"{name}: {host}"
+
+
+def test_every_link_of_the_documentation_leads_somewhere() -> None:
+    for file in (DOCS.parent / "README.md", DOCS.parent / "bench/README.md", *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
+            assert target.startswith("http") or (file.parent / target).exists(), f"{file.name}: {target}"

@@ -29,6 +29,10 @@ UNPULLED = {
     **PULLING,
     "State": {"Status": "unpulled", "Error": "manifest unknown", "FinishedAt": "2026-01-01T00:00:00Z"},
 }
+REFUSED = {
+    **PULLING,
+    "State": {"Status": "refused", "Error": "no space left on device", "FinishedAt": "2026-01-01T00:00:00Z"},
+}
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
@@ -122,16 +126,16 @@ def test_a_failure_never_hides_its_exit_code_or_error(state: str) -> None:
 @pytest.mark.parametrize("engine", list(RULES))
 def test_an_image_that_is_being_pulled_or_could_not_be_is_told(engine: str) -> None:
     pulling = RULES[engine].read("a-jid", PULLING)
-    progress = RULES[engine].read(
-        "a-jid", {**PULLING, "State": {"Status": "pulling", "Progress": "3 of 7 MB"}}
-    )
     unpulled = RULES[engine].read("a-jid", UNPULLED)
 
     assert (pulling.status, pulling.message) == (NOT_STARTED, "pulling the image localhost/a:1")
-    assert progress.message == "pulling the image localhost/a:1 (3 of 7 MB)"
     assert (unpulled.status, unpulled.timestamp) == (FAILURE, "2026-01-01T00:00:00Z")
     assert unpulled.message == "the image localhost/a:1 could not be pulled: manifest unknown"
     assert unpulled.cmd == "a b"
+    refused = RULES[engine].read("a-jid", REFUSED)
+    assert (refused.status, refused.timestamp) == (FAILURE, "2026-01-01T00:00:00Z")
+    assert refused.message == "the engine refused the container: no space left on device"
+    assert refused.hint == "free space on the engine's host"
 
 
 def test_the_command_is_one_line_that_a_shell_reads_back() -> None:
@@ -186,7 +190,7 @@ def first_that_holds(engine: str, natives: list[Mapping[str, Any]]) -> set[int]:
 def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
     natives = [states.native(name, state) for name in RULES for state in states.recorded(name)]
 
-    reached = first_that_holds(engine, [*natives, PULLING, UNPULLED])
+    reached = first_that_holds(engine, [*natives, PULLING, UNPULLED, REFUSED])
 
     unlimited = states.native("podman", "exited-137")
     unlimited["HostConfig"]["Memory"] = 0

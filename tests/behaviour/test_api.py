@@ -170,6 +170,22 @@ def test_addresses_without_the_last_slash_answer_at_once(server: Live) -> None:
     assert requests.get(f"{url}/{request['jid']}", timeout=60, allow_redirects=False).status_code == 200
 
 
+def test_a_misspelt_parameter_submits_nothing(server: Live) -> None:
+    request = server.request()
+
+    response = server.post(request, dryrun="true")
+
+    assert response.status_code == 400
+    assert "did you mean dry_run?" in response.json()["message"]
+    assert server.get(request["jid"]).status_code == 404
+
+
+def test_an_address_cannot_write_a_line_of_its_own_into_the_log(server: Live) -> None:
+    requests.delete(f"{server.server.url}x%0a2030-01-01%20INFO%20forged/", timeout=60)
+
+    assert "\n2030-01-01 INFO forged" not in server.server.output()
+
+
 def test_a_flag_that_is_no_flag_is_refused(server: Live) -> None:
     assert server.post(server.request(), dry_run="perhaps").status_code == 400
 

@@ -306,14 +306,25 @@ def test_a_dry_run_shows_the_documents_with_masked_values_and_submits_nothing(sh
     assert shared.get(request["jid"]).status_code == 404
 
 
-def test_tokens_are_in_no_log_of_pman(shared: Live) -> None:
-    request = shared.script("exit 1", env=["CHRIS_USER_TOKEN=another-secret-token"])
+def test_tokens_are_in_no_log_and_no_answer_of_pman(shared: Live) -> None:
+    token = "another-secret-token"  # noqa: S105  (it is none)
+    with live(shared.engine, shared.storebase, APPLICATION_MODE="development") as running:
+        request = running.script("exit 1", env=[f"CHRIS_USER_TOKEN={token}"])
 
-    shared.run(request)
-    shared.post({**request, "args": ["other"]})
-    shared.post({**request, "jid": "!", "env": ["CHRIS_USER_TOKEN=another-secret-token", 3]})
+        answers = [
+            running.post(request),
+            running.post(request, dry_run="true"),
+            running.post({**request, "args": ["other"]}),
+            running.post({**request, "jid": "!", "env": [f"CHRIS_USER_TOKEN={token}", 3]}),
+            running.post({**request, "env": {"CHRIS_USER_TOKEN": token}}),
+            running.post({**request, "jid": f"{request['jid']}-2", "image": "localhost:1/none:1"}),
+        ]
+        running.finished(request["jid"])
+        answers.append(running.get(request["jid"]))
 
-    assert "another-secret-token" not in shared.server.output()
+        assert "POST" in running.server.output()
+        assert token not in running.server.output()
+        assert not [answer.text for answer in answers if token in answer.text]
 
 
 def test_jobs_of_pman_are_listed(shared: Live) -> None:
@@ -393,7 +404,7 @@ def test_a_symbolic_link_out_of_the_storebase_is_refused(shared: Live) -> None:
     assert "leads out of the storebase" in json.dumps(response.json())
 
 
-def test_a_job_of_a_thousand_lines_of_labels_and_auid_is_found_again(shared: Live) -> None:
+def test_any_text_may_be_the_user_that_a_job_is_for(shared: Live) -> None:
     request = shared.request(auid="ünï 'quoted' \"double\" {{ x }}")
 
     assert shared.run(request)["status"] == "finishedSuccessfully"

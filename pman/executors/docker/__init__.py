@@ -1,6 +1,8 @@
 """Docker Engine API, for Docker and for Podman, which speaks it too.
 
 executor.py   the protocol: a job is one container, by the job's name
+containers.py create, start once, find, delete
+waiting.py    jobs whose image has to be pulled first
 markers.py    what the engine holds for pman before there is a container, or after it failed
 images.py     pulls, with the registry credentials of this machine
 api.py        HTTP over one kept-alive pool, and where the engine is

@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 API_VERSION = (1, 41)
 """Docker 20.10, Podman 4. Asked for where the engine has it; newer engines have a higher minimum."""
 
-UNLIMITED = aiohttp.ClientTimeout(total=None)
-"""For what lasts as long as it lasts: a pull, a log that is followed."""
-
 
 class Api:
     """Made inside the event loop that uses it. Every call may raise EngineUnreachable."""
@@ -44,8 +41,6 @@ class Api:
         # Streams last, so they must not use up the connections of the calls; those wait for their turn.
         self._session = _session(kind, address, tls, timeout, connections=64)
         self._streams = _session(kind, address, tls, timeout, connections=0)
-        self.each_read = aiohttp.ClientTimeout(total=None, sock_read=timeout)
-        """For what may take long, but not without a byte: a log that is not followed."""
         self._base = "http://localhost" if address.startswith("http+unix:") else address.rstrip("/")
         self._prefix = ""
 
@@ -54,7 +49,12 @@ class Api:
         status, answer = await self.call("GET", path, query)
         if status >= 400:
             raise EngineUnreachable(f"{self.kind} answers {status} to {path}: {words(answer)}")
-        return json.loads(answer)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise EngineUnreachable(
+                f"what answers at {self._address} is no {self.kind}: {words(answer):.200}"
+            ) from error
 
     async def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None
@@ -71,13 +71,20 @@ class Api:
         *,
         body: object = None,
         headers: Mapping[str, str] | None = None,
-        limit: aiohttp.ClientTimeout | None = None,
+        stream: bool = False,
+        endless: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response whose body is still to be read."""
+        """A response whose body is still to be read.
+
+        A stream may take as long as it likes, though not without a byte; an endless one may be silent.
+        """
         if not self._prefix and path != "/version":
             await self._negotiate()
-        session = self._streams if limit is UNLIMITED else self._session
-        options: dict[str, Any] = {"timeout": limit} if limit else {}
+        session = self._streams if stream else self._session
+        options: dict[str, Any] = {}
+        if stream:
+            silence = None if endless else self._timeout
+            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=silence)
         if body is not None:
             options["json"] = body
         address = f"{self._base}{self._prefix}{path}"
@@ -106,7 +113,14 @@ class Api:
     async def _negotiate(self) -> None:
         """The API version, once."""
         version = await self.json("/version")
-        known, least = (tuple(map(int, version[key].split("."))) for key in ("ApiVersion", "MinAPIVersion"))
+        try:
+            known, least = (
+                tuple(map(int, version[key].split("."))) for key in ("ApiVersion", "MinAPIVersion")
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise EngineUnreachable(
+                f"what answers at {self._address} is no {self.kind}: {version!s:.200}"
+            ) from error
         self._prefix = "/v{}.{}".format(*max(min(API_VERSION, known), least))
 
     async def close(self) -> None:
@@ -163,9 +177,12 @@ def _session(
 
 
 def _ssl(tls: TLSConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca_cert or None)
-    if tls.cert:
-        context.load_cert_chain(*tls.cert)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_cert or None)
+        if tls.cert:
+            context.load_cert_chain(*tls.cert)
+    except OSError as error:
+        raise ConfigError(f"DOCKER_CERT_PATH: the certificates cannot be read: {error}") from error
     if not tls.verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

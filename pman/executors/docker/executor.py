@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import quote
 
-import aiohttp
-
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.docker.api import UNLIMITED, Api, docker_address, podman_address, words
+from pman.errors import ConfigError, EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.docker.api import Api, docker_address, podman_address, words
+from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Markers
-from pman.job import JID_LABEL, Document
-
-log = logging.getLogger(__name__)
-
-PULL_GRACE = 2.0
-"""Seconds for which apply waits for a pull, so that a wrong name is told at once."""
-
-START_LEASE = 3.0
-"""Seconds in which whoever created a container is trusted to start it."""
-
-STARTED = 10_000
-"""How many containers that this pman started it remembers; a race can only be about the last few."""
+from pman.executors.docker.waiting import Waiting
+from pman.job import Document
 
 STOREBASE_MOUNT = "/var/local/storeBase"
 """Where pfcon's container mounts the storebase."""
 
-_NOT_STARTED = ("created", "configured", "initialized")
+FOLLOW_AGAIN = 0.5
+"""Seconds between two looks whether a job that is followed has its image by now."""
 
 
 def connect_docker(settings: Mapping[str, Any]) -> DockerExecutor:
@@ -52,9 +40,8 @@ class DockerExecutor:
         self._settings = settings
         self._markers = Markers(api)
         self._images = Images(api)
-        self._starting: dict[str, asyncio.Task[None]] = {}
-        self._started: dict[str, None] = {}
-        self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._containers = Containers(api, self._markers)
+        self._waiting = Waiting(self._markers, self._images, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
         version, info = await asyncio.gather(self._api.json("/version"), self._api.json("/info"))
@@ -67,204 +54,79 @@ class DockerExecutor:
         body = cast(Mapping[str, Any], document.content)
         if await self._markers.latest(jid):
             raise NameTaken(f"a job {jid} waits for its image, or could not get it")
+        asked = time.monotonic()
         try:
-            identity = await self._create(jid, body)
-        except _NoSuchImageError:
-            await self._hold(jid, body)
-            task = self._wait_for_image(jid, body)
-            await asyncio.wait({task}, timeout=PULL_GRACE)
-            if task.done():
-                task.result()
+            identity = await self._containers.create(jid, body)
+        except NoSuchImageError:
+            await self._waiting.hold(jid, body)
             return await self.inspect(jid)
-        await self._start(identity)
+        await self._containers.start(jid, identity, asked)
         return _as_started(jid, body)
 
     async def resume(self, jid: str) -> None:
-        container, age = await self._container(jid)
-        if container is None:
-            if jid not in self._waiting and (marker := await self._markers.find("pending", jid)):
-                self._wait_for_image(jid, marker.body)
-            return
-        identity = container["Id"]
-        while container and container["Id"] == identity and container["State"]["Status"] in _NOT_STARTED:
-            if age >= START_LEASE or identity in self._starting:
-                await self._start(identity)
-                return
-            await asyncio.sleep(0.1)
-            container, age = await self._container(jid)
+        container, _ = await self._containers.find(jid)
+        if container:
+            await self._containers.resume(jid)
+        elif marker := await self._markers.find("pending", jid):
+            self._waiting.take(jid, marker.body)
 
     async def unfinished(self) -> Sequence[str]:
-        created = self._containers({"status": ["created"]})
+        created = self._containers.jids({"status": ["created"]})
         return sorted(set().union(*await asyncio.gather(created, self._markers.jids(["pending"]))))
 
     async def inspect(self, jid: str) -> Mapping[str, Any]:
-        container, _ = await self._container(jid)
+        container, _ = await self._containers.find(jid)
         if container is None:
             if marker := await self._markers.latest(jid):
                 return marker.native(jid)
-            container, _ = await self._container(jid)  # taken by the engine between the two questions
+            container, _ = await self._containers.find(jid)  # taken between the two questions
             if container is None:
                 raise UnknownJob(jid)
-        state = container["State"]
-        if state["Status"] in _NOT_STARTED and not state.get("Error"):
+        if not_started(container) and not container["State"].get("Error"):
             failed = await self._markers.find("failed", jid)
-            return {**container, "State": {**state, "Error": failed.reason}} if failed else container
+            state = {**container["State"], "Error": failed.reason} if failed else container["State"]
+            return {**container, "State": state}
         return container
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
-        limit = UNLIMITED if follow else self._api.each_read
-        path = f"/containers/{quote(jid)}/logs"
-        async with self._api.request("GET", path, query, limit=limit) as response:
-            if response.status == 200:
-                async for chunk in demultiplexed(response.content.iter_any()):
-                    yield chunk
+        path = f"/containers/{quote(jid, safe='')}/logs"
+        while True:
+            async with self._api.request("GET", path, query, stream=True, endless=follow) as response:
+                if response.status == 200:
+                    async for chunk in demultiplexed(response.content.iter_any()):
+                        yield chunk
+                    return
+                told = words(await response.read())
+            if "not support reading" in told:
+                yield f"pman: the engine does not show this log: {told}\n".encode()
+                return
+            if response.status != 404:
+                raise EngineUnreachable(f"{self._api.kind} cannot show the log of {jid}: {told}")
+            if not follow or not await self._markers.find("pending", jid):
+                return
+            await asyncio.sleep(FOLLOW_AGAIN)
 
     async def remove(self, jid: str) -> None:
-        container, _ = await self._container(jid)
-        if task := self._waiting.pop(jid, None):
-            task.cancel()
-        # The marker goes first: whoever pulls for it then knows that nobody wants the job any more.
+        container, _ = await self._containers.find(jid)
+        # The marker goes first: whoever waits for the image then knows that nobody wants the job.
         marked = await self._markers.remove_all(jid)
         if container:
-            await self._delete(container["Id"])
+            await self._containers.delete(container["Id"])
         elif not marked:
             raise UnknownJob(jid)
 
     async def list(self) -> Sequence[str]:
-        return sorted(set().union(*await asyncio.gather(self._containers({}), self._markers.jids())))
+        return sorted(set().union(*await asyncio.gather(self._containers.jids({}), self._markers.jids())))
 
     async def ping(self) -> str:
         version = await self._api.json("/version")
         return f"{self._api.kind} {version['Version']} (API {version['ApiVersion']})"
 
     async def close(self) -> None:
-        waiting = list(self._waiting.values())
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await self._waiting.close()
         await self._images.close()
         await self._api.close()
-
-    async def _create(self, jid: str, body: Mapping[str, Any]) -> str:
-        """The new container's id. Raises NameTaken, EngineRefused."""
-        try:
-            status, answer = await self._api.call("POST", "/containers/create", {"name": jid}, body)
-        except EngineUnreachable as error:
-            # A kept-alive connection that the engine closed meanwhile. Whether or not the call went
-            # through, a second one is safe: the name can be taken only once.
-            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
-                raise
-            status, answer = await self._api.call("POST", "/containers/create", {"name": jid}, body)
-        if status == 201:
-            return str(json.loads(answer)["Id"])
-        told = words(answer)
-        if status == 404 and "no such image" in told.lower():
-            raise _NoSuchImageError
-        if status == 409 or "is already in use" in told:  # Podman: 500
-            await self._visible(jid)
-            raise NameTaken(told)
-        raise EngineRefused("create", status, told)
-
-    async def _visible(self, jid: str) -> None:
-        """Wait for what has taken a name: an engine reserves it some 0.1 s before it shows the container."""
-        for _ in range(100):
-            status, _ = await self._api.call("GET", f"/containers/{quote(jid)}/json")
-            if status != 404:
-                return
-            await asyncio.sleep(0.05)
-
-    async def _start(self, identity: str) -> None:
-        """Once for each container: to start what has ended meanwhile would run it twice."""
-        if identity in self._started:
-            return
-        if identity not in self._starting:
-            self._starting[identity] = task = asyncio.create_task(self._start_now(identity))
-            task.add_done_callback(lambda _: self._starting.pop(identity, None))
-        await asyncio.shield(self._starting[identity])
-
-    async def _start_now(self, identity: str) -> None:
-        status, answer = await self._api.call("POST", f"/containers/{identity}/start")
-        if status in (204, 304):
-            self._started[identity] = None
-            if len(self._started) > STARTED:
-                del self._started[next(iter(self._started))]
-            return
-        refused = EngineRefused("start", status, words(answer))
-        left = await self._api.json(f"/containers/{identity}/json")
-        if not left["State"].get("Error"):  # Podman forgets why
-            await self._markers.fail(left["Name"].lstrip("/"), left["Config"], refused)
-        raise refused
-
-    async def _container(self, jid: str) -> tuple[Mapping[str, Any] | None, float]:
-        """The container and its age in seconds by the engine's clock; None for what is not pman's."""
-        async with self._api.request("GET", f"/containers/{quote(jid)}/json") as response:
-            body = await response.read()
-        if response.status == 404:
-            return None, 0
-        if response.status != 200:
-            raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(body)}")
-        found: Mapping[str, Any] = json.loads(body)
-        # The engine also finds containers by a part of their id.
-        if found["Name"] != f"/{jid}" or (found["Config"].get("Labels") or {}).get(JID_LABEL) != jid:
-            return None, 0
-        return found, _age(found["Created"], response.headers.get("Date"))
-
-    async def _delete(self, identity: str) -> None:
-        query = {"force": "1", "v": "1"}
-        status, answer = await self._api.call("DELETE", f"/containers/{identity}", query)
-        if status not in (200, 204, 404, 409):  # 404: gone meanwhile; 409: being removed already
-            raise EngineRefused("remove", status, words(answer))
-
-    async def _containers(self, filters: Mapping[str, Sequence[str]]) -> set[str]:
-        query = {"all": "1", "filters": json.dumps({"label": [JID_LABEL], **filters})}
-        return {item["Labels"][JID_LABEL] for item in await self._api.json("/containers/json", query)}
-
-    async def _hold(self, jid: str, body: Mapping[str, Any]) -> None:
-        """Raises NameTaken when another job of that name was faster, as a marker or as a container."""
-        if not await self._markers.hold(jid, body):
-            raise NameTaken(f"a job {jid} waits for its image")
-        container, _ = await self._container(jid)
-        if container:
-            await self._markers.remove("pending", jid)
-            raise NameTaken(f"a job {jid} exists")
-
-    def _wait_for_image(self, jid: str, body: Mapping[str, Any]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._take(jid, body))
-        self._waiting[jid] = task
-        task.add_done_callback(lambda done: self._taken(jid, done))
-        return task
-
-    def _taken(self, jid: str, task: asyncio.Task[None]) -> None:
-        if self._waiting.get(jid) is task:
-            del self._waiting[jid]
-        if not task.cancelled() and (error := task.exception()):
-            log.warning("%s: %s", jid, error)
-
-    async def _take(self, jid: str, body: Mapping[str, Any]) -> None:
-        """Pull, create, start; gives up as soon as the marker is gone, since the job was deleted.
-
-        Raises EngineRefused, after a marker or the container itself tells everybody why.
-        """
-        try:
-            await self._images.pull(str(body["Image"]))
-            if not await self._markers.find("pending", jid):
-                return
-            identity = await self._create(jid, body)
-            if not await self._markers.find("pending", jid):
-                await self._delete(identity)
-                return
-            await self._start(identity)
-        except NameTaken:
-            pass  # another pman that waited for the same image was first
-        except (EngineRefused, _NoSuchImageError) as error:
-            vanished = EngineRefused("pull", 404, "the engine did not keep the image")
-            refused = error if isinstance(error, EngineRefused) else vanished
-            if refused.native["call"] != "start":
-                await self._markers.fail(jid, body, refused)
-            await self._markers.remove("pending", jid)
-            raise refused from error
-        await self._markers.remove("pending", jid)
 
     async def _storebase(self) -> str:
         """Where the engine's host has it. Raises ConfigError."""
@@ -277,8 +139,19 @@ class DockerExecutor:
             return str(mount["Source"])
         status, answer = await self._api.call("GET", f"/volumes/{quote(mount['Name'], safe='')}")
         if status == 404:
-            raise ConfigError(f"VOLUME_NAME={mount['Name']!r}: {self._api.kind} has no such volume")
-        return str(json.loads(answer)["Mountpoint"])
+            raise ConfigError(
+                f"VOLUME_NAME={mount['Name']!r}: {self._api.kind} has no such volume",
+                "pfcon's compose file or `docker volume ls` tells its name",
+            )
+        if status != 200:
+            raise EngineUnreachable(f"{self._api.kind} cannot tell where a volume is: {words(answer)}")
+        found = str(json.loads(answer).get("Mountpoint") or "")
+        if not found.startswith("/"):
+            raise ConfigError(
+                f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({found!r})",
+                "use a volume of the driver local, or STORAGE_TYPE=host",
+            )
+        return found
 
     async def _mount(self) -> Mapping[str, Any]:
         """pfcon's mount of the storebase."""
@@ -294,10 +167,6 @@ class DockerExecutor:
         )
 
 
-class _NoSuchImageError(Exception):
-    """The engine has to pull first."""
-
-
 def _as_started(jid: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """What has just been started, in the shape of its inspection.
 
@@ -306,12 +175,6 @@ def _as_started(jid: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     state = {"Status": "running", "StartedAt": ""}
     return {"Name": f"/{jid}", "Config": body, "HostConfig": body.get("HostConfig") or {}, "State": state}
-
-
-def _age(created: str, date: str | None) -> float:
-    """Seconds. Created has nanoseconds, which datetime cannot read; Date has whole seconds."""
-    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-    return (now - datetime.fromisoformat(created[:19] + "+00:00")).total_seconds()
 
 
 async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import docker.auth
 import docker.utils
+from docker.errors import DockerException
 
 from pman.errors import EngineRefused, EngineUnreachable
-from pman.executors.docker.api import UNLIMITED, Api, words
+from pman.executors.docker.api import Api, words
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Images:
         query = {"fromImage": repository, "tag": tag or "latest"}
         headers = await asyncio.to_thread(_registry_auth, repository)
         async with self._api.request(
-            "POST", "/images/create", query, headers=headers, limit=UNLIMITED
+            "POST", "/images/create", query, headers=headers, stream=True, endless=True
         ) as response:
             if response.status != 200:
                 raise EngineRefused("pull", response.status, words(await response.read()))
@@ -62,5 +63,9 @@ class Images:
 def _registry_auth(repository: str) -> Mapping[str, str]:
     """From the docker client's configuration; may run a credential helper, so not on the event loop."""
     registry, _ = docker.auth.resolve_repository_name(repository)
-    found = docker.auth.load_config().resolve_authconfig(registry)
+    try:
+        found = docker.auth.load_config().resolve_authconfig(registry)
+    except DockerException as error:  # a credential helper that is configured and not installed
+        log.warning("no credentials for %s: %s; pulling without", registry, error)
+        return {}
     return {"X-Registry-Auth": docker.auth.encode_header(found).decode()} if found else {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from pman.errors import EngineRefused
+from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.docker.api import Api, words
 from pman.job import JID_LABEL
 
@@ -46,7 +46,7 @@ class Marker:
         """In the shape of a container's inspection, with a State.Status of its own while there is none."""
         body, call = self.body, self.labels.get(_CALL)
         state = {
-            "Status": {None: "pulling", "pull": "unpulled"}.get(call, "created"),
+            "Status": {None: "pulling", "pull": "unpulled"}.get(call, "refused"),
             "Error": self.reason,
             "FinishedAt": self.created if call else "",
         }
@@ -65,12 +65,15 @@ class Markers:
     async def fail(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> None:
         """Keep why the engine would not have a job."""
         why = {_CALL: str(refused.native["call"]), _REASON: str(refused.native["message"])}
-        await self._create("failed", jid, {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(body), **why})
+        kept = {name: value for name, value in body.items() if name != "Env"}  # a token is of no more use
+        await self._create("failed", jid, {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(kept), **why})
 
     async def find(self, kind: Kind, jid: str) -> Marker | None:
         status, answer = await self._api.call("GET", _path(kind, jid))
-        if status != 200:
+        if status == 404:
             return None
+        if status != 200:
+            raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(answer)}")
         found = _marker(answer)
         return found if found.labels.get(JID_LABEL) == jid else None
 
@@ -79,9 +82,10 @@ class Markers:
         failed, pending = await asyncio.gather(*(self.find(kind, jid) for kind in ("failed", "pending")))
         return failed or pending
 
-    async def remove(self, kind: Kind, jid: str) -> bool:
-        """Whether there was one."""
-        if not await self.find(kind, jid):
+    async def remove(self, kind: Kind, jid: str, body: Mapping[str, Any] | None = None) -> bool:
+        """Whether there was one; with a body, only that job's."""
+        found = await self.find(kind, jid)
+        if not found or (body is not None and found.body != body):
             return False
         status, _ = await self._api.call("DELETE", _path(kind, jid))
         return status == 204
@@ -110,7 +114,7 @@ def _name(kind: Kind, jid: str) -> str:
 
 
 def _path(kind: Kind, jid: str) -> str:
-    return f"/volumes/{quote(_name(kind, jid))}"
+    return f"/volumes/{quote(_name(kind, jid), safe='')}"
 
 
 def _marker(answer: bytes) -> Marker:

@@ -186,7 +186,7 @@ class LocalExecutor:
     def _inspect(self, jid: str) -> Mapping[str, Any]:
         try:
             return told(self._directory(jid))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UnknownJob(jid) from None
 
     def _remove(self, jid: str) -> None:
@@ -194,13 +194,15 @@ class LocalExecutor:
         try:
             os.utime(directory)  # not abandoned
             directory.rename(aside)  # from here on nobody starts it
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UnknownJob(jid) from None
         with _refusing("remove"):
             delete(aside, self._timeout)
 
     def _names(self, status: str = "") -> Sequence[str]:
-        found = sorted(directory.name for directory in self._jobs.iterdir())
+        found = sorted(
+            directory.name for directory in self._jobs.iterdir() if (directory / "job.json").exists()
+        )
         return [jid for jid in found if not status or state_of(self._jobs / jid)["status"] == status]
 
     async def _has_ended(self, jid: str) -> bool:

@@ -1,0 +1,155 @@
+"""Containers of pman's: create, start once, find, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from pman.errors import EngineRefused, EngineUnreachable, NameTaken
+from pman.executors.docker.api import Api, words
+from pman.executors.docker.markers import Markers
+from pman.job import JID_LABEL
+
+LEASE = 5.0
+"""Seconds after its creation from which on a container that is not started is anybody's to start."""
+
+OWN_LEASE = 2.0
+"""Seconds in which its creator starts it without another look. The engine tells ages in whole seconds."""
+
+STARTED = 10_000
+"""How many containers that this pman started it remembers; a race can only be about the last few."""
+
+_NOT_STARTED = ("created", "configured", "initialized")
+
+
+class NoSuchImageError(Exception):
+    """The engine has to pull first."""
+
+
+class Containers:
+    def __init__(self, api: Api, markers: Markers) -> None:
+        self._api = api
+        self._markers = markers
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._started: dict[str, None] = {}
+
+    async def create(self, jid: str, body: Mapping[str, Any]) -> str:
+        """The new container's id. Raises NoSuchImageError, NameTaken, EngineRefused."""
+        try:
+            status, answer = await self._api.call("POST", "/containers/create", {"name": jid}, body)
+        except EngineUnreachable as error:
+            # A kept-alive connection that the engine closed meanwhile. Whether or not the call went
+            # through, a second one is safe: the name can be taken only once.
+            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
+                raise
+            status, answer = await self._api.call("POST", "/containers/create", {"name": jid}, body)
+        if status == 201:
+            return str(json.loads(answer)["Id"])
+        told = words(answer)
+        if status == 404 and "no such image" in told.lower():
+            raise NoSuchImageError
+        if status == 409 or "is already in use" in told:  # Podman: 500
+            await self._visible(jid)
+            raise NameTaken(told)
+        raise EngineRefused("create", status, told)
+
+    async def start(self, jid: str, identity: str, asked: float) -> None:
+        """Start what was created by a call at `asked` (time.monotonic). Raises EngineRefused."""
+        if time.monotonic() - asked < OWN_LEASE:
+            await self._start(identity)
+        else:
+            await self.resume(jid)
+
+    async def resume(self, jid: str) -> None:
+        """Start what nobody has started; who created it has the first seconds. Raises EngineRefused."""
+        container, age = await self.find(jid)
+        identity = container["Id"] if container else ""
+        while container and container["Id"] == identity and not_started(container):
+            if age >= LEASE or identity in self._starting:
+                await self._start(identity)
+                return
+            await asyncio.sleep(0.1)
+            container, age = await self.find(jid)
+
+    async def find(self, jid: str) -> tuple[Mapping[str, Any] | None, float]:
+        """The container and its age in seconds by the engine's clock; None for what is not pman's."""
+        async with self._api.request("GET", _path(jid)) as response:
+            body = await response.read()
+        if response.status == 404:
+            return None, 0
+        if response.status != 200:
+            raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(body)}")
+        found: Mapping[str, Any] = json.loads(body)
+        # The engine also finds containers by a part of their id.
+        if found["Name"] != f"/{jid}" or (found["Config"].get("Labels") or {}).get(JID_LABEL) != jid:
+            return None, 0
+        return found, _age(found["Created"], response.headers.get("Date"))
+
+    async def delete(self, identity: str) -> None:
+        """Running or not. Raises EngineRefused."""
+        query = {"force": "1", "v": "1"}
+        status, answer = await self._api.call("DELETE", f"/containers/{identity}", query)
+        if status not in (200, 204, 404, 409):  # 404: gone meanwhile; 409: being removed already
+            raise EngineRefused("remove", status, words(answer))
+
+    async def jids(self, filters: Mapping[str, Sequence[str]]) -> set[str]:
+        """Of pman's containers: those whose label is their name."""
+        query = {"all": "1", "filters": json.dumps({"label": [JID_LABEL], **filters})}
+        found = await self._api.json("/containers/json", query)
+        return {
+            item["Labels"][JID_LABEL]
+            for item in found
+            if f"/{item['Labels'][JID_LABEL]}" in (item.get("Names") or ())
+        }
+
+    async def _visible(self, jid: str) -> None:
+        """Wait for what has taken a name: an engine reserves it some 0.1 s before it shows the container."""
+        for _ in range(100):
+            status, _ = await self._api.call("GET", _path(jid))
+            if status != 404:
+                return
+            await asyncio.sleep(0.05)
+
+    async def _start(self, identity: str) -> None:
+        """Once for each container: to start what has ended meanwhile would run it twice."""
+        if identity in self._started:
+            return
+        if identity not in self._starting:
+            self._starting[identity] = task = asyncio.create_task(self._start_now(identity))
+            task.add_done_callback(lambda _: self._starting.pop(identity, None))
+        await asyncio.shield(self._starting[identity])
+
+    async def _start_now(self, identity: str) -> None:
+        status, answer = await self._api.call("POST", f"/containers/{identity}/start")
+        if status in (204, 304):
+            self._started[identity] = None
+            if len(self._started) > STARTED:
+                del self._started[next(iter(self._started))]
+            return
+        refused = EngineRefused("start", status, words(answer))
+        left = await self._api.json(f"/containers/{identity}/json")
+        if not left["State"].get("Error"):  # Podman forgets why
+            await self._markers.fail(left["Name"].lstrip("/"), left["Config"], refused)
+        raise refused
+
+
+def not_started(container: Mapping[str, Any]) -> bool:
+    return container["State"]["Status"] in _NOT_STARTED
+
+
+def _path(jid: str) -> str:
+    return f"/containers/{quote(jid, safe='')}/json"
+
+
+def _age(created: str, date: str | None) -> float:
+    """Seconds. Created has nanoseconds, which datetime cannot read; Date has whole seconds."""
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return (now - datetime.fromisoformat(created[:19] + "+00:00")).total_seconds()
