@@ -327,4 +327,4 @@ def _check_directories(storebase: str, job: Job) -> None:
         elif not os.path.isdir(real):  # noqa: PTH112  (as above)
             faults.append(Fault(f"$.{name}", f"{given!r} is no directory in the storebase"))
     if faults:
-        raise BadRequest.of(faults)
+        raise BadRequest.of(faults, f"the directories must exist below {storebase} before; pfcon makes them")

@@ -285,6 +285,16 @@ async def test_a_program_that_this_machine_does_not_have_is_named(anyhow: Live) 
     assert "no-such-program: not found" in logs or "no-such-program: command not found" in logs
 
 
+async def test_the_environment_of_an_ended_job_is_kept_nowhere(anyhow: Live) -> None:
+    for argv in (("true",), ("no-such-program",)):
+        jid = f"job-{argv[0]}"
+        await anyhow.ran(*argv, jid=jid, env=["CHRIS_USER_TOKEN=a-secret-token"])
+
+        kept = [file for file in anyhow.state.rglob("*") if file.is_file()]
+        assert kept
+        assert not [file for file in kept if b"a-secret-token" in file.read_bytes()]
+
+
 async def test_a_job_ends_with_its_first_process(anyhow: Live) -> None:
     script = "sleep 4711 & (setsid sleep 4711 &); exit 3"
 
@@ -496,9 +506,12 @@ async def test_of_many_that_apply_a_job_at_once_one_does(local: Live) -> None:
 
 
 async def test_what_was_never_started_is_started_once_by_many(local: Live, tmp_path: Path) -> None:
-    await local.executor.apply("job-1", documents(f"echo x >>'{local.outgoing}/ran'"))
+    job = documents(f"echo x >>'{local.outgoing}/ran'")
+    await local.executor.apply("job-1", job)
     await local.finished("job-1")
     (local.state / "jobs/job-1/state.json").unlink()  # as a pman leaves it that ends before the start
+    (script,) = (document for document in job if document.name.endswith(".sh"))
+    (local.state / "jobs/job-1/documents" / script.name).write_text(script.text)
     others = [connect(configured(tmp_path).values) for _ in range(4)]
 
     assert (await local.engine.info("job-1")).message == "waiting to be started"

@@ -74,6 +74,7 @@ def _supervise(job: Mapping[str, Any], started: int) -> None:
         process = _start(job, script, output_end)
     except (OSError, subprocess.SubprocessError) as error:
         words = str(error).partition("] ")[2] or str(error)  # without Python's [Errno 2]
+        _forget_script()
         _write({**state, "status": "failed", "error": words, "finished_at": _now()})
         return
     os.close(output_end)
@@ -82,8 +83,15 @@ def _supervise(job: Mapping[str, Any], started: int) -> None:
     _write(state)
     os.close(started)
     process.returncode, reason = _watch(process.pid, job, (output, log, wake))
+    _forget_script()
     ended = {"status": "exited", "exit_code": process.returncode, "reason": reason, "finished_at": _now()}
     _write({**state, **ended})
+
+
+def _forget_script() -> None:
+    """Of an ended job it would keep nothing but the environment, with a user's token."""
+    for script in Path("documents").glob("*.sh"):
+        script.unlink(missing_ok=True)
 
 
 def _start(job: Mapping[str, Any], script: int, output: int) -> subprocess.Popen[bytes]:
