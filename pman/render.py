@@ -287,26 +287,37 @@ class _located:  # noqa: N801  (reads as a statement)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: Any) -> None:  # noqa: ANN401
         if isinstance(error, TemplateSyntaxError):
-            self._fail(error, error.name or self._name, error.lineno)
+            self._fail(error, error.name or self._name, error.lineno, file=error.filename)
         if isinstance(error, TemplateNotFound):
-            self._fail(error, self._name, None, f"extends or includes {error.name!r}, which does not exist")
+            self._fail(error, self._name, told=f"extends or includes {error.name!r}, which does not exist")
         if isinstance(
             error, TemplateError | TypeError | ValueError | ArithmeticError | LookupError | AttributeError
         ):
-            self._fail(error, *self._line(traceback))
+            name, line, file = self._line(traceback)
+            self._fail(error, name, line, file=file)
 
-    def _line(self, traceback: Any) -> tuple[str, int | None]:  # noqa: ANN401
+    def _line(self, traceback: Any) -> tuple[str, int | None, str | None]:  # noqa: ANN401
         """Jinja puts the template's own lines into the traceback; the innermost is the place."""
-        name, line = self._name, None
+        name, line, file = self._name, None, None
         while traceback is not None:
             code = traceback.tb_frame.f_code
             if code.co_filename.endswith(".j2"):
-                name, line = "/".join(Path(code.co_filename).parts[-2:]), traceback.tb_lineno
+                file, line = code.co_filename, traceback.tb_lineno
+                name = "/".join(Path(file).parts[-2:])
             traceback = traceback.tb_next
-        return name, line
+        return name, line, file
 
-    def _fail(self, error: BaseException, name: str, line: int | None, told: str = "") -> NoReturn:
+    def _fail(
+        self,
+        error: BaseException,
+        name: str,
+        line: int | None = None,
+        *,
+        told: str = "",
+        file: str | None = None,
+    ) -> NoReturn:
         kind = "" if isinstance(error, TemplateError | MisplacedError) else f"{type(error).__name__}: "
         at = f", line {line}" if line else ""
         message = error.message if isinstance(error, UndefinedError) else str(error)
-        raise ConfigError(f"templates/{name}{at}: {told or kind + str(message)}") from error
+        where = f" ({file})" if file and not Path(file).is_relative_to(TEMPLATES) else ""
+        raise ConfigError(f"templates/{name}{at}: {told or kind + str(message)}{where}") from error
