@@ -35,7 +35,7 @@ PULLED = "docker.io/fnndsc/pl-simpledsapp:2.1.0"
 _OWN = {
     "image": "localhost/pman/demo-plugin:1",
     "entrypoint": [sys.executable, str(Path(__file__).with_name("plugin.py"))],
-    "args": ["--threshold", "60"],
+    "args": ["--threshold", "60", "--sleepLength", "1"],
 }
 """Where there are no images: a plugin of pman's own, run by this Python."""
 

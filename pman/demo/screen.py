@@ -80,7 +80,7 @@ class Screen:
         own = "pman" if shutil.which("pman") else os.path.relpath(sys.argv[0])
         self._console.print(f"\n[green]✔[/] [bold]A real job, in {seconds:.1f} s.[/] Deleted again.")
         self._console.print(
-            f"  Yours next: [bold]{own} check[/], [bold]{own} serve[/], [bold]{own} run REQUEST.json[/]"
+            f"  Yours next: [bold]{own}[/] with check, serve, or run REQUEST.json", soft_wrap=True
         )
 
     def kept(self, directory: Path) -> None:
