@@ -74,7 +74,7 @@ class Connection:
         self._used = time.monotonic()
         return self._parser.get_status_code(), bytes(self._body)
 
-    def expect(self, status: int, method: str, path: str, body: bytes = b"") -> Any:  # noqa: ANN401
+    def expect(self, status: int, method: str, path: str, body: bytes = b"") -> Any:
         """The answer as data; None for no body. Raises WrongAnswer for another status."""
         got, answer = self.request(method, path, body)
         if got != status:

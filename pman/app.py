@@ -141,7 +141,7 @@ def _errors(app: Quart) -> None:
         return told, error.status, {"Retry-After": str(RETRY_AFTER)} if error.status == 503 else {}
 
     @app.errorhandler(RequestEntityTooLarge)
-    async def too_large(_: RequestEntityTooLarge) -> Any:  # noqa: ANN401
+    async def too_large(_: RequestEntityTooLarge) -> Any:
         return await answer(TooLarge(f"the body is larger than {MAX_BODY} bytes"))
 
     @app.errorhandler(HTTPException)

@@ -103,10 +103,10 @@ class _Generator(CodeGenerator):
         else:
             super().visit_Getitem(node, frame)
 
-    def visit_FilterBlock(self, node: nodes.FilterBlock, frame: Frame) -> None:  # noqa: N802
+    def visit_FilterBlock(self, node: nodes.FilterBlock, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         self.fail(_NO_FILTER, node.lineno)
 
-    def visit_AssignBlock(self, node: nodes.AssignBlock, frame: Frame) -> None:  # noqa: N802
+    def visit_AssignBlock(self, node: nodes.AssignBlock, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         if node.filter is not None:
             self.fail(_NO_FILTER, node.lineno)
         super().visit_AssignBlock(node, frame)
@@ -144,13 +144,13 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters["indent"] = _indented
         self.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         return super().call_binop(context, operator, _text(left), _text(right))
 
-    def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401
+    def getitem(self, obj: Any, argument: Any) -> Any:
         return super().getitem(_text(obj), argument)
 
-    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401
+    def getattr(self, obj: Any, attribute: str) -> Any:
         return super().getattr(_text(obj), attribute)
 
     def preprocess(self, source: str, name: str | None = None, filename: str | None = None) -> str:
@@ -285,7 +285,7 @@ class _located:  # noqa: N801  (reads as a statement)
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: Any) -> None:  # noqa: ANN401
+    def __exit__(self, kind: object, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, TemplateSyntaxError):
             self._fail(error, error.name or self._name, error.lineno, file=error.filename)
         if isinstance(error, TemplateNotFound):
@@ -296,7 +296,7 @@ class _located:  # noqa: N801  (reads as a statement)
             name, line, file = self._line(traceback)
             self._fail(error, name, line, file=file)
 
-    def _line(self, traceback: Any) -> tuple[str, int | None, str | None]:  # noqa: ANN401
+    def _line(self, traceback: Any) -> tuple[str, int | None, str | None]:
         """Jinja puts the template's own lines into the traceback; the innermost is the place."""
         name, line, file = self._name, None, None
         while traceback is not None:

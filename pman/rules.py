@@ -28,7 +28,7 @@ class _Missing(ChainableUndefined):
     def __lt__(self, _: object) -> bool:  # type: ignore[override]  # Jinja's own only ever raises
         return False
 
-    __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]
+    __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]  # an undefined compares with all
 
 
 def _signal_name(number: int) -> str:
@@ -77,7 +77,7 @@ class _Decision:
         ]
 
 
-def _holds(environment: Any, condition: str, variables: Mapping[str, object]) -> bool:  # noqa: ANN401
+def _holds(environment: Any, condition: str, variables: Mapping[str, object]) -> bool:
     return bool(environment.compile_expression(condition)(**variables))
 
 

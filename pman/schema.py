@@ -103,7 +103,7 @@ def read_policy(path: Path) -> Validator:
     return validator(schema)
 
 
-def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:  # noqa: ANN401  (any JSON)
+def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:
     """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
     errors = sorted(
         checker.iter_errors(instance),

@@ -35,7 +35,7 @@ class Settings:
     sources: Mapping[str, str]
     """Where each value came from: environment, .env or default."""
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (the type is the schema's)
+    def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
     @property

@@ -563,7 +563,7 @@ def test_a_server_that_is_no_pman_is_told(tmp_path: Path) -> None:
     )
     try:
         assert server.stdout
-        found = until(lambda: re.search(r"http://[\d.:]+", server.stdout.readline()))  # type: ignore[union-attr]
+        found = until(lambda: re.search(r"http://[\d.:]+", server.stdout.readline()))  # type: ignore[union-attr]  # it is a pipe
 
         done = pman("ps", "--url", found[0])
     finally:

@@ -139,7 +139,7 @@ def test_an_image_that_is_being_pulled_or_could_not_be_is_told(engine: str) -> N
 
 
 def test_the_command_is_one_line_that_a_shell_reads_back() -> None:
-    native = {**PULLING, "Config": {**PULLING["Config"], "Cmd": ["a b", "", "it's"], "Labels": None}}  # type: ignore[dict-item]
+    native = {**PULLING, "Config": {**PULLING["Config"], "Cmd": ["a b", "", "it's"], "Labels": None}}  # type: ignore[dict-item]  # of a literal
 
     assert RULES["docker"].read("a-jid", native).cmd == "a 'a b' '' 'it'\"'\"'s'"
 

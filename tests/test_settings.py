@@ -78,7 +78,7 @@ def test_the_deployment_of_minichris_starts_unchanged() -> None:
         CONTAINER_USER="1001:",
         ENABLE_HOME_WORKAROUND="yes",
         JOB_LABELS="org.chrisproject.miniChRIS=plugininstance",
-        SECRET_KEY="secret",  # noqa: S106
+        SECRET_KEY="secret",  # noqa: S106  (no secret)
         REMOVE_JOBS="yes",
         PATH="/bin",
     )
@@ -227,7 +227,7 @@ def test_what_is_wrong_beside_an_unknown_engine_is_told_too() -> None:
 
 
 def test_a_secret_is_never_shown() -> None:
-    assert load(SECRET_KEY="hidden").shown("SECRET_KEY") == "********"  # noqa: S106
+    assert load(SECRET_KEY="hidden").shown("SECRET_KEY") == "********"  # noqa: S106  (no secret)
     assert load().shown("SECRET_KEY") == ""
 
 

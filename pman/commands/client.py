@@ -99,14 +99,14 @@ class Client:
     def _job(self, jid: str) -> str:
         return f"{self.url}{quote(jid, safe='')}/"
 
-    def _json(self, method: str, url: str, **options: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    def _json(self, method: str, url: str, **options: Any) -> Mapping[str, Any]:
         response = self._call(method, url, **options)
         found = _object(response)
         if found is None:
             raise ServerRefused(response.status_code, f"{url} does not answer as a pman does")
         return found
 
-    def _call(self, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401
+    def _call(self, method: str, url: str, **options: Any) -> requests.Response:
         request: Callable[..., requests.Response] = self._session.request
         options = {"timeout": (CONNECT_TIMEOUT, ANSWER_TIMEOUT), "allow_redirects": False, **options}
         try:

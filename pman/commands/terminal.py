@@ -166,5 +166,5 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _print_json(value: Any) -> None:  # noqa: ANN401
+def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -44,7 +44,7 @@ class Api:
         self._base = "http://localhost" if address.startswith("http+unix:") else address.rstrip("/")
         self._prefix = ""
 
-    async def json(self, path: str, query: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    async def json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """The answer of a GET that cannot be refused."""
         status, answer = await self.call("GET", path, query)
         if status >= 400:

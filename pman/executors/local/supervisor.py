@@ -236,7 +236,7 @@ def _write(state: Mapping[str, Any]) -> None:
         json.dump(state, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace("state.new", "state.json")  # noqa: PTH105
+    os.replace("state.new", "state.json")  # noqa: PTH105  (atomic, as its name says)
 
 
 def _now() -> str:
