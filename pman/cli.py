@@ -102,7 +102,7 @@ def serve(host: str, port: int | None) -> None:
 @click.option("--engine", help="This engine and no other; default: the first that answers and can.")
 @click.option(
     "--image",
-    help="Another build of pl-simpledsapp, for an engine with containers; its program: `simpledsapp`.",
+    help="Another build of pl-simpledsapp; its program: `simpledsapp`.",
 )
 @click.option("--keep", is_flag=True, help="Leave the job's files where they are, and say where.")
 def demo(engine: str | None, image: str | None, keep: bool) -> None:

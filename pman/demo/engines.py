@@ -32,6 +32,8 @@ SIMPLEDSAPP = {
 
 PULLED = "docker.io/fnndsc/pl-simpledsapp:2.1.0"
 
+OWN_ENGINE = "local"
+
 _OWN = {
     "image": "localhost/pman/demo-plugin:1",
     "entrypoint": [sys.executable, str(Path(__file__).with_name("plugin.py"))],
@@ -58,15 +60,12 @@ class Stage:
     environ: Mapping[str, str]
 
 
-def names(wanted: str | None, image: str | None = None) -> list[str]:
-    """The engines to try, best first; for an image those with containers.
-
-    Raises ConfigError for one that the demo has no plugin for.
-    """
-    known = [name for name in (*_ADDRESSES, "local") if name in executors.names()]
+def names(wanted: str | None) -> list[str]:
+    """The engines to try, best first. Raises ConfigError for one that the demo has no plugin for."""
+    known = [name for name in (*_ADDRESSES, OWN_ENGINE) if name in executors.names()]
     if wanted and wanted not in known:
         raise ConfigError(f"--engine={wanted!r}: the demo can use {', '.join(known)}")
-    return [wanted] if wanted else [name for name in known if name != "local" or not image]
+    return [wanted] if wanted else known
 
 
 def stage(
@@ -74,8 +73,8 @@ def stage(
 ) -> Stage:
     """Raises Unsuitable. `pulling` is told the image before a pull, which may take its time."""
     inherited = {name: environ[name] for name in _INHERITED if environ.get(name)}
-    if engine == "local":
-        return Stage("local", _OWN, inherited)
+    if engine == OWN_ENGINE:
+        return Stage(engine, _OWN, inherited)
     client = _client(engine, inherited)
     try:
         info = client.info()

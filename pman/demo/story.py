@@ -33,10 +33,10 @@ def show(environ: Mapping[str, str], engine: str | None, image: str | None, *, k
     screen = Screen()
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        for name in demo_engines.names(engine, image):
+        for name in demo_engines.names(engine):
             try:
                 stage = demo_engines.stage(name, environ, image, lambda wanted: screen.pulling(name, wanted))  # noqa: B023  (called at once)
-                _play(stage, screen, keep=keep)
+                _play(stage, screen, image, keep=keep)
             except (Unsuitable, PmanError) as reason:
                 screen.unsuitable(name, reason)
             else:
@@ -55,7 +55,7 @@ def _terminated(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _play(stage: Stage, screen: Screen, *, keep: bool) -> None:
+def _play(stage: Stage, screen: Screen, image: str | None, *, keep: bool) -> None:
     """One job from its input to its deletion. Raises Unsuitable for what another engine may do better."""
     jid = f"demo-{secrets.token_hex(3)}"
     began = time.monotonic()
@@ -71,7 +71,7 @@ def _play(stage: Stage, screen: Screen, *, keep: bool) -> None:
         with serving(environ, directory) as client:
             request = _request(stage, jid)
             documents = client.dry_run(json.dumps(request).encode())
-            screen.engine(client.about()["engine"]["version"], _note(stage))
+            screen.engine(client.about()["engine"]["version"], _note(stage, image))
             screen.request(request, client.url)
             screen.documents(documents)
             with _submitted(client, request) as job:
@@ -125,7 +125,9 @@ def _request(stage: Stage, jid: str) -> dict[str, Any]:
     }
 
 
-def _note(stage: Stage) -> str:
+def _note(stage: Stage, image: str | None) -> str:
+    if image and stage.engine == demo_engines.OWN_ENGINE:
+        return f"; it uses no images, so not {image}"
     return "; it cannot limit jobs, so IGNORE_LIMITS=yes" if "IGNORE_LIMITS" in stage.environ else ""
 
 
