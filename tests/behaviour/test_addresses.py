@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import subprocess
@@ -62,6 +63,8 @@ def relay(engine: engines.Engine, tls: ssl.SSLContext | None = None) -> Iterator
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a site has in DOCKER_CERT_PATH: one certificate serves as authority, server and client."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not there to make certificates with")
     directory = tmp_path_factory.mktemp("certificates")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
