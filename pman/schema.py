@@ -15,6 +15,8 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 from pman.errors import ConfigError, Fault
 from pman.resources import SCHEMA
@@ -100,7 +102,23 @@ def read_policy(path: Path) -> Validator:
         raise ConfigError(f"PMAN_POLICY={str(path)!r}: {error}") from error
     except SchemaError as error:
         raise ConfigError(f"PMAN_POLICY={str(path)!r}: no JSON Schema: {error.message}") from error
+    root = registry().resolver_with_root(Resource.from_contents(schema, DRAFT202012))
+    for reference in _references(schema):
+        try:
+            root.lookup(reference)
+        except Unresolvable as error:
+            raise ConfigError(f"PMAN_POLICY={str(path)!r}: $ref {reference!r} leads nowhere") from error
     return validator(schema)
+
+
+def _references(schema: object) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _references(part)
 
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:

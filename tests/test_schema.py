@@ -134,6 +134,8 @@ def test_a_value_that_holds_a_secret_is_never_shown_whatever_is_around_it(
         ("{,}", "Expecting property name"),
         ("[]", "no JSON Schema"),
         ('{"type": "nothing"}', "no JSON Schema"),
+        ('{"properties": {"request": {"$ref": "#/$defs/nowhere"}}}', "#/\\$defs/nowhere' leads nowhere"),
+        ('{"allOf": [{"$ref": "urn:nobody"}]}', "urn:nobody' leads nowhere"),
         ('{"properties": {"a": {"pattern": "("}}}', r"'\(' is not a 'regex'"),
         ('{"allOf": [{"pattern": "[a"}]}', "is not a 'regex'"),
     ],
