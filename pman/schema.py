@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -183,9 +183,14 @@ def _not_known(error: ValidationError) -> str:
 def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[str]) -> str:
     choices: list[object] = error.validator_value  # type: ignore[assignment]  # what `enum` holds
     allowed = [str(value) for value in choices]
-    near = difflib.get_close_matches(str(error.instance), allowed, 1)
-    told = f"use {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
+    told = one_of(str(error.instance), allowed)
     return ": ".join(part for part in (_shown(error.instance, secrets), wanted, told) if part)
+
+
+def one_of(given: str, allowed: Sequence[str]) -> str:
+    """What to use instead, and which of it was probably meant."""
+    near = difflib.get_close_matches(given, allowed, 1)
+    return f"use {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def _describe(schema: Mapping[str, Any]) -> str:

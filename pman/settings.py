@@ -86,9 +86,7 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
             faults.append(_fault(name, text, str(error)))
     engine = values.setdefault("CONTAINER_ENV", DECLARED["CONTAINER_ENV"]["default"])
     if engine not in engines:
-        near = difflib.get_close_matches(engine, engines, 1)
-        told = f"use {', '.join(engines)}" + (f" (did you mean {near[0]}?)" if near else "")
-        raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, told)])
+        raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, schema.one_of(engine, engines))])
     narrowing = engine_schema(engine, "settings")
     for name, declared in {**DECLARED, **properties(narrowing)}.items():
         if "default" in declared:
