@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
-from pman.errors import ConfigError, EngineUnreachable, NameTaken, UnknownJob
+from pman.errors import EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.docker.api import Api, docker_address, podman_address, words
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
+from pman.executors.docker.frames import demultiplexed
 from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Markers
+from pman.executors.docker.storebase import storebase
 from pman.executors.docker.waiting import Waiting
 from pman.job import Document
-
-STOREBASE_MOUNT = "/var/local/storeBase"
-"""Where pfcon's container mounts the storebase."""
 
 FOLLOW_AGAIN = 0.5
 """Seconds between two looks whether a job that is followed has its image by now."""
@@ -47,7 +45,7 @@ class DockerExecutor:
         version, info = await asyncio.gather(self._api.json("/version"), self._api.json("/info"))
         components = [component["Name"] for component in version.get("Components") or ()]
         native = {**info, "ApiVersion": version["ApiVersion"], "Components": components}
-        return {"storebase": await self._storebase(), "native": native}
+        return {"storebase": await storebase(self._api, self._settings), "native": native}
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
@@ -128,44 +126,6 @@ class DockerExecutor:
         await self._images.close()
         await self._api.close()
 
-    async def _storebase(self) -> str:
-        """Where the engine's host has it. Raises ConfigError."""
-        if self._settings["STORAGE_TYPE"] == "host":
-            return str(self._settings["STOREBASE"])
-        mount = (
-            {"Name": self._settings["VOLUME_NAME"]} if self._settings["VOLUME_NAME"] else await self._mount()
-        )
-        if mount.get("Type") == "bind":
-            return str(mount["Source"])
-        status, answer = await self._api.call("GET", f"/volumes/{quote(mount['Name'], safe='')}")
-        if status == 404:
-            raise ConfigError(
-                f"VOLUME_NAME={mount['Name']!r}: {self._api.kind} has no such volume",
-                "pfcon's compose file or `docker volume ls` tells its name",
-            )
-        if status != 200:
-            raise EngineUnreachable(f"{self._api.kind} cannot tell where a volume is: {words(answer)}")
-        found = str(json.loads(answer).get("Mountpoint") or "")
-        if not found.startswith("/"):
-            raise ConfigError(
-                f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({found!r})",
-                "use a volume of the driver local, or STORAGE_TYPE=host",
-            )
-        return found
-
-    async def _mount(self) -> Mapping[str, Any]:
-        """pfcon's mount of the storebase."""
-        selector = self._settings["PFCON_SELECTOR"]
-        query = {"filters": json.dumps({"label": [selector]})}
-        for container in await self._api.json("/containers/json", query):
-            for mount in container["Mounts"]:
-                if mount["Destination"] == STOREBASE_MOUNT:
-                    return cast(Mapping[str, Any], mount)
-        raise ConfigError(
-            f"PFCON_SELECTOR={selector!r}: no running container so labelled mounts {STOREBASE_MOUNT}",
-            "start pfcon before pman, or set VOLUME_NAME, or STORAGE_TYPE=host and STOREBASE",
-        )
-
 
 def _as_started(jid: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """What has just been started, in the shape of its inspection.
@@ -175,30 +135,3 @@ def _as_started(jid: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     state = {"Status": "running", "StartedAt": ""}
     return {"Name": f"/{jid}", "Config": body, "HostConfig": body.get("HostConfig") or {}, "State": state}
-
-
-async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The payloads of Docker's frames: 1 byte stream, 3 zero, 4 length; a terminal's log has none.
-
-    API 1.41 does not say which of the two it sends, but no text begins as a frame does.
-    """
-    buffer, framed = bytearray(), None
-    async for chunk in chunks:
-        buffer += chunk
-        if framed is None and len(buffer) >= 4:
-            framed = buffer[0] <= 2 and not any(buffer[1:4])
-        if framed is False:
-            yield bytes(buffer)
-            buffer.clear()
-        payload, start = bytearray(), 0
-        while framed and len(buffer) >= start + 8:
-            end = start + 8 + int.from_bytes(buffer[start + 4 : start + 8])
-            if end > len(buffer):
-                break
-            payload += buffer[start + 8 : end]
-            start = end
-        if payload:
-            yield bytes(payload)
-        del buffer[:start]
-    if buffer and not framed:
-        yield bytes(buffer)

@@ -49,7 +49,7 @@ class Images:
     async def _once(self, image: str) -> None:
         repository, tag = docker.utils.parse_repository_tag(image)
         query = {"fromImage": repository, "tag": tag or "latest"}
-        headers = await asyncio.to_thread(_registry_auth, repository)
+        headers = await asyncio.to_thread(registry_auth, repository)
         async with self._api.request(
             "POST", "/images/create", query, headers=headers, stream=True, endless=True
         ) as response:
@@ -60,7 +60,7 @@ class Images:
                     raise EngineRefused("pull", response.status, str(error))
 
 
-def _registry_auth(repository: str) -> Mapping[str, str]:
+def registry_auth(repository: str) -> Mapping[str, str]:
     """From the docker client's configuration; may run a credential helper, so not on the event loop."""
     registry, _ = docker.auth.resolve_repository_name(repository)
     try:

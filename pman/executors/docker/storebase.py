@@ -1,0 +1,52 @@
+"""Where the engine's host has the storebase: pman mounts directories of it, by their paths there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import quote
+
+from pman.errors import ConfigError, EngineUnreachable
+from pman.executors.docker.api import Api, words
+
+STOREBASE_MOUNT = "/var/local/storeBase"
+"""Where pfcon's container mounts the storebase."""
+
+
+async def storebase(api: Api, settings: Mapping[str, Any]) -> str:
+    """Its absolute path there, by STORAGE_TYPE. Raises ConfigError."""
+    if settings["STORAGE_TYPE"] == "host":
+        return str(settings["STOREBASE"])
+    named = settings["VOLUME_NAME"]
+    mount = {"Name": named} if named else await _mount(api, settings["PFCON_SELECTOR"])
+    if mount.get("Type") == "bind":
+        return str(mount["Source"])
+    status, answer = await api.call("GET", f"/volumes/{quote(mount['Name'], safe='')}")
+    if status == 404:
+        raise ConfigError(
+            f"VOLUME_NAME={mount['Name']!r}: {api.kind} has no such volume",
+            "pfcon's compose file or `docker volume ls` tells its name",
+        )
+    if status != 200:
+        raise EngineUnreachable(f"{api.kind} cannot tell where a volume is: {words(answer)}")
+    found = str(json.loads(answer).get("Mountpoint") or "")
+    if not found.startswith("/"):
+        raise ConfigError(
+            f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({found!r})",
+            "use a volume of the driver local, or STORAGE_TYPE=host",
+        )
+    return found
+
+
+async def _mount(api: Api, selector: str) -> Mapping[str, Any]:
+    """pfcon's mount of the storebase."""
+    query = {"filters": json.dumps({"label": [selector]})}
+    for container in await api.json("/containers/json", query):
+        for mount in container["Mounts"]:
+            if mount["Destination"] == STOREBASE_MOUNT:
+                return cast(Mapping[str, Any], mount)
+    raise ConfigError(
+        f"PFCON_SELECTOR={selector!r}: no running container so labelled mounts {STOREBASE_MOUNT}",
+        "start pfcon before pman, or set VOLUME_NAME, or STORAGE_TYPE=host and STOREBASE",
+    )
