@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -234,7 +235,12 @@ class Templates:
         for name, template in self._templates:
             with _located(name):
                 text = placed(_language(name), template.render(job=variables[0], site=variables[1]))
-            documents.append(Document(name.partition("/")[2].removesuffix(".j2"), text, _parsed(name, text)))
+            file = name.partition("/")[2].removesuffix(".j2")
+            documents += [Document(file, part, content) for part, content in _parsed(name, text)]
+        if not documents:
+            raise ConfigError(
+                f"the templates ({', '.join(name for name, _ in self._templates)}) make no document"
+            )
         return Rendering(tuple(documents), frozenset(variables[0]._read | variables[1]._read))
 
 
@@ -258,22 +264,33 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parsed(name: str, text: str) -> object:
+def _parsed(name: str, text: str) -> list[tuple[str, object]]:
+    """The documents of a file, each with its text; a file of YAML may hold several, or none."""
     language = _language(name)
     if language == "json":
         try:
-            return json.loads(text)
+            return [(text, json.loads(text))]
         except ValueError as error:
             raise ConfigError(f"templates/{name}: what it renders is no JSON: {error}") from error
     if language == "yaml":
         try:
-            return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
+            contents = list(yaml.load_all(text, Loader=_Loader))
+            parts = list(_split(text)) if len(contents) > 1 else [text] * len(contents)
+            return [pair for pair in zip(parts, contents, strict=True) if pair[1] is not None]
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1} of the document: " if mark else ""
             problem = getattr(error, "problem", None) or "not readable"
             raise ConfigError(f"templates/{name}: what it renders is no YAML: {where}{problem}") from error
-    return None
+    return [(text, None)]
+
+
+def _split(text: str) -> Iterator[str]:
+    """The text of each document, with the comments before it."""
+    events = yaml.parse(text, Loader=yaml.CSafeLoader)
+    ends = [event.end_mark.index for event in events if isinstance(event, yaml.DocumentEndEvent)]
+    for begin, end in pairwise([0, *ends[:-1], len(text)]):
+        yield text[begin:end].lstrip("\n").removeprefix("---\n")
 
 
 class _located:  # noqa: N801  (reads as a statement)
