@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from pman import executors
@@ -24,6 +23,7 @@ from pman.errors import (
 from pman.executors import Executor
 from pman.job import Document, Job, JobInfo
 from pman.logs import Tail, with_cause
+from pman.remembered import EndedJobs, RecentLogs
 from pman.settings import Settings
 from pman.translation import Translation
 
@@ -39,6 +39,9 @@ LARGE = 64 * 2**10
 TAKE_UP_AGAIN = 5
 """Seconds after which an engine that went away is asked again for what was left unstarted."""
 
+LOOK_AGAIN = 5
+"""Seconds between two looks whether a job is overdue, such as one above its time limit."""
+
 
 class Engine:
     """One for a process; made inside the event loop that uses it."""
@@ -49,6 +52,7 @@ class Engine:
         self._executor = executor
         self._facts: Mapping[str, Any] | None = None
         self._ended = EndedJobs()
+        self._recent = RecentLogs(self._tail)
         self._background: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -72,6 +76,8 @@ class Engine:
             self._translation.check(facts)
             self._facts = facts
             self._spawn(self._take_up())
+            if self._translation.rules.tell_overdue:
+                self._spawn(self._end_overdue())
         return self._facts
 
     async def facts(self) -> Mapping[str, Any]:
@@ -120,21 +126,29 @@ class Engine:
 
     async def status(self, jid: str) -> tuple[JobInfo, str]:
         """The job and the end of its log. Raises UnknownJob, EngineUnreachable."""
-        if remembered := self._ended.get(jid):
-            info = await self.info(jid)
-            if info == remembered[0]:
-                return remembered
-            self._ended.forget(jid)
-        info, tail = await _side_by_side(self.info(jid), self._tail(jid))
+        if remembered := self._ended.unchanged(jid, self._executor.revision(jid)):
+            return remembered
+        info, revision = await self._look(jid)
+        if info.status == "notstarted":
+            return info, ""
+        if remembered := self._ended.same(info, revision):
+            return remembered
+        logs = with_cause(await self._recent.get(jid, ended=info.ended), info)
         if info.ended:
-            tail = await self._tail(jid)  # the first may have been read before the end
-        logs = with_cause(tail, info)
-        if info.ended:
-            self._ended.remember(jid, info, logs)
+            self._ended.remember(info, logs, revision)
         return info, logs
 
     async def info(self, jid: str) -> JobInfo:
-        return self._translation.rules.read(jid, await self._executor.inspect(jid))
+        return (await self._look(jid))[0]
+
+    async def _look(self, jid: str, *, fresh: bool = False) -> tuple[JobInfo, Hashable]:
+        """The job, and what tells whether the engine says the same of it later.
+
+        Nothing may come between the two calls of the executor, or they may speak of different states.
+        """
+        native = await self._executor.inspect(jid, fresh=fresh)
+        revision = self._executor.revision(jid)
+        return self._translation.rules.read(jid, native), revision
 
     async def logs(self, jid: str, tail: int, *, follow: bool) -> AsyncIterator[bytes]:
         """The log as it comes. Raises UnknownJob before the first byte."""
@@ -144,7 +158,6 @@ class Engine:
     async def remove(self, jid: str) -> None:
         """End and forget the job, unless REMOVE_JOBS=no. Raises UnknownJob, Refused."""
         if self.settings["REMOVE_JOBS"]:
-            self._ended.forget(jid)
             await asyncio.shield(self._spawn(self._remove(jid)))
         else:
             await self._executor.inspect(jid)
@@ -182,7 +195,7 @@ class Engine:
     async def _same(self, job: Job, taken: NameTaken) -> JobInfo:
         """The job of that name, if the same request made it."""
         try:
-            info = await self.info(job.jid)
+            info, _ = await self._look(job.jid, fresh=True)
         except UnknownJob:
             raise Conflict(
                 f"the name {job.jid} is taken on the engine by something that is not pman's",
@@ -198,7 +211,7 @@ class Engine:
                 await self._executor.resume(job.jid)
             except EngineRefused as refused:
                 await self._give_up(job.jid, refused)
-            info = await self.info(job.jid)
+            info, _ = await self._look(job.jid, fresh=True)
         return info
 
     async def _give_up(self, jid: str, refused: EngineRefused) -> None:
@@ -215,6 +228,9 @@ class Engine:
             await self._executor.remove(jid)
         except EngineRefused as refused:
             raise self._translation.rules.refusal(refused) from refused
+        finally:
+            self._ended.forget(jid)
+            self._recent.forget(jid)
 
     async def _tail(self, jid: str) -> str:
         tail = Tail(self.settings["JOB_LOGS_BYTES"])
@@ -239,12 +255,31 @@ class Engine:
 
     async def _take_up_one(self, jid: str) -> None:
         try:
-            info = await self.info(jid)
+            info, _ = await self._look(jid, fresh=True)
             if info.status == "notstarted":
                 log.info("%s was never started (%s); taking it up", jid, info.message)
                 await self._executor.resume(jid)
         except (UnknownJob, ConfigError, EngineRefused) as error:
             log.warning("%s could not be taken up: %s", jid, error)
+
+    async def _end_overdue(self) -> None:
+        """End what a rule calls overdue: what no engine does of itself, such as a time limit of Docker's."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN)
+            try:
+                for jid in await self._executor.active():
+                    await self._end_if_overdue(jid)
+            except EngineUnreachable as error:
+                log.debug("overdue jobs wait: %s", error)
+
+    async def _end_if_overdue(self, jid: str) -> None:
+        try:
+            info = await self.info(jid)
+            if info.overdue:
+                log.info("%s is ended: %s", jid, info.message)
+                await self._executor.end(jid, info.message)
+        except (UnknownJob, ConfigError, EngineRefused) as error:
+            log.warning("%s is overdue and could not be ended: %s", jid, error)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that outlives the request that began it."""
@@ -252,40 +287,6 @@ class Engine:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-
-class EndedJobs:
-    """The answers for jobs that have ended, the last used ones.
-
-    The log of an ended job cannot change, so while the engine says the same of it, it is not
-    fetched again; a log of 1,000 lines costs the engine forty times an inspection.
-    """
-
-    def __init__(self, limit: int = 32 * 2**20) -> None:
-        self._limit = limit
-        self._size = 0
-        self._answers: OrderedDict[str, tuple[JobInfo, str]] = OrderedDict()
-
-    def get(self, jid: str) -> tuple[JobInfo, str] | None:
-        if jid in self._answers:
-            self._answers.move_to_end(jid)
-        return self._answers.get(jid)
-
-    def remember(self, jid: str, info: JobInfo, logs: str) -> None:
-        self.forget(jid)
-        self._answers[jid] = (info, logs)
-        self._size += _cost(info, logs)
-        while self._size > self._limit:
-            self.forget(next(iter(self._answers)))
-
-    def forget(self, jid: str) -> None:
-        if found := self._answers.pop(jid, None):
-            self._size -= _cost(*found)
-
-
-def _cost(info: JobInfo, logs: str) -> int:
-    """Bytes, roughly: what is shown twice, and the objects around it."""
-    return 4 * len(logs) + 4 * len(info.cmd) + 2000
 
 
 async def _off_the_loop(size: int, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
@@ -297,17 +298,6 @@ async def _off_the_loop(size: int, work: Callable[P, T], *args: P.args, **option
 
 def _size(job: Job) -> int:
     return sum(map(len, (*job.args, *job.env)))
-
-
-async def _side_by_side(
-    first: Coroutine[Any, Any, JobInfo], second: Coroutine[Any, Any, str]
-) -> tuple[JobInfo, str]:
-    """Both; when the first fails, its error, and the second is not waited for."""
-    late = asyncio.create_task(second)
-    try:
-        return await first, await late
-    finally:
-        late.cancel()
 
 
 def _check_directories(storebase: str, job: Job) -> None:

@@ -74,6 +74,9 @@ class JobInfo:
     digest: str
     """Of the request that made the job; see Job.digest."""
 
+    overdue: bool = False
+    """It runs or waits, and should not any longer."""
+
     @property
     def ended(self) -> bool:
         return self.status in {"finishedSuccessfully", "finishedWithError"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import yaml
@@ -36,6 +37,28 @@ def _signal_name(number: int) -> str:
     return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
 
 
+def _moment(text: object) -> datetime | None:
+    """Of an ISO 8601 timestamp, also with nanoseconds; None for '' and for Go's zero time."""
+    if not text or str(text).startswith("0001-"):
+        return None
+    moment = datetime.fromisoformat(str(text))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _seconds_between(earlier: object, later: object) -> float:
+    """0 where one of the two is not known."""
+    moments = _moment(earlier), _moment(later)
+    return (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0
+
+
+def _seconds_since(timestamp: object) -> float:
+    """By pman's clock; 0 where it is not known."""
+    return _seconds_between(timestamp, datetime.now(UTC).isoformat())
+
+
+_FUNCTIONS = {"signal": _signal_name, "seconds_since": _seconds_since, "seconds_between": _seconds_between}
+
+
 def _exit_code(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
@@ -51,18 +74,22 @@ class _Decision:
     """A list of rules as one if/elif template: an order of magnitude faster than one expression each."""
 
     def __init__(
-        self, environment: ImmutableSandboxedEnvironment, where: str, rules: Sequence[Mapping[str, Any]]
+        self,
+        environment: ImmutableSandboxedEnvironment,
+        where: str,
+        rules: Sequence[Mapping[str, Any]],
+        known: Iterable[str] = ("native", "site"),
     ) -> None:
         self._rules = []
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
             condition = rule.get("when", "true")
-            _check_expression(environment, at, condition)
+            _check_expression(environment, at, condition, known)
             chain += "{% elif " + condition + " %}" + str(index)
             texts = [rule["message"], rule.get("hint", "")]
             for text in texts:
-                _check(environment, at, text)
+                _check(environment, at, text, known)
             self._rules.append(_Rule(rule, *map(environment.from_string, texts)))
         self._chain = environment.from_string(chain + "{% endif %}")
 
@@ -81,21 +108,24 @@ def _holds(environment: Any, condition: str, variables: Mapping[str, object]) ->
     return bool(environment.compile_expression(condition)(**variables))
 
 
-def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str) -> None:
+def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
     try:
-        names = meta.find_undeclared_variables(environment.parse(text)) - {"native", "site", "signal"}
+        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *_FUNCTIONS}
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
     if names:
-        raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use native, site or signal()")
+        told = ", ".join([*known, *(f"{name}()" for name in _FUNCTIONS)])
+        raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use {told}")
 
 
-def _check_expression(environment: ImmutableSandboxedEnvironment, at: str, text: str) -> None:
+def _check_expression(
+    environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]
+) -> None:
     try:
         environment.compile_expression(text)
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
-    _check(environment, at, "{{ " + text + " }}")
+    _check(environment, at, "{{ " + text + " }}", known)
 
 
 class Rules:
@@ -104,13 +134,18 @@ class Rules:
     def __init__(self, engine: str, search: BaseLoader) -> None:
         # Engines leave empty fields out, so a missing field is no error here.
         self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
-        self._environment.globals["signal"] = _signal_name
+        self._environment.globals.update(_FUNCTIONS)
         self.name = f"{engine}/state.yaml"
         data = self._read(self.name, ())
         at = f"templates/{self.name}"
-        self._fields = self._expression(at, data["fields"])
-        self._states = _Decision(self._environment, f"{at}: rules", data["rules"])
-        self._refusals = _Decision(self._environment, f"{at}: refusals", data["refusals"])
+        self._values = self._compiled(at, data["values"])
+        known = ("native", *self._values)
+        self._fields = self._expression(at, data["fields"], known)
+        self._states = _Decision(self._environment, f"{at}: rules", data["rules"], known)
+        self.tell_overdue = any(rule.get("overdue") for rule in data["rules"])
+        """Whether a rule calls jobs overdue."""
+
+        self._refusals = _Decision(self._environment, f"{at}: refusals", data["refusals"], ("native",))
         self._checks = _Decision(self._environment, f"{at}: checks", data["checks"])
 
     def _read(self, name: str, below: tuple[str, ...]) -> dict[str, Any]:
@@ -132,12 +167,22 @@ class Rules:
             )
         parent = self._read(own["extends"], (*below, name)) if "extends" in own else {}
         lists = {key: [*own.get(key, ()), *parent.get(key, ())] for key in ("rules", "refusals", "checks")}
-        return {"fields": {**parent.get("fields", {}), **own.get("fields", {})}, **lists}
+        maps = {key: {**parent.get(key, {}), **own.get(key, {})} for key in ("values", "fields")}
+        return {**maps, **lists}
 
-    def _expression(self, at: str, fields: Mapping[str, str]) -> TemplateExpression:
+    def _compiled(self, at: str, values: Mapping[str, str]) -> Mapping[str, TemplateExpression]:
+        for index, (name, text) in enumerate(values.items()):
+            before = ("native", *list(values)[:index])
+            _check_expression(self._environment, f"{at}: values: {name}", text, before)
+        return {
+            name: self._environment.compile_expression(text, undefined_to_none=False)
+            for name, text in values.items()
+        }
+
+    def _expression(self, at: str, fields: Mapping[str, str], known: Iterable[str]) -> TemplateExpression:
         """All fields at once, as a dict: a third of the time that one expression each takes."""
         for text in fields.values():
-            _check_expression(self._environment, f"{at}: fields", text)
+            _check_expression(self._environment, f"{at}: fields", text, known)
         pairs = ", ".join(f"{name!r}: ({text})" for name, text in fields.items())
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 
@@ -151,15 +196,18 @@ class Rules:
             ) from error
 
     def _info(self, jid: str, native: NativeState) -> JobInfo:
-        rule = self._states.rule(native=native)
+        variables: dict[str, object] = {"native": native}
+        for name, expression in self._values.items():
+            variables[name] = expression(**variables)
+        rule = self._states.rule(**variables)
         if rule is None:  # not undefined: the platform would cancel a job that may be doing well
             status, message, hint = "started", f"templates/{self.name} has no rule for this state", ""
         else:
             status = rule.source["status"]
-            message, hint = rule.message.render(native=native), rule.hint.render(native=native)
+            message, hint = rule.message.render(variables), rule.hint.render(variables)
         if status == "unavailable":
             raise EngineUnreachable(message, hint)
-        fields = self._fields(native=native) or {}
+        fields = self._fields(**variables) or {}
         timestamp = str(fields.get("timestamp") or "")
         return JobInfo(
             jid=jid,
@@ -171,6 +219,7 @@ class Rules:
             timestamp="" if timestamp.startswith("0001-") else timestamp,  # Go's zero time
             exit_code=_exit_code(fields.get("exit_code")),
             digest=str(fields.get("digest") or ""),
+            overdue=rule is not None and rule.source.get("overdue", False),
         )
 
     def refusal(self, refused: EngineRefused) -> Refused:

@@ -37,10 +37,18 @@ class Shelf:
     async def unfinished(self):
         return []
 
-    async def inspect(self, jid):
+    async def inspect(self, jid, *, fresh=False):
         if jid not in self.jobs:
             raise UnknownJob(jid)
         return self.jobs[jid]
+
+    def revision(self, jid):
+        return None
+
+    async def active(self):
+        return []
+
+    async def end(self, jid, reason): ...
 
     async def logs(self, jid, tail, *, follow=False):
         yield b"kept\\n"

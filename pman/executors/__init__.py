@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
@@ -38,14 +38,29 @@ class Executor(Protocol):
     async def unfinished(self) -> Sequence[str]:
         """The jobs that were applied and never started, since whoever applied them ended before."""
 
-    async def inspect(self, jid: str) -> Mapping[str, Any]:
-        """All that the engine says of the job, as plain data. Raises UnknownJob."""
+    async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
+        """All that the engine says of the job, as plain data. Raises UnknownJob.
+
+        From a memory that the engine keeps up to date, where there is one; fresh: asked now.
+        """
+
+    def revision(self, jid: str) -> Hashable | None:
+        """Differs as soon as `inspect` would; None where that cannot be known without asking."""
 
     def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         """The last `tail` lines, stdout and stderr as they came, undecoded; with follow, to the end."""
 
     async def remove(self, jid: str) -> None:
         """End it if it runs, and forget it. Raises UnknownJob."""
+
+    async def active(self) -> Sequence[str]:
+        """The jobs that have not ended."""
+
+    async def end(self, jid: str, reason: str) -> None:
+        """End it if it runs or waits, and keep it; the reason too, where the engine can.
+
+        Raises UnknownJob, EngineRefused.
+        """
 
     async def list(self) -> Sequence[str]:
         """The names of all jobs of pman's."""

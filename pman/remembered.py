@@ -1,0 +1,104 @@
+"""Answers that need not be asked for again: of jobs that have ended, and logs of a moment ago."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+
+from pman.job import JobInfo
+
+FRESH = 1.0
+"""Seconds for which the log of a running job is good enough for all who poll it."""
+
+
+class EndedJobs:
+    """The answers for jobs that have ended, the last used ones.
+
+    The log of an ended job cannot change, so while the engine says the same of it, it is not
+    fetched again; a log of 1,000 lines costs the engine forty times an inspection.
+    """
+
+    def __init__(self, limit: int = 32 * 2**20) -> None:
+        self._limit = limit
+        self._size = 0
+        self._answers: OrderedDict[str, tuple[Hashable, JobInfo, str]] = OrderedDict()
+
+    def unchanged(self, jid: str, revision: Hashable) -> tuple[JobInfo, str] | None:
+        """The answer, where the engine's word is known to be the one it was made of."""
+        found = self._answers.get(jid)
+        if found is None or revision is None or found[0] != revision:
+            return None
+        self._answers.move_to_end(jid)
+        return found[1:]
+
+    def same(self, info: JobInfo, revision: Hashable) -> tuple[JobInfo, str] | None:
+        """The answer, where the engine says of the job what it said then."""
+        found = self._answers.get(info.jid)
+        if found is None or found[1] != info:
+            return None
+        self._answers[info.jid] = (revision, *found[1:])
+        self._answers.move_to_end(info.jid)
+        return found[1:]
+
+    def remember(self, info: JobInfo, logs: str, revision: Hashable) -> None:
+        self.forget(info.jid)
+        self._answers[info.jid] = (revision, info, logs)
+        self._size += _cost(info, logs)
+        while self._size > self._limit:
+            self.forget(next(iter(self._answers)))
+
+    def forget(self, jid: str) -> None:
+        if found := self._answers.pop(jid, None):
+            self._size -= _cost(*found[1:])
+
+
+class RecentLogs:
+    """The ends of logs, each asked for once at a time and at most once in FRESH seconds."""
+
+    def __init__(self, read: Callable[[str], Awaitable[str]]) -> None:
+        self._read = read
+        self._reading: dict[tuple[str, bool], asyncio.Task[str]] = {}
+        self._texts: OrderedDict[str, tuple[float, str]] = OrderedDict()
+
+    async def get(self, jid: str, *, ended: bool) -> str:
+        """Of a job that has ended: read since its end."""
+        found = self._texts.get(jid)
+        if found and not ended and time.monotonic() - found[0] < FRESH:
+            return found[1]
+        return await asyncio.shield(self._task(jid, ended))
+
+    def forget(self, jid: str) -> None:
+        """The name may be given to another job."""
+        self._texts.pop(jid, None)
+        for ended in (True, False):
+            self._reading.pop((jid, ended), None)
+
+    def _task(self, jid: str, ended: bool) -> asyncio.Task[str]:
+        key = (jid, ended)
+        if key not in self._reading:
+            self._reading[key] = task = asyncio.create_task(self._fetch(jid, ended))
+            task.add_done_callback(lambda done: self._done(key, done))
+        return self._reading[key]
+
+    def _done(self, key: tuple[str, bool], task: asyncio.Task[str]) -> None:
+        if self._reading.get(key) is task:
+            del self._reading[key]
+        if not task.cancelled():
+            task.exception()  # told to those who wait, if any still do
+
+    async def _fetch(self, jid: str, ended: bool) -> str:
+        asked = time.monotonic()
+        text = await self._read(jid)
+        if not ended and self._reading.get((jid, ended)) is asyncio.current_task():
+            self._texts[jid] = (asked, text)
+            self._texts.move_to_end(jid)
+        while self._texts and asked - next(iter(self._texts.values()))[0] > FRESH:
+            self._texts.popitem(last=False)
+        return text
+
+
+def _cost(info: JobInfo, logs: str) -> int:
+    """Bytes, roughly: what is shown twice, and the objects around it."""
+    return 4 * len(logs) + 4 * len(info.cmd) + 2000
