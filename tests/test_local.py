@@ -548,6 +548,38 @@ async def test_a_job_whose_supervisor_is_told_to_stop_says_so(local: Live) -> No
     assert info.message == "ended with its supervisor, which was told to stop (exit code 137)"
 
 
+async def test_a_job_that_pman_ends_says_why_and_is_kept(anyhow: Live) -> None:
+    jid = await anyhow.submit("sh", "-c", "echo begun; sleep 60")
+    await anyhow.logged(jid, "begun")
+    assert await anyhow.executor.active() == [jid]
+
+    await anyhow.executor.end(jid, "nobody waits for it")
+    await anyhow.executor.end(jid, "a second reason")
+
+    info, logs = await anyhow.engine.status(jid)
+    assert (info.status, info.message, info.exit_code) == ("finishedWithError", "nobody waits for it", 137)
+    assert "begun" in logs
+    assert await anyhow.executor.active() == []
+
+
+async def test_a_job_that_is_ended_before_its_start_never_runs(local: Live) -> None:
+    documents = Translation(local.engine.settings).render(
+        await local.engine.parse(a_request(("touch", "/share/outgoing/ran"))), await local.engine.facts()
+    )
+    local.executor._create("job-1", documents, documents[1].content)
+    assert await local.executor.active() == ["job-1"]
+
+    await local.executor.end("job-1", "too late")
+    await local.executor.resume("job-1")
+
+    info = await local.engine.info("job-1")
+    assert (info.status, info.message) == ("finishedWithError", "too late")
+    assert not list(local.outgoing.iterdir())
+    assert not list(local.state.glob("jobs/job-1/documents/*.sh"))
+    with pytest.raises(UnknownJob):
+        await local.executor.end("job-2", "not there")
+
+
 async def test_a_document_that_makes_no_sense_is_told(local: Live) -> None:
     await local.executor.apply("job-1", documents("true", time_limit="soon"))
 

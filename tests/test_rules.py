@@ -33,6 +33,10 @@ REFUSED = {
     **PULLING,
     "State": {"Status": "refused", "Error": "no space left on device", "FinishedAt": "2026-01-01T00:00:00Z"},
 }
+ENDED = {
+    **PULLING,
+    "State": {"Status": "ended", "Error": "no longer wanted", "FinishedAt": "2026-01-01T00:00:00Z"},
+}
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
@@ -137,6 +141,9 @@ def test_an_image_that_is_being_pulled_or_could_not_be_is_told(engine: str) -> N
     assert refused.message == "the engine refused the container: no space left on device"
     assert refused.hint == "free space on the engine's host"
 
+    ended = RULES[engine].read("a-jid", ENDED)
+    assert (ended.status, ended.message) == (FAILURE, "no longer wanted")
+
 
 def test_the_command_is_one_line_that_a_shell_reads_back() -> None:
     native = {**PULLING, "Config": {**PULLING["Config"], "Cmd": ["a b", "", "it's"], "Labels": None}}  # type: ignore[dict-item]  # of a literal
@@ -190,7 +197,7 @@ def first_that_holds(engine: str, natives: list[Mapping[str, Any]]) -> set[int]:
 def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
     natives = [states.native(name, state) for name in RULES for state in states.recorded(name)]
 
-    reached = first_that_holds(engine, [*natives, PULLING, UNPULLED, REFUSED])
+    reached = first_that_holds(engine, [*natives, PULLING, UNPULLED, REFUSED, ENDED])
 
     unlimited = states.native("podman", "exited-137")
     unlimited["HostConfig"]["Memory"] = 0

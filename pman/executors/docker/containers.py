@@ -93,6 +93,15 @@ class Containers:
             return None, 0
         return found, _age(found["Created"], response.headers.get("Date"))
 
+    async def kill(self, jid: str, identity: str) -> None:
+        """Nothing where it has ended. Raises EngineRefused."""
+        status, answer = await self._api.call("POST", f"/containers/{identity}/kill", {"signal": "SIGKILL"})
+        if status in (204, 404, 409):  # 404: gone meanwhile; 409: it does not run
+            return
+        container, _ = await self.find(jid)
+        if container and container["Id"] == identity and container["State"]["Running"]:  # Podman: 500 for 409
+            raise EngineRefused("end", status, words(answer))
+
     async def delete(self, identity: str) -> None:
         """Running or not. Raises EngineRefused."""
         query = {"force": "1", "v": "1"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
-from pman.errors import EngineUnreachable, NameTaken, UnknownJob
+from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.docker.api import Api, docker_address, podman_address, words
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.frames import demultiplexed
@@ -72,7 +72,7 @@ class DockerExecutor:
         created = self._containers.jids({"status": ["created"]})
         return sorted(set().union(*await asyncio.gather(created, self._markers.jids(["pending"]))))
 
-    async def inspect(self, jid: str) -> Mapping[str, Any]:
+    async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         container, _ = await self._containers.find(jid)
         if container is None:
             if marker := await self._markers.latest(jid):
@@ -82,9 +82,12 @@ class DockerExecutor:
                 raise UnknownJob(jid)
         if not_started(container) and not container["State"].get("Error"):
             failed = await self._markers.find("failed", jid)
-            state = {**container["State"], "Error": failed.reason} if failed else container["State"]
+            state = {**container["State"], **failed.state} if failed else container["State"]
             return {**container, "State": state}
         return container
+
+    def revision(self, jid: str) -> Hashable | None:
+        return None
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
@@ -104,6 +107,23 @@ class DockerExecutor:
             if not follow or not await self._markers.find("pending", jid):
                 return
             await asyncio.sleep(FOLLOW_AGAIN)
+
+    async def end(self, jid: str, reason: str) -> None:
+        container, _ = await self._containers.find(jid)
+        if container and not not_started(container):
+            await self._containers.kill(jid, container["Id"])
+        elif container and not container["State"].get("Error"):
+            await self._markers.fail(jid, container["Config"], EngineRefused("end", 0, reason))
+        elif marker := await self._markers.find("pending", jid):
+            await self._markers.fail(jid, marker.body, EngineRefused("end", 0, reason))
+            await self._markers.remove("pending", jid, marker.body)
+        elif not container and not await self._markers.find("failed", jid):
+            raise UnknownJob(jid)
+
+    async def active(self) -> Sequence[str]:
+        # Podman knows no `restarting` and refuses the question; Docker is in it for an instant.
+        running = self._containers.jids({"status": ["created", "running", "paused"]})
+        return sorted(set().union(*await asyncio.gather(running, self._markers.jids(["pending"]))))
 
     async def remove(self, jid: str) -> None:
         container, _ = await self._containers.find(jid)

@@ -42,11 +42,17 @@ class Marker:
     def reason(self) -> str:
         return self.labels.get(_REASON, "")
 
+    @property
+    def state(self) -> Mapping[str, str]:
+        """What it adds to the State of a container that was never started."""
+        told = {"Error": self.reason, "FinishedAt": self.created}
+        return {"Status": "ended", **told} if self.labels.get(_CALL) == "end" else told
+
     def native(self, jid: str) -> Mapping[str, Any]:
         """In the shape of a container's inspection, with a State.Status of its own while there is none."""
         body, call = self.body, self.labels.get(_CALL)
         state = {
-            "Status": {None: "pulling", "pull": "unpulled"}.get(call, "refused"),
+            "Status": {None: "pulling", "pull": "unpulled", "end": "ended"}.get(call, "refused"),
             "Error": self.reason,
             "FinishedAt": self.created if call else "",
         }

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,8 @@ def told(directory: Path) -> Mapping[str, Any]:
             held = not _lock(lock, fcntl.LOCK_SH)
         if not held and (state := state_of(directory))["status"] in ALIVE:  # it may have ended just now
             state = {**state, "status": "lost", "error": last_line(directory / "errors")}
+    if state.get("reason") == "stopped" and (asked := directory / "asked").exists():
+        state = {**state, "reason": "asked", "asked": asked.read_text("utf-8")}
     return {"job": job, "state": state}
 
 
@@ -74,31 +77,47 @@ def last_line(errors: Path) -> str:
     return lines[-1] if lines else ""
 
 
+def end(directory: Path, reason: str, timeout: float) -> None:
+    """Returns when it has ended, or never will begin. Raises FileNotFoundError."""
+    if state_of(directory)["status"] not in ("created", *ALIVE):
+        return
+    with (directory / "lock").open("rb") as lock:
+        (directory / "asked").write_text(reason, "utf-8")
+        _end(directory, lock, time.monotonic() + timeout)
+        if state_of(directory)["status"] == "created":
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            state = {"status": "exited", "exit_code": None, "reason": "stopped", "finished_at": now}
+            (directory / "state.new").write_text(json.dumps(state), "utf-8")
+            (directory / "state.new").replace(directory / "state.json")
+            for script in directory.glob("documents/*.sh"):  # a user's token is of no more use
+                script.unlink()
+
+
 def delete(directory: Path, timeout: float) -> None:
     """Returns when nothing is left of it; a supervisor that has not ended it by then is killed, too."""
-    with contextlib.suppress(FileNotFoundError):  # half written, or half deleted
-        _end(directory, time.monotonic() + timeout)
+    with contextlib.suppress(FileNotFoundError), (directory / "lock").open("rb") as lock:  # or half written
+        _end(directory, lock, time.monotonic() + timeout)
+        (directory / "lock").unlink()  # a supervisor that comes late finds none, or one without a name
     with contextlib.suppress(FileNotFoundError):
         _delete(directory)
 
 
-def _end(directory: Path, deadline: float) -> None:
+def _end(directory: Path, lock: BinaryIO, deadline: float) -> None:
+    """Returns when nothing of it runs; with the lock, so that nothing begins."""
     told = 0
-    with (directory / "lock").open("rb") as lock:
-        while not _lock(lock, fcntl.LOCK_EX):
-            lock.seek(0)
-            pid = int(lock.read() or 0)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if pid and time.monotonic() > deadline:
-                    supervisor = psutil.Process(pid)
-                    for process in [*supervisor.children(recursive=True), supervisor]:
-                        process.kill()
-                elif pid != told:
-                    psutil.Process(pid).terminate()
-                    told = pid
-            time.sleep(0.01)
-        _end_session(state_of(directory))
-        (directory / "lock").unlink()  # a supervisor that comes late finds none, or one without a name
+    while not _lock(lock, fcntl.LOCK_EX):
+        lock.seek(0)
+        pid = int(lock.read() or 0)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if pid and time.monotonic() > deadline:
+                supervisor = psutil.Process(pid)
+                for process in [*supervisor.children(recursive=True), supervisor]:
+                    process.kill()
+            elif pid != told:
+                psutil.Process(pid).terminate()
+                told = pid
+        time.sleep(0.01)
+    _end_session(state_of(directory))
 
 
 def _end_session(state: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.local.directory import ALIVE, delete, last_line, seek_lines, state_of, told
+from pman.executors.local.directory import ALIVE, delete, end, last_line, seek_lines, state_of, told
 from pman.job import Document
 
 log = logging.getLogger(__name__)
@@ -72,10 +72,13 @@ class LocalExecutor:
         await asyncio.to_thread(self._start, jid)
 
     async def unfinished(self) -> Sequence[str]:
-        return await asyncio.to_thread(self._names, "created")
+        return await asyncio.to_thread(self._names, ["created"])
 
-    async def inspect(self, jid: str) -> Mapping[str, Any]:
+    async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         return await asyncio.to_thread(self._inspect, jid)
+
+    def revision(self, jid: str) -> None:
+        """Not known without a look at the files, which costs no more than an inspection."""
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         try:
@@ -91,6 +94,12 @@ class LocalExecutor:
                 if ended:
                     return
                 await asyncio.sleep(FOLLOW)
+
+    async def end(self, jid: str, reason: str) -> None:
+        await asyncio.to_thread(self._end, jid, reason)
+
+    async def active(self) -> Sequence[str]:
+        return await asyncio.to_thread(self._names, ("created", *ALIVE))
 
     async def remove(self, jid: str) -> None:
         await asyncio.to_thread(self._remove, jid)
@@ -189,6 +198,13 @@ class LocalExecutor:
         except (FileNotFoundError, NotADirectoryError):
             raise UnknownJob(jid) from None
 
+    def _end(self, jid: str, reason: str) -> None:
+        with _refusing("end"):
+            try:
+                end(self._directory(jid), reason, self._timeout)
+            except FileNotFoundError:
+                raise UnknownJob(jid) from None
+
     def _remove(self, jid: str) -> None:
         directory, aside = self._directory(jid), self._aside / f"{jid}.{uuid.uuid4()}"
         try:
@@ -199,11 +215,11 @@ class LocalExecutor:
         with _refusing("remove"):
             delete(aside, self._timeout)
 
-    def _names(self, status: str = "") -> Sequence[str]:
+    def _names(self, statuses: Sequence[str] = ()) -> Sequence[str]:
         found = sorted(
             directory.name for directory in self._jobs.iterdir() if (directory / "job.json").exists()
         )
-        return [jid for jid in found if not status or state_of(self._jobs / jid)["status"] == status]
+        return [jid for jid in found if not statuses or state_of(self._jobs / jid)["status"] in statuses]
 
     async def _has_ended(self, jid: str) -> bool:
         try:
