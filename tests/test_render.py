@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -558,3 +559,39 @@ def test_a_key_that_stands_twice_in_a_document_stops_the_start(tmp_path: Path) -
 
     with pytest.raises(ConfigError, match=r"site/a\.yaml\.j2.*line 4 of the document: 'b' stands twice"):
         Templates("site", loader([site_templates(tmp_path, files)], [])).render({}, {})
+
+
+# --- several documents -----------------------------------------------------------------------------
+
+
+def test_a_file_of_yaml_may_hold_several_documents_each_with_its_text(tmp_path: Path) -> None:
+    files = {
+        "site/a.yaml.j2": "# first\nimage: {{ job.image }}\n---\n# second\nnumber: 2\n---\nlast: true\n",
+        "site/b.json.j2": '{"image": {{ job.image }}}',
+    }
+
+    found = rendering(tmp_path, files, image="\n---\nü😀").documents
+
+    image = "\n---\nü😀"
+    assert [(document.name, document.content) for document in found] == [
+        ("a.yaml", {"image": image}),
+        ("a.yaml", {"number": 2}),
+        ("a.yaml", {"last": True}),
+        ("b.json", {"image": image}),
+    ]
+    assert [yaml.safe_load(document.text) for document in found[:3]] == [item.content for item in found[:3]]
+    assert found[1].text == "# second\nnumber: 2\n"
+
+
+def test_a_document_that_is_empty_for_a_job_is_none(tmp_path: Path) -> None:
+    files = {
+        "site/a.yaml.j2": "a: 1\n---\n{% if job.x %}\nb: 2\n{% endif %}\n",
+        "site/b.yaml.j2": "# {{ 1 }}\n",
+    }
+
+    assert [document.content for document in rendering(tmp_path, files, x=False).documents] == [{"a": 1}]
+
+
+def test_templates_that_make_no_document_at_all_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"site/a\.yaml\.j2.* make no document"):
+        rendering(tmp_path, {"site/a.yaml.j2": "# nothing\n"})
