@@ -24,7 +24,7 @@ def storebase(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-@pytest.fixture(scope="session", params=["docker", "podman", "local"])
+@pytest.fixture(scope="session", params=engines.NAMES)
 def shared(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
     """Each engine in turn, with one pman for all its tests."""
     with live(engines.need(request.param), storebase) as running:
@@ -38,9 +38,12 @@ def containers(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live
         yield running
 
 
+def pytest_sessionfinish() -> None:
+    engines.close()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Which engines the run speaks for."""
     for name in engines.NAMES:
-        found = engines.find(name)
-        told = "tested" if isinstance(found, engines.Engine) else f"not tested: {found}"
-        terminalreporter.write_line(f"engine {name}: {told}")
+        reason = engines.absent(name)
+        terminalreporter.write_line(f"engine {name}: {f'not tested: {reason}' if reason else 'tested'}")

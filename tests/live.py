@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -182,8 +183,8 @@ class Live:
         return response.json()["documents"][0]["content"]
 
     def close(self) -> None:
-        for jid in self.submitted:
-            self.delete(jid)
+        with ThreadPoolExecutor(16) as pool:  # on Kubernetes, a running job takes some seconds to go
+            list(pool.map(self.delete, dict.fromkeys(self.submitted)))
         self.server.stop()
 
 

@@ -11,10 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import docker
 import pytest
 from docker.errors import DockerException
+
+from tests.engines.cluster import Cluster, ClusterError, Namespace, namespace, write_kubeconfig
 
 IMAGE = os.environ.get("PMAN_TEST_IMAGE", "localhost/pman-test:1")
 """A busybox: sh and its applets."""
@@ -22,7 +25,11 @@ IMAGE = os.environ.get("PMAN_TEST_IMAGE", "localhost/pman-test:1")
 PLUGIN = os.environ.get("PMAN_TEST_PLUGIN", "localhost/fnndsc/pl-simpledsapp:1.0.3")
 """A real ChRIS plugin, which copies its input with a prefix."""
 
-NAMES = ("docker", "podman", "local")
+NAMES = ("docker", "podman", "swarm", "kubernetes", "local")
+
+VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST", "swarm": "DOCKER_HOST",
+             "kubernetes": "KUBECONFIG"}  # fmt: skip
+"""What leads to each engine, for pman as for the tests; the machine itself is always there."""
 
 REQUIRED = frozenset(filter(None, re.split(r"[\s,]+", os.environ.get("PMAN_REQUIRE_ENGINES", ""))))
 
@@ -34,25 +41,82 @@ class Engine:
     """What pman is to be told of it."""
 
     image: str
-    native: docker.DockerClient | None
+    native: docker.DockerClient | None = None
     """To look at the engine from outside; None where it has no Docker API."""
+
+    namespace: Namespace | None = None
+    """The same, of a cluster of Kubernetes."""
+
+    @property
+    def variable(self) -> str | None:
+        return VARIABLES.get(self.name)
+
+    def at(self, address: str, directory: Path) -> Mapping[str, str]:
+        """What pman is to be told where the engine answers at another address, `unix:` or `http:`."""
+        assert self.variable is not None
+        if self.name != "kubernetes":
+            return {self.variable: address}
+        file = directory / "kubeconfig-elsewhere"
+        write_kubeconfig(file, address)
+        return {self.variable: str(file)}
+
+
+@cache
+def absent(name: str) -> str:
+    """Why the engine is not there; nothing where it is."""
+    if name == "local":
+        return ""
+    address = os.environ.get(VARIABLES[name])
+    if not address:
+        return f"{VARIABLES[name]} is not set"
+    try:
+        reason = _without_cluster(address) if name == "kubernetes" else _without_docker(name, address)
+    except (DockerException, ClusterError) as error:
+        reason = str(error)
+    return f"{VARIABLES[name]}={address}: {reason}" if reason else ""
+
+
+def _without_docker(name: str, address: str) -> str:
+    engine = docker.DockerClient(base_url=address, timeout=60)
+    engine.images.get(IMAGE)
+    manages = engine.info().get("Swarm", {}).get("ControlAvailable") if name == "swarm" else True
+    return "" if manages else "this engine is no manager of a swarm"
+
+
+def _without_cluster(kubeconfig: str) -> str:
+    try:
+        nodes = Cluster(kubeconfig).nodes()
+    except ClusterError as error:
+        if error.status == 403:
+            return ""  # a user who may not look at nodes; the jobs will tell
+        raise
+    images = [image for node in nodes for image in node["status"].get("images", ())]
+    known = any(IMAGE in image["names"] for image in images) or len(images) >= 50  # all that a kubelet tells
+    return "" if known else f"no node says that it has the image {IMAGE}"
+
+
+_made: list[Namespace] = []
 
 
 @cache
 def find(name: str) -> Engine | str:
     """The engine, or why it is not there."""
+    if reason := absent(name):
+        return reason
     if name == "local":
-        return Engine(name, {}, IMAGE, None)
-    variable = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}[name]
-    address = os.environ.get(variable)
-    if not address:
-        return f"{variable} is not set"
-    try:
-        client = docker.DockerClient(base_url=address, timeout=60)
-        client.images.get(IMAGE)
-    except DockerException as error:
-        return f"{variable}={address}: {error}"
-    return Engine(name, {variable: address}, IMAGE, client)
+        return Engine(name, {}, IMAGE)
+    address = os.environ[VARIABLES[name]]
+    if name == "kubernetes":
+        own = namespace(Cluster(address))
+        _made.append(own)
+        return Engine(name, own.environment, IMAGE, namespace=own)
+    return Engine(name, {VARIABLES[name]: address}, IMAGE, docker.DockerClient(base_url=address, timeout=60))
+
+
+def close() -> None:
+    """Removes what was made on the engines for the tests."""
+    while _made:
+        _made.pop().close()
 
 
 def need(name: str) -> Engine:
