@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,10 @@ def test_a_sites_field_replaces_the_shipped_one(tmp_path: Path) -> None:
         (EXTENDS + "rules: [{status: started, message: 'a {{ b'}]", r"rules\[0\]: 'a \{\{ b'"),
         (EXTENDS + "rules: [{status: started, message: '{{ job.jid }}'}]", r"rules\[0\]: job is not known"),
         (EXTENDS + "fields: {argv: native.}", r"fields"),
+        (EXTENDS + "values: {a: b, b: '1'}", r"values: a: b is not known; use native, signal\(\)"),
+        (EXTENDS + "values: {a: native.}", r"values: a"),
+        (EXTENDS + "values: {A: '1'}", r"\$\.values"),
+        (EXTENDS + "rules: [{status: started, message: '{{ site.x }}'}]", r"rules\[0\]: site is not known"),
         (EXTENDS + "checks: [{when: nativ, message: a}]", r"checks\[0\]: nativ is not known"),
     ],
 )  # fmt: skip
@@ -424,3 +429,79 @@ def test_a_job_made_by_a_request_is_told_by_its_digest() -> None:
     native["Config"]["Labels"]["org.chrisproject.pman.digest"] = job.digest
 
     assert RULES["docker"].read(job.jid, native).digest == job.digest
+
+
+# --- names, time and what is overdue ---------------------------------------------------------------
+
+VALUES = """
+values:
+  codes: native.tasks | map(attribute='code') | select('defined') | list
+  failed: codes | select | list
+fields:
+  exit_code: failed[0]
+rules:
+  - when: failed
+    status: finishedWithError
+    message: "{{ failed | length }} of {{ codes | length }} failed"
+  - status: started
+    message: "{{ codes }}"
+"""
+
+
+def test_a_name_for_a_value_serves_later_names_rules_messages_and_fields(tmp_path: Path) -> None:
+    rules = site_rules(tmp_path, VALUES)
+
+    info = rules.read("a", {"tasks": [{"code": 0}, {}, {"code": 3}, {"code": 0}]})
+
+    assert (info.status, info.message, info.exit_code) == (FAILURE, "1 of 3 failed", 3)
+    assert rules.read("a", {}).message == "[]"
+
+
+def test_a_sites_name_replaces_the_shipped_one_and_those_after_it_see_it(tmp_path: Path) -> None:
+    files = {
+        "first/state.yaml": VALUES,
+        "docker/state.yaml": "extends: first/state.yaml\nvalues: {codes: '[7]'}",
+    }
+    rules = Rules("docker", loader([site_templates(tmp_path, files)]))
+
+    assert rules.read("a", {}).message == "1 of 1 failed"
+
+
+def test_only_a_rule_that_says_so_calls_a_job_overdue(tmp_path: Path) -> None:
+    text = """
+rules:
+  - when: seconds_since(native.at) > 60
+    status: started
+    message: too long
+    overdue: true
+  - status: started
+    message: running
+"""
+    rules = site_rules(tmp_path, text)
+
+    assert rules.tell_overdue
+    assert rules.read("a", {"at": "2020-01-01T00:00:00Z"}).overdue
+    assert not rules.read("a", {"at": datetime.now(UTC).isoformat()}).overdue
+    assert not rules.read("a", {}).overdue
+    assert not site_rules(tmp_path, "rules: []").tell_overdue
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "seconds"),
+    [
+        ("2026-11-22T12:00:00Z", "2026-11-22T12:01:00.5Z", 60.5),
+        ("2026-11-22T12:00:00.123456789Z", "2026-11-22T12:00:01.123456789Z", 1),
+        ("2026-11-22T12:00:00", "2026-11-22T14:00:00+02:00", 0),
+        ("2026-11-22T12:00:00+01:00", "2026-11-22T12:00:00Z", 3600),
+        ("", "2026-11-22T12:00:00Z", 0),
+        ("0001-01-01T00:00:00Z", "2026-11-22T12:00:00Z", 0),
+    ],
+)
+def test_seconds_pass_between_timestamps_as_engines_write_them(
+    tmp_path: Path, earlier: str, later: str, seconds: float
+) -> None:
+    rules = site_rules(
+        tmp_path, "rules: [{status: started, message: '{{ seconds_between(native.a, native.b) }}'}]"
+    )
+
+    assert float(rules.read("j", {"a": earlier, "b": later}).message) == seconds
