@@ -89,9 +89,11 @@ class Engine:
 
     def described(self) -> str:
         """Storebase and templates, for the first line of the log."""
-        facts = self._facts or {"storebase": "not known yet"}
+        storebase = (
+            self._facts["storebase"] or self.settings["VOLUME_NAME"] if self._facts else "not known yet"
+        )
         templates = ", ".join([*self.settings["PMAN_TEMPLATES"], "the shipped ones"])
-        return f"storebase {facts['storebase']}, templates: {templates}"
+        return f"storebase {storebase}, templates: {templates}"
 
     async def ping(self) -> str:
         return await self._executor.ping()
@@ -108,7 +110,7 @@ class Engine:
         try:
             facts = await self.facts()
         except EngineUnreachable:
-            if not self.settings["STOREBASE"]:
+            if self._translation.needs_storebase and not self.settings["STOREBASE"]:
                 raise
             facts = self._translation.assumed_facts()
         return await _off_the_loop(_size(job), self._translation.show, job, facts)

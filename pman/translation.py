@@ -53,7 +53,11 @@ class Translation:
         self._templates = Templates(settings.engine, search, list(documents))
         self._parser = RequestParser(engine_schema(settings.engine, "request"))
         self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
-        if faults := unread_settings(settings, self.read_by_templates()):
+        read = self.read_by_templates()
+        self.needs_storebase = "site.storebase" in read
+        """Whether the documents name its path, which may be known to the engine only."""
+
+        if faults := unread_settings(settings, read):
             raise ConfigError.of(faults)
 
     def read_by_templates(self) -> frozenset[str]:

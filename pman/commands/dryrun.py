@@ -54,7 +54,8 @@ def facts(translation: Translation, tell: Tell) -> Mapping[str, Any]:
     try:
         return asyncio.run(_asked(translation.settings))
     except (EngineUnreachable, ConfigError) as error:
-        if translation.settings["STOREBASE"] and isinstance(error, EngineUnreachable):
+        known = translation.settings["STOREBASE"] or not translation.needs_storebase
+        if known and isinstance(error, EngineUnreachable):
             return assumed
         tell(f"{error}; assuming that the storebase is at {assumed['storebase']}")
         return assumed
