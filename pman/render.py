@@ -288,7 +288,8 @@ def _parsed(name: str, text: str) -> list[tuple[str, object]]:
 def _split(text: str) -> Iterator[str]:
     """The text of each document, with the comments before it."""
     events = yaml.parse(text, Loader=yaml.CSafeLoader)
-    ends = [event.end_mark.index for event in events if isinstance(event, yaml.DocumentEndEvent)]
+    marks = [event.end_mark for event in events if isinstance(event, yaml.DocumentEndEvent)]
+    ends = [mark.index for mark in marks if mark]
     for begin, end in pairwise([0, *ends[:-1], len(text)]):
         yield text[begin:end].lstrip("\n").removeprefix("---\n")
 

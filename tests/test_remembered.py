@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pman import remembered
 from pman.job import JobInfo
 from pman.remembered import EndedJobs, RecentLogs
 
@@ -100,7 +100,7 @@ class Log:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the time."""
     now = [100.0]
-    monkeypatch.setattr(remembered.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return lambda moment: now.__setitem__(0, moment)
 
 
