@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests import engines
-from tests.live import Live, live
+from tests.live import Live, TimeLimited, live
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +30,25 @@ def shared(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
     """Each engine in turn, with one pman for all its tests."""
     with live(engines.need(request.param), storebase) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def time_limited(storebase: Path) -> Iterator[TimeLimited]:
+    """On all engines that are there, at once: a job that would run on after its minute."""
+    there = [name for name in engines.NAMES if not engines.absent(name)]
+
+    def begin(name: str) -> tuple[Live, str]:
+        running = Live(engines.need(name), storebase, {"TIMELIMIT_MINUTES": "1"})
+        request = running.script("while true; do date +%s >> $out/alive; sleep 1; done")
+        running.submit(request)
+        return running, request["jid"]
+
+    with ThreadPoolExecutor(len(there)) as pool:
+        begun = {name: pool.submit(begin, name) for name in there}
+    yield begun
+    for future in begun.values():
+        if not future.exception():
+            future.result()[0].close()
 
 
 @pytest.fixture(scope="session", params=["docker", "podman"])

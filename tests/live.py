@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,7 +110,7 @@ class Live:
             "args_path_flags": [],
             "auid": "cube",
             "number_of_workers": "1",
-            "cpu_limit": "1000",
+            "cpu_limit": "200",  # on a cluster, jobs wait until a node has as much to give
             "memory_limit": "200",
             "gpu_limit": 0,
             "image": self.engine.image,
@@ -151,14 +151,19 @@ class Live:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def finished(self, jid: str) -> dict[str, Any]:
+    def finished(self, jid: str, deadline: float = DEADLINE) -> dict[str, Any]:
         """The answer once the job has ended, whatever the end."""
 
         def ended() -> dict[str, Any] | None:
             answer = self.status(jid)
             return answer if answer["status"].startswith("finished") else None
 
-        return until(ended)
+        return until(ended, deadline)
+
+    def restart(self) -> None:
+        """A pman that is killed, and another in its place."""
+        self.server.stop(signal.SIGKILL)
+        self.server = Server(self.environment())
 
     def started(self, jid: str) -> dict[str, Any]:
         def running() -> dict[str, Any] | None:
@@ -196,6 +201,10 @@ def live(engine: Engine, storebase: Path, **settings: str) -> Iterator[Live]:
         yield running
     finally:
         running.close()
+
+
+TimeLimited = Mapping[str, "Future[tuple[Live, str]]"]
+"""By engine: the pman with a time limit of a minute, and the name of a job that would run longer."""
 
 
 def refused_start(environment: Mapping[str, str], *options: str) -> str:

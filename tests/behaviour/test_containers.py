@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ import requests
 from docker.models.containers import Container
 
 from tests import engines
-from tests.live import Live, Server, live, refused_start, until
+from tests.live import Live, live, refused_start, until
 
 
 @pytest.fixture
@@ -257,23 +255,6 @@ def test_podman_mount_options_cannot_be_smuggled_in(containers: Live) -> None:
 
     assert response.status_code == 400
     assert response.json()["errors"][0]["path"] == "$.input_dir"
-
-
-def test_a_killed_pman_loses_no_submission_wherever_it_is_cut(containers: Live) -> None:
-    """SIGKILL at growing delays after the POST was sent; the identical retry must run it once."""
-    for delay in (0.0, 0.01, 0.03, 0.08, 0.15, 0.3):
-        with live(containers.engine, containers.storebase) as running:
-            request = running.script("echo run >> $out/runs")
-            with contextlib.suppress(requests.RequestException):  # the answer is lost
-                requests.post(running.server.url, json=request, timeout=(5, delay or 0.001))
-            running.server.stop(signal.SIGKILL)
-            running.server = Server(running.environment())
-
-            running.submitted.append(request["jid"])
-            running.submit(request)
-
-            assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
-            assert running.output(request, "runs").read_text() == "run\n"
 
 
 def test_a_job_killed_from_outside_is_failed_and_says_so(

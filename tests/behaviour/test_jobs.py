@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
-import signal
+import re
 
 import pytest
 import requests
 
-from tests.live import Live, Server, live, until
+from pman.settings import engine_schema, properties
+from tests.live import Live, Server, TimeLimited, live, until
+
+
+def test_a_job_runs_within_its_time_limit(shared: Live, time_limited: TimeLimited) -> None:
+    """Its end is looked at by the last test here, so that nobody waits the minute that it takes."""
+    running, jid = time_limited[shared.engine.name].result()
+
+    assert running.status(jid)["status"] in {"notstarted", "started", "finishedWithError"}
 
 
 def test_a_job_reads_its_input_writes_its_output_and_tells_its_log(shared: Live) -> None:
@@ -178,22 +187,61 @@ def test_one_request_posted_many_times_at_once_runs_once(shared: Live) -> None:
     assert shared.output(request, "runs").read_text() == "run\n"
 
 
-def test_two_pmans_on_one_engine_run_a_job_once(shared: Live) -> None:
+def test_a_job_posted_to_two_pmans_at_once_runs_once_fifty_times(shared: Live) -> None:
     other = Server(shared.environment())
+    requested = [shared.script("echo run >> $out/runs", cpu_limit=50) for _ in range(50)]
     try:
-        for _ in range(8):
-            request = shared.script("echo run >> $out/runs")
-            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for request in requested:
                 posts = [
                     pool.submit(shared.post, request),
                     pool.submit(requests.post, other.url, json=request, timeout=100),
                 ]
                 responses = [post.result() for post in posts]
-            assert [response.status_code for response in responses] == [201, 201], [r.text for r in responses]
-            shared.finished(request["jid"])
-            assert shared.output(request, "runs").read_text() == "run\n"
+                assert [response.status_code for response in responses] == [201, 201], [
+                    response.text for response in responses
+                ]
     finally:
         other.stop()
+    for request in requested:
+        assert shared.finished(request["jid"])["status"] == "finishedSuccessfully"
+        assert shared.output(request, "runs").read_text() == "run\n"
+
+
+def one_worker_only(engine: str) -> bool:
+    """Whether an engine declares that one container, or one process, is all that runs a job."""
+    narrowed = properties(engine_schema(engine, "request")).get("number_of_workers", {})
+    return bool(narrowed.get("const") == 1)
+
+
+def test_several_workers_run_side_by_side_or_are_refused_by_name(shared: Live) -> None:
+    meet = "touch $out/$(hostname); while [ $(ls $out | wc -l) -lt 3 ]; do sleep 0.1; done; "
+    request = shared.script(f"{meet} echo this is $(hostname)", number_of_workers=3)
+
+    response = shared.post(request)
+
+    if one_worker_only(shared.engine.name):
+        assert response.status_code == 400
+        assert [error["path"] for error in response.json()["errors"]] == ["$.number_of_workers"]
+        return
+    answer = shared.finished(request["jid"])
+    assert answer["status"] == "finishedSuccessfully", answer
+    workers = {file.name for file in shared.output(request, ".").iterdir()}
+    assert len(workers) == 3
+    lines = re.findall(r"^\[(\S+)\] this is (\S+)$", answer["logs"], re.MULTILINE)
+    assert len({name for name, _ in lines}) == 3
+    assert {worker for _, worker in lines} == workers
+
+
+def test_a_job_has_failed_when_one_of_its_workers_has(shared: Live) -> None:
+    if one_worker_only(shared.engine.name):
+        return  # see above
+    first = "if mkdir $out/first 2>/dev/null; then exit 4; fi; sleep 0.5"
+
+    answer = shared.run(shared.script(first, number_of_workers=2))
+
+    assert answer["status"] == "finishedWithError"
+    assert "exit code 4" in answer["message"]
 
 
 def test_deleting_a_running_job_ends_it(shared: Live) -> None:
@@ -281,8 +329,7 @@ def test_a_job_outlives_a_pman_that_is_killed(shared: Live) -> None:
         request = first.script("while [ ! -e $out/go ]; do sleep 0.05; done; echo done")
         first.submit(request)
         first.started(request["jid"])
-        first.server.stop(signal.SIGKILL)
-        first.server = Server(first.environment())
+        first.restart()
 
         first.started(request["jid"])
         first.output(request, "go").touch()
@@ -290,6 +337,25 @@ def test_a_job_outlives_a_pman_that_is_killed(shared: Live) -> None:
         answer = first.finished(request["jid"])
         assert answer["status"] == "finishedSuccessfully"
         assert answer["logs"] == "done\n"
+
+
+def test_a_killed_pman_loses_no_submission_wherever_it_is_cut(shared: Live) -> None:
+    """SIGKILL at growing delays after the POST was sent; the identical retry must run it once."""
+    answers = {}
+    with live(shared.engine, shared.storebase) as running:
+        for delay in (0.001, 0.01, 0.03, 0.08, 0.15, 0.3):
+            request = running.script("echo run >> $out/runs; echo said")
+            with contextlib.suppress(requests.RequestException):  # the answer is lost
+                requests.post(running.server.url, json=request, timeout=(5, delay))
+            running.restart()
+
+            running.submit(request)
+
+            answers[request["jid"]] = running.finished(request["jid"])
+            assert answers[request["jid"]]["status"] == "finishedSuccessfully"
+            assert running.output(request, "runs").read_text() == "run\n"
+
+        assert {jid: running.status(jid) for jid in answers} == answers
 
 
 def test_a_dry_run_shows_the_documents_with_masked_values_and_submits_nothing(shared: Live) -> None:
@@ -424,3 +490,17 @@ def test_many_that_follow_a_log_do_not_keep_others_waiting(shared: Live) -> None
         shared.output(request, "go").touch()
         for follower in followers:
             follower.close()
+
+
+def test_a_job_that_does_not_end_in_time_is_ended(shared: Live, time_limited: TimeLimited) -> None:
+    running, jid = time_limited[shared.engine.name].result()
+
+    answer = running.finished(jid, 120)
+
+    assert answer["status"] == "finishedWithError"
+    assert "time limit of 1 minute" in answer["logs"].splitlines()[-1]
+    file = running.storebase / f"key-{jid}/outgoing/alive"
+    alive = file.read_text().split()
+    assert 40 < int(alive[-1]) - int(alive[0]) < 100
+    with pytest.raises(AssertionError, match="nothing came"):
+        until(lambda: file.read_text().split() != alive, 2)
