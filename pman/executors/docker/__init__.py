@@ -5,6 +5,7 @@ containers.py create, start once, find, delete
 waiting.py    jobs whose image has to be pulled first
 markers.py    what the engine holds for pman before there is a container, or after it failed
 images.py     pulls, with the registry credentials of this machine
+memory.py     what the engine said, for as long as its events do not tell otherwise
 frames.py     logs as the API sends them
 storebase.py  where the engine's host has the storebase
 api.py        HTTP over one kept-alive pool, and where the engine is

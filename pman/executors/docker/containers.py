@@ -16,6 +16,7 @@ import aiohttp
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.markers import Markers
+from pman.executors.docker.memory import Memory
 from pman.job import JID_LABEL
 
 LEASE = 5.0
@@ -35,14 +36,19 @@ class NoSuchImageError(Exception):
 
 
 class Containers:
-    def __init__(self, api: Api, markers: Markers) -> None:
+    def __init__(self, api: Api, markers: Markers, memory: Memory) -> None:
         self._api = api
         self._markers = markers
+        self._memory = memory
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._started: dict[str, None] = {}
 
     async def create(self, jid: str, body: Mapping[str, Any]) -> str:
         """The new container's id. Raises NoSuchImageError, NameTaken, EngineRefused."""
+        with self._memory.creating(jid):
+            return await self._create(jid, body)
+
+    async def _create(self, jid: str, body: Mapping[str, Any]) -> str:
         try:
             status, answer = await self._api.call("POST", "/containers/create", {"name": jid}, body)
         except EngineUnreachable as error:
@@ -81,16 +87,20 @@ class Containers:
 
     async def find(self, jid: str) -> tuple[Mapping[str, Any] | None, float]:
         """The container and its age in seconds by the engine's clock; None for what is not pman's."""
-        async with self._api.request("GET", _path(jid)) as response:
-            body = await response.read()
-        if response.status == 404:
-            return None, 0
-        if response.status != 200:
-            raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(body)}")
-        found: Mapping[str, Any] = json.loads(body)
-        # The engine also finds containers by a part of their id.
-        if found["Name"] != f"/{jid}" or (found["Config"].get("Labels") or {}).get(JID_LABEL) != jid:
-            return None, 0
+        with self._memory.asking(jid) as ask:
+            async with self._api.request("GET", _path(jid)) as response:
+                body = await response.read()
+            if response.status == 404:
+                return None, 0
+            if response.status != 200:
+                raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(body)}")
+            found: Mapping[str, Any] = json.loads(body)
+            # The engine also finds containers by a part of their id.
+            if found["Name"] != f"/{jid}" or (found["Config"].get("Labels") or {}).get(JID_LABEL) != jid:
+                return None, 0
+            # That one is not started may stand in a marker only, and no event tells that a start failed.
+            if not not_started(found) or found["State"].get("Error"):
+                ask.keep(body)
         return found, _age(found["Created"], response.headers.get("Date"))
 
     async def kill(self, jid: str, identity: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any, cast
@@ -14,6 +15,7 @@ from pman.executors.docker.containers import Containers, NoSuchImageError, not_s
 from pman.executors.docker.frames import demultiplexed
 from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Markers
+from pman.executors.docker.memory import Memory
 from pman.executors.docker.storebase import storebase
 from pman.executors.docker.waiting import Waiting
 from pman.job import Document
@@ -38,7 +40,8 @@ class DockerExecutor:
         self._settings = settings
         self._markers = Markers(api)
         self._images = Images(api)
-        self._containers = Containers(api, self._markers)
+        self._memory = Memory(api)
+        self._containers = Containers(api, self._markers, self._memory)
         self._waiting = Waiting(self._markers, self._images, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
@@ -73,6 +76,8 @@ class DockerExecutor:
         return sorted(set().union(*await asyncio.gather(created, self._markers.jids(["pending"]))))
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
+        if not fresh and (remembered := self._memory.inspection(jid)):
+            return cast(Mapping[str, Any], json.loads(remembered))
         container, _ = await self._containers.find(jid)
         if container is None:
             if marker := await self._markers.latest(jid):
@@ -87,7 +92,7 @@ class DockerExecutor:
         return container
 
     def revision(self, jid: str) -> Hashable | None:
-        return None
+        return self._memory.revision(jid)
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
@@ -112,6 +117,7 @@ class DockerExecutor:
         container, _ = await self._containers.find(jid)
         if container and not not_started(container):
             await self._containers.kill(jid, container["Id"])
+            self._memory.forget(jid)
         elif container and not container["State"].get("Error"):
             await self._markers.fail(jid, container["Config"], EngineRefused("end", 0, reason))
         elif marker := await self._markers.find("pending", jid):
@@ -131,6 +137,7 @@ class DockerExecutor:
         marked = await self._markers.remove_all(jid)
         if container:
             await self._containers.delete(container["Id"])
+            self._memory.forget(jid)
         elif not marked:
             raise UnknownJob(jid)
 
@@ -144,6 +151,7 @@ class DockerExecutor:
     async def close(self) -> None:
         await self._waiting.close()
         await self._images.close()
+        await self._memory.close()
         await self._api.close()
 
 
