@@ -17,7 +17,7 @@ import docker
 import pytest
 from docker.errors import DockerException
 
-from tests.engines.cluster import Cluster, ClusterError, Namespace, namespace, write_kubeconfig
+from tests.engines.cluster import Cluster, ClusterError, Namespace, namespace
 
 IMAGE = os.environ.get("PMAN_TEST_IMAGE", "localhost/pman-test:1")
 """A busybox: sh and its applets."""
@@ -51,14 +51,18 @@ class Engine:
     def variable(self) -> str | None:
         return VARIABLES.get(self.name)
 
-    def at(self, address: str, directory: Path) -> Mapping[str, str]:
-        """What pman is to be told where the engine answers at another address, `unix:` or `http:`."""
-        assert self.variable is not None
-        if self.name != "kubernetes":
-            return {self.variable: address}
-        file = directory / "kubeconfig-elsewhere"
-        write_kubeconfig(file, address)
-        return {self.variable: str(file)}
+    @property
+    def address(self) -> str:
+        """Where it answers, e.g. unix:///run/docker.sock."""
+        if self.namespace:
+            return self.namespace.cluster.server
+        return self.environment[VARIABLES[self.name]]
+
+    def at(self, port: str, directory: Path) -> Mapping[str, str]:
+        """What pman is to be told where the engine is at this `host:port`."""
+        if self.namespace:
+            return {"KUBECONFIG": self.namespace.kubeconfig_for(f"https://{port}", directory)}
+        return {VARIABLES[self.name]: f"tcp://{port}"}
 
 
 @cache

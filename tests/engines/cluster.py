@@ -57,7 +57,7 @@ class Cluster:
         self._session.verify = found.ssl_ca_cert or bool(found.verify_ssl)
         if found.cert_file and found.key_file:
             self._session.cert = (found.cert_file, found.key_file)
-        if token := found.get_api_key_with_prefix("authorization"):
+        if token := found.get_api_key_with_prefix("BearerToken"):
             self._session.headers["Authorization"] = token
 
     def call(self, method: str, path: str, body: object = None, **query: str) -> Any:
@@ -87,6 +87,15 @@ class Namespace:
         self.cluster = cluster
         self.name = name
         self.environment = {"KUBECONFIG": kubeconfig, "JOB_NAMESPACE": name}
+
+    def kubeconfig_for(self, server: str, directory: Path) -> str:
+        """pman's kubeconfig, with another address."""
+        content = yaml.safe_load(Path(self.environment["KUBECONFIG"]).read_text())
+        for entry in content["clusters"]:
+            entry["cluster"]["server"] = server
+        file = directory / "kubeconfig-elsewhere"
+        file.write_text(yaml.safe_dump(content))
+        return str(file)
 
     def objects(self, jid: str, path: str) -> list[Any]:
         """The objects of a job that pman made, e.g. of `/apis/batch/v1 jobs`."""
@@ -155,28 +164,23 @@ class OwnNamespace(Namespace):
         raise ClusterError(f"the service account {account} gets no token")
 
     def _write(self, token: str) -> None:
+        authority = base64.b64encode(self.cluster.authority).decode()
+        server = {"server": self.cluster.server, "certificate-authority-data": authority}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "it", "cluster": server}],
+            "users": [{"name": "pman", "user": {"token": token}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "pman"}}],
+            "current-context": "it",
+        }
         file = Path(self.environment["KUBECONFIG"])
-        write_kubeconfig(file, self.cluster.server, self.cluster.authority, token)
+        file.touch(mode=0o600)
+        file.write_text(yaml.safe_dump(content))
 
     def close(self) -> None:
         self.cluster.call("DELETE", f"/api/v1/namespaces/{self.name}")
         shutil.rmtree(self._directory)
-
-
-def write_kubeconfig(file: Path, server: str, authority: bytes = b"", token: str = "") -> None:
-    """`authority`: certificates as PEM; `token`: the user's."""
-    encoded = base64.b64encode(authority).decode()
-    cluster = {"server": server, **({"certificate-authority-data": encoded} if encoded else {})}
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "it", "cluster": cluster}],
-        "users": [{"name": "pman", "user": {"token": token} if token else {}}],
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "pman"}}],
-        "current-context": "it",
-    }
-    file.touch(mode=0o600)
-    file.write_text(yaml.safe_dump(content))
 
 
 def permissions() -> Iterator[Any]:
