@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,12 @@ async def memory(engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 async def until(holds: Callable[[], Any], seconds: float = 10) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not holds() and asyncio.get_running_loop().time() < deadline:
+    deadline = time.monotonic() + seconds
+    while True:
+        if holds():
+            return
+        assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
-    assert holds()
 
 
 async def connected(memory: Memory) -> None:

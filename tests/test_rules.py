@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -184,13 +184,75 @@ def test_an_ended_container_is_finished_by_its_exit_code(code: int, oom: bool) -
     assert ("memory" in info.message + info.hint) or not oom
 
 
+# --- the time limit ----------------------------------------------------------------------------------
+
+
+def limited(engine: str, state: str, minutes: object, **changes: object) -> dict[str, Any]:
+    """A recorded state, had the job been submitted with a time limit."""
+    native = states.native(engine, state)
+    native["Config"]["Labels"]["org.chrisproject.pman.timelimit-minutes"] = str(minutes)
+    native["State"] |= changes
+    return native
+
+
+def ago(seconds: float) -> str:
+    """As an engine tells it, with nanoseconds."""
+    moment = datetime.now(UTC) - timedelta(seconds=seconds)
+    return f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}123Z"
+
+
+@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("state", ["running", "paused"])
+def test_a_job_that_runs_beyond_its_time_limit_is_overdue_and_not_ended_yet(engine: str, state: str) -> None:
+    late = RULES[engine].read("a-jid", limited(engine, state, 2, StartedAt=ago(125)))
+    early = RULES[engine].read("a-jid", limited(engine, state, 2, StartedAt=ago(115)))
+    unlimited = RULES[engine].read("a-jid", states.native(engine, state))
+
+    assert (late.status, late.overdue) == (STARTED, True)
+    assert late.message == "being ended at its time limit of 2 minutes"
+    assert (early.overdue, unlimited.overdue) == (False, False)
+    assert early.message == unlimited.message == state
+    assert RULES[engine].tell_overdue
+
+
+@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize(
+    ("ran", "changes", "told"),
+    [
+        (121, {}, "ended at its time limit of 2 minutes (exit code 137)"),
+        (119, {}, "killed"),
+        (121, {"ExitCode": 3}, "failed with exit code 3"),
+        (121, {"ExitCode": 0}, "finished"),
+    ],
+)
+def test_a_job_that_was_killed_at_its_time_limit_says_so(
+    engine: str, ran: float, changes: Mapping[str, object], told: str
+) -> None:
+    native = limited(engine, "exited-137", 2, StartedAt=ago(ran), FinishedAt=ago(0), **changes)
+
+    assert RULES[engine].read("a-jid", native).message.startswith(told)
+
+
+def test_a_job_that_was_out_of_memory_says_so_however_long_it_ran() -> None:
+    native = limited("docker", "out-of-memory", 2, StartedAt=ago(500), FinishedAt=ago(0))
+
+    assert RULES["docker"].read("a-jid", native).message.startswith("out of memory")
+
+
 # --- every rule is there for something -------------------------------------------------------------
 
 
 def first_that_holds(engine: str, natives: list[Mapping[str, Any]]) -> set[int]:
     """The rules that decide, by number, among those of the engine's file with what it extends."""
     rules = RULES[engine]
-    decided = [rules._states.rule(native=native) for native in natives]
+
+    def decided_for(native: Mapping[str, Any]) -> Any:
+        variables: dict[str, Any] = {"native": native}
+        for name, expression in rules._values.items():
+            variables[name] = expression(**variables)
+        return rules._states.rule(**variables)
+
+    decided = map(decided_for, natives)
     return {rules._states._rules.index(rule) for rule in decided if rule}
 
 
@@ -202,7 +264,9 @@ def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
 
     unlimited = states.native("podman", "exited-137")
     unlimited["HostConfig"]["Memory"] = 0
-    reached |= first_that_holds(engine, [unlimited])
+    overdue = limited(engine, "running", 1, StartedAt=ago(61))
+    ended = limited(engine, "exited-137", 1, StartedAt=ago(61), FinishedAt=ago(0))
+    reached |= first_that_holds(engine, [unlimited, overdue, ended])
     told = [rule.source["message"] for rule in RULES[engine]._states._rules]
     unreached = [told[index] for index in sorted(set(range(len(told))) - reached)]
     # Podman's own rule for exit code 137 comes before these two of Docker's.
@@ -336,7 +400,7 @@ def test_a_sites_field_replaces_the_shipped_one(tmp_path: Path) -> None:
         (EXTENDS + "rules: [{status: started, message: 'a {{ b'}]", r"rules\[0\]: 'a \{\{ b'"),
         (EXTENDS + "rules: [{status: started, message: '{{ job.jid }}'}]", r"rules\[0\]: job is not known"),
         (EXTENDS + "fields: {argv: native.}", r"fields"),
-        (EXTENDS + "values: {a: b, b: '1'}", r"values: a: b is not known; use native, signal\(\)"),
+        (EXTENDS + "values: {a: b, b: '1'}", r"values: a: b is not known; use native, time_limit, timed_out"),
         (EXTENDS + "values: {a: native.}", r"values: a"),
         (EXTENDS + "values: {A: '1'}", r"\$\.values"),
         (EXTENDS + "rules: [{status: started, message: '{{ site.x }}'}]", r"rules\[0\]: site is not known"),

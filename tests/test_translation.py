@@ -206,7 +206,6 @@ def test_a_setting_that_no_template_reads_stops_the_start_by_name(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("TIMELIMIT_MINUTES", "5"),
         ("NODE_SELECTOR", "a=b"),
         ("IMAGE_PULL_SECRETS", "a"),
         ("JOB_NAMESPACE", "a"),
@@ -225,13 +224,22 @@ def test_an_address_of_another_engine_stops_nothing() -> None:
 def test_a_site_may_honour_what_the_shipped_templates_do_not(tmp_path: Path) -> None:
     text = (
         '{% extends "builtin/docker/container.yaml.j2" %}\n'
-        "{% block extra %}  StopTimeout: {{ site.timelimit_minutes * 60 }}\n{% endblock %}\n"
+        "{% block extra %}  Annotations: {{ site.node_selector }}\n{% endblock %}\n"
     )
     site_templates(tmp_path, {"docker/container.yaml.j2": text})
 
-    translation = a_translation(PMAN_TEMPLATES=str(tmp_path), TIMELIMIT_MINUTES="5")
+    translation = a_translation(PMAN_TEMPLATES=str(tmp_path), NODE_SELECTOR="disk=ssd")
 
-    assert content(translation, a_job())["HostConfig"]["StopTimeout"] == 300
+    assert content(translation, a_job())["HostConfig"]["Annotations"] == {"disk": "ssd"}
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_the_time_limit_of_the_site_is_kept_with_the_container(engine: str) -> None:
+    limited = content(a_translation(engine, TIMELIMIT_MINUTES="90"), a_job())["Labels"]
+    unlimited = content(a_translation(engine), a_job())["Labels"]
+
+    assert limited.pop("org.chrisproject.pman.timelimit-minutes") == "90"
+    assert limited == unlimited
 
 
 # --- a site's templates and rules ------------------------------------------------------------------
