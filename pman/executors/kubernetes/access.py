@@ -1,0 +1,93 @@
+"""Where the API server is and what pman shows it, kept up to date. The kubernetes package reads both."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import ConfigException, load_kube_config
+from kubernetes.aio.config.incluster_config import (
+    SERVICE_HOST_ENV_NAME,
+    SERVICE_TOKEN_FILENAME,
+    load_incluster_config,
+)
+
+from pman.errors import ConfigError, EngineUnreachable
+
+RENEW = 60.0
+"""Seconds after which credentials are looked at again: files that are rewritten, tokens near their end."""
+
+# What the package raises for a file that is no kubeconfig, besides its own.
+_WRONG = (ConfigException, OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError)
+
+
+class Access:
+    """One cluster: by KUBECONFIG, else the service account of pman's pod, else ~/.kube/config."""
+
+    def __init__(self, kubeconfig: str | None) -> None:
+        mounted = Path(SERVICE_TOKEN_FILENAME).is_file() and SERVICE_HOST_ENV_NAME in os.environ
+        names = kubeconfig or ("" if mounted else "~/.kube/config")
+        self._files = os.pathsep.join(
+            str(Path(name).expanduser()) for name in names.split(os.pathsep) if name
+        )
+        self._named = f"KUBECONFIG={kubeconfig!r}" if kubeconfig else "KUBECONFIG is not set"
+        self.told = f"{self._named}, {self._files or 'the service account of this pod'} is used"
+
+    async def load(self) -> Configuration:
+        """Read anew. Raises ConfigError naming KUBECONFIG."""
+        configuration = Configuration()
+        # As kubectl: the certificate of a cluster's own authority often lacks what Python 3.13 asks for.
+        configuration.disable_strict_ssl_verification = True
+        try:
+            if self._files:
+                await self._load_files(configuration)
+            else:
+                load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # so is all of its kind
+        except aiohttp.ClientError as error:  # the provider of OpenID tokens
+            raise EngineUnreachable(f"no credentials for Kubernetes: {error}", self.told) from error
+        except _WRONG as error:
+            raise ConfigError(
+                f"{self._named}: {self._files or 'the service account'}: {error}",
+                "KUBECONFIG names a file whose current context is the cluster; unset: the service account "
+                "of pman's own pod, else ~/.kube/config",
+            ) from error
+        return configuration
+
+    async def _load_files(self, configuration: Configuration) -> None:
+        if not any(map(os.path.exists, self._files.split(os.pathsep))):
+            raise ConfigError(
+                f"{self._named}: {self._files} does not exist",
+                "set KUBECONFIG to the kubeconfig of the cluster, or run pman in the cluster",
+            )
+        # persist_config would write tokens into the admin's file.
+        loader = await load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=self._files,
+            client_configuration=configuration,
+            persist_config=False,
+        )
+        due = time.monotonic() + RENEW
+
+        async def renew(configuration: Any) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + RENEW
+                await loader.load_and_set(configuration)
+
+        configuration.refresh_api_key_hook = renew  # type: ignore[assignment]  # typed by its default, None
+
+
+async def authorization(configuration: Configuration) -> dict[str, str]:
+    """The header that says who pman is, renewed where it is time; none where a certificate says it."""
+    try:
+        settings = await configuration.auth_settings()
+    except (*_WRONG, aiohttp.ClientError) as error:
+        raise EngineUnreachable(
+            f"the credentials for Kubernetes cannot be renewed: {error}", "see KUBECONFIG"
+        ) from error
+    token = settings["BearerToken"]["value"] if "BearerToken" in settings else None
+    return {"Authorization": token.strip()} if token else {}

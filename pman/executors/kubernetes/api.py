@@ -1,0 +1,290 @@
+"""HTTP to one API server over one kept-alive pool: plain data in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+
+from pman.errors import ConfigError, EngineUnreachable
+from pman.executors.kubernetes.access import Access, authorization
+
+log = logging.getLogger(__name__)
+
+Object = Mapping[str, Any]
+"""A Kubernetes object, as plain data."""
+
+PAGE = 500
+"""Objects of one answer to a list."""
+
+TRIES = 3
+"""How often a server that is too busy is asked."""
+
+LONGEST_PAUSE = 5.0
+"""Seconds for which a server that is too busy is left alone at the most, whatever it asks for."""
+
+ANEW = 10.0
+"""Seconds that must pass before refused credentials are read from their source again."""
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+class Forbidden(EngineUnreachable):
+    """The API server knows who asks, and that they may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    content: Any
+    """As parsed; of an error, a Status."""
+
+    @property
+    def words(self) -> str:
+        """What the API says of an error, one line."""
+        return " ".join(str(self.content.get("message") or self.content).split())
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    query: Mapping[str, str] | None
+    body: object
+    timeout: aiohttp.ClientTimeout
+    stream: bool
+
+
+class Api:
+    """Made inside the event loop that uses it. Every call may raise EngineUnreachable, ConfigError."""
+
+    def __init__(self, access: Access, timeout: int) -> None:
+        self.timeout = timeout
+        self._access = access
+        self._clients: _Clients | None = None
+        self._replaced: list[_Clients] = []
+        self._connecting = asyncio.Lock()
+        self._renewed = 0.0
+
+    @property
+    def address(self) -> str:
+        return self._clients.address if self._clients else "an address not known yet"
+
+    async def read(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """The answer of a GET that cannot be refused."""
+        answer = await self.call("GET", path, query)
+        if answer.status >= 400:
+            raise self.unexpected("GET", path, answer)
+        return answer.content
+
+    async def find(self, path: str) -> Object | None:
+        """One object, if it is there."""
+        answer = await self.call("GET", path)
+        if answer.status >= 400 and answer.status != 404:
+            raise self.unexpected("GET", path, answer)
+        return None if answer.status == 404 else answer.content
+
+    async def list(self, path: str, query: Mapping[str, str]) -> tuple[list[Object], str]:
+        """All objects, and the version of the whole to watch from."""
+        items: list[Object] = []
+        following: dict[str, str] = {}
+        while True:
+            page = await self.read(path, {**query, "limit": str(PAGE), **following})
+            items += page.get("items") or ()
+            following = {"continue": page["metadata"].get("continue", "")}
+            if not following["continue"]:
+                return items, str(page["metadata"]["resourceVersion"])
+
+    async def call(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None
+    ) -> Answer:
+        """Anything that is told of the objects, be it a refusal; a PATCH is a merge patch (RFC 7386).
+
+        A server that is busy or broken did not answer, which is EngineUnreachable.
+        """
+        for attempt in range(TRIES):
+            async with self.request(method, path, query, body=body) as response:
+                content = await response.read()
+            pause = _pause(response) if attempt < TRIES - 1 else None
+            if pause is None:
+                break
+            await asyncio.sleep(pause)
+        answer = self.answer(response.status, content)
+        if answer.status in (401, 429) or answer.status >= 500:
+            raise self.unexpected(method, path, answer)
+        return answer
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        stream: bool = False,
+        silence: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response whose body is still to be read.
+
+        A stream may take as long as it likes, though not without a byte for `silence` seconds.
+        """
+        began = time.monotonic()
+        timeout = aiohttp.ClientTimeout(total=self.timeout)
+        if stream:
+            timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=silence)
+        try:
+            response = await self._send(_Request(method, path, query, body, timeout, stream))
+            async with response:
+                yield response
+        except TimeoutError as error:
+            raise EngineUnreachable(
+                f"Kubernetes at {self.address} did not answer {method} {path} within {self.timeout} s",
+                "the API server hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineUnreachable(
+                f"Kubernetes does not answer at {self.address}: {error or type(error).__name__}",
+                f"is it running? {self._access.told}",
+            ) from error
+        finally:
+            if log.isEnabledFor(logging.DEBUG):
+                status = response.status if "response" in locals() else "-"
+                log.debug("%s %s %s %.1f ms", method, path, status, (time.monotonic() - began) * 1e3)
+
+    def answer(self, status: int, content: bytes) -> Answer:
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            text = content.decode(errors="replace")
+            if status < 400:
+                raise EngineUnreachable(
+                    f"what answers at {self.address} is no Kubernetes: {text:.200}", self._access.told
+                ) from error
+            found = text
+        return Answer(status, found if isinstance(found, dict) else {"message": str(found)})
+
+    def unexpected(self, method: str, path: str, answer: Answer) -> EngineUnreachable:
+        """What to raise where an answer leaves nothing to decide."""
+        if answer.status == 401:
+            return EngineUnreachable(
+                f"Kubernetes at {self.address} does not know pman's credentials: {answer.words}",
+                f"they are wrong or too old: {self._access.told}",
+            )
+        if answer.status == 403:
+            return Forbidden(
+                f"pman lacks a permission in Kubernetes: {answer.words}",
+                "`pman check` lists what is missing; deploy/kubernetes has the role",
+            )
+        return EngineUnreachable(
+            f"Kubernetes at {self.address} answers {answer.status} to {method} {path}: {answer.words}"
+        )
+
+    async def close(self) -> None:
+        for clients in (*self._replaced, *filter(None, [self._clients])):
+            await clients.close()
+
+    async def _send(self, request: _Request) -> aiohttp.ClientResponse:
+        """Credentials that are refused are read anew, once."""
+        clients = await self._connected()
+        while True:
+            response = await clients.send(request)
+            if response.status != 401:
+                return response
+            renewed = await self._renewal(clients)
+            if renewed is clients:
+                return response
+            response.release()
+            clients = renewed
+
+    async def _connected(self) -> _Clients:
+        async with self._connecting:
+            if self._clients is None:
+                self._clients = _Clients(await self._configuration())
+                self._renewed = time.monotonic()
+            return self._clients
+
+    async def _renewal(self, refused: _Clients) -> _Clients:
+        """Others than those that were refused, where there may be."""
+        async with self._connecting:
+            if self._clients is refused and time.monotonic() - self._renewed > ANEW:
+                self._renewed = time.monotonic()
+                configuration = await self._configuration()
+                self._replaced.append(refused)  # may still be in use by other calls
+                self._clients = _Clients(configuration)
+            return self._clients or refused
+
+    async def _configuration(self) -> Configuration:
+        try:
+            async with asyncio.timeout(self.timeout):  # a plugin for credentials may hang
+                return await self._access.load()
+        except TimeoutError as error:
+            raise EngineUnreachable(
+                f"no credentials for Kubernetes within {self.timeout} s", self._access.told
+            ) from error
+
+
+class _Clients:
+    """Connections with one configuration: those of the calls are limited, the streams have their own."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.address = configuration.host
+        self._configuration = configuration
+        try:
+            self._calls, self._streams = RESTClientObject(configuration), RESTClientObject(configuration)
+        except OSError as error:
+            raise ConfigError(f"KUBECONFIG: its certificates cannot be read: {error}") from error
+        self._calls.maxsize, self._streams.maxsize = 64, 0  # 0: no limit
+
+    async def send(self, request: _Request) -> aiohttp.ClientResponse:
+        kind = "application/merge-patch+json" if request.method == "PATCH" else "application/json"
+        headers = {"Content-Type": kind, "User-Agent": "pman", **await authorization(self._configuration)}
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        client = self._streams if request.stream else self._calls
+        answer = await client.request(  # type: ignore[no-untyped-call]
+            request.method,
+            f"{self.address}{request.path}{query}",
+            headers,
+            request.body,
+            _request_timeout=request.timeout,
+        )
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def close(self) -> None:
+        await self._calls.close()
+        await self._streams.close()
+
+
+def is_name(text: str) -> bool:
+    """Whether an object can have it for its name; what cannot must not get into a path."""
+    return _NAME.fullmatch(text) is not None
+
+
+def namespace_path(namespace: str, prefix: str = "/api/v1") -> str:
+    return f"{prefix}/namespaces/{quote(namespace, safe='')}"
+
+
+def path(namespace: str, kind: str, name: str = "") -> str:
+    """E.g. of `/api/v1 pods`, or of one of them."""
+    prefix, plural = kind.split()
+    return f"{namespace_path(namespace, prefix)}/{plural}{'/' if name else ''}{quote(name, safe='')}"
+
+
+def _pause(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds for which a busy server asks; None where it did not say. It has done nothing then."""
+    asked = response.headers.get("Retry-After", "")
+    if response.status in (429, 503) and asked.isdigit():
+        return min(float(asked), LONGEST_PAUSE)
+    return None

@@ -1,0 +1,168 @@
+"""The protocol of an executor over the Kubernetes API: a job is one Job, by the job's name."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pman.errors import UnknownJob
+from pman.executors.kubernetes import state
+from pman.executors.kubernetes.access import Access
+from pman.executors.kubernetes.api import Api, Object, is_name, path
+from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
+from pman.executors.kubernetes.logs import Logs
+from pman.executors.kubernetes.memory import Memory
+from pman.executors.kubernetes.objects import Objects
+from pman.executors.kubernetes.permissions import Permissions
+from pman.executors.kubernetes.removal import Removal
+from pman.executors.kubernetes.state import State
+from pman.executors.kubernetes.watch import Watch
+from pman.job import JID_LABEL, Document
+
+log = logging.getLogger(__name__)
+
+
+def connect(settings: Mapping[str, Any]) -> KubernetesExecutor:
+    return KubernetesExecutor(Api(Access(settings["KUBECONFIG"]), settings["ENGINE_TIMEOUT"]), settings)
+
+
+@dataclass(frozen=True)
+class _Sink:
+    replace: Any
+    put: Any
+    drop: Any
+
+
+class KubernetesExecutor:
+    """See Executor for what each call means."""
+
+    def __init__(self, api: Api, settings: Mapping[str, Any]) -> None:
+        self._api = api
+        self._settings = settings
+        self._namespace = namespace = str(settings["JOB_NAMESPACE"])
+        self._memory = memory = Memory()
+        self._state = State(api, namespace)
+        self._objects = Objects(api, namespace)
+        self._permissions = Permissions(api, namespace)
+        self._logs = Logs(api, namespace, self.inspect)
+        self._removal = Removal(api, namespace, self._state, memory.forget)
+        labelled = {"labelSelector": JID_LABEL}
+        warnings = {"fieldSelector": "type=Warning"}
+        jobs = _Sink(memory.replace_jobs, memory.put_job, memory.drop_job)
+        pods = _Sink(memory.replace_pods, memory.put_pod, memory.drop_pod)
+        events = _Sink(memory.replace_events, memory.put_event, memory.drop_event)
+        self._watches = {
+            JOBS: Watch(api, path(namespace, JOBS), labelled, jobs),
+            PODS: Watch(api, path(namespace, PODS), labelled, pods),
+            EVENTS: Watch(api, path(namespace, EVENTS), warnings, events),
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+        self._asked: set[str] = set()
+        """The jobs of which the last answer is not from the memory, which may be behind it."""
+
+    async def facts(self) -> Mapping[str, Any]:
+        self._watch()
+        claim = self._settings["VOLUME_NAME"] if self._settings["STORAGE_TYPE"] == "kubernetes_pvc" else None
+        asked: Sequence[Any] = await asyncio.gather(
+            self._permissions.check_namespace(),
+            self._permissions.check_claim(claim),
+            self._api.read("/version"),
+            self._permissions.missing(),
+            return_exceptions=True,
+        )
+        for answer in asked:  # in this order: without the namespace, nothing else is there either
+            if isinstance(answer, BaseException):
+                raise answer
+        _, _, version, missing = asked
+        native = {"version": str(version["gitVersion"]), "missing": missing}
+        return {"storebase": self._settings["STOREBASE"] or "", "native": native}
+
+    async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
+        self._watch()
+        job = await self._objects.apply(jid, documents)
+        self._memory.put_new_job(job)
+        return state.native(job, [], [])
+
+    async def resume(self, jid: str) -> None:
+        """Nothing: the cluster starts what was created."""
+
+    async def unfinished(self) -> Sequence[str]:
+        return ()
+
+    async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
+        self._watch()
+        if not fresh and self._is_current() and (known := self._memory.native(jid)):
+            self._asked.discard(jid)
+            return known
+        found = await self._state.native(jid) if is_name(jid) else None
+        if found is None or self._memory.is_deleted(found["job"]):
+            self._asked.discard(jid)
+            raise UnknownJob(jid)
+        self._asked.add(jid)
+        return found
+
+    def revision(self, jid: str) -> Hashable | None:
+        return self._memory.revision(jid) if self._is_current() and jid not in self._asked else None
+
+    def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
+        return self._logs.follow(jid, tail) if follow else self._logs.last(jid, tail)
+
+    async def remove(self, jid: str) -> None:
+        if not is_name(jid):
+            raise UnknownJob(jid)
+        await self._removal.remove(jid)
+
+    async def active(self) -> Sequence[str]:
+        self._watch()
+        if self._is_current():
+            return self._memory.active()
+        return sorted(state.name(job) for job in await self._jobs() if not state.has_ended(job))
+
+    async def end(self, jid: str, reason: str) -> None:
+        if not is_name(jid):
+            raise UnknownJob(jid)
+        self._memory.expect(await self._removal.end(jid, reason))
+
+    async def list(self) -> Sequence[str]:
+        self._watch()
+        if self._is_current():
+            return self._memory.jids()
+        return sorted(map(state.name, await self._jobs()))
+
+    async def ping(self) -> str:
+        version = await self._api.read("/version")
+        return f"Kubernetes {version['gitVersion']} ({self._api.address})"
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._api.close()
+
+    async def _jobs(self) -> Sequence[Object]:
+        return [job for job in await self._state.jobs() if not self._memory.is_deleted(job)]
+
+    def _watch(self) -> None:
+        """From the first call on."""
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(watch.run()) for watch in self._watches.values()]
+            for task in self._tasks:
+                task.add_done_callback(_tell)
+
+    def _is_current(self) -> bool:
+        """Whether the memory tells what is. Without events, where pman may not see them."""
+        events = self._watches[EVENTS]
+        return (
+            self._watches[JOBS].is_live
+            and self._watches[PODS].is_live
+            and (events.is_live or events.is_forbidden)
+        )
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """A watch only ends with pman, or by a mistake of pman's: then everything is asked each time."""
+    if not task.cancelled():
+        log.error("a watch ended", exc_info=task.exception())

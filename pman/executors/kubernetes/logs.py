@@ -1,0 +1,135 @@
+"""The logs of all pods of a Job, undecoded; each line with the pod's name where there are several."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from pman.errors import UnknownJob
+from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object, path
+from pman.executors.kubernetes.kinds import PODS
+from pman.executors.kubernetes.state import Native, has_ended, main_container, name, started, uid
+
+AGAIN = 0.3
+"""Seconds between two looks for pods that start later, while a job is followed; most are at the memory."""
+
+LAST_WORDS = 10.0
+"""Seconds that a followed log may go on after the Job has ended."""
+
+Inspect = Callable[[str], Awaitable[Native]]
+
+
+class Logs:
+    def __init__(self, api: Api, namespace: str, inspect: Inspect) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._inspect = inspect
+
+    async def last(self, jid: str, tail: int) -> AsyncIterator[bytes]:
+        """Of each pod its share of `tail` lines, one pod after the other; nothing of an unknown job."""
+        try:
+            native = await self._inspect(jid)
+        except UnknownJob:
+            return
+        pods = [pod for pod in native["pods"] if started(pod)]
+        several = _is_several(native)
+        share = -(-tail // max(1, len(pods)))
+        for pod in pods:
+            async for chunk in _prefixed(pod, self._log(pod, share, follow=False), several=several):
+                yield chunk
+
+    async def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
+        """Of all pods at once, by line, from the first that starts to the end of the Job."""
+        chunks: asyncio.Queue[bytes | None] = asyncio.Queue(100)
+        work = asyncio.create_task(self._follow_all(jid, tail, chunks))
+        try:
+            while (chunk := await chunks.get()) is not None:
+                yield chunk
+            await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _follow_all(self, jid: str, tail: int, chunks: asyncio.Queue[bytes | None]) -> None:
+        tasks: dict[str, asyncio.Task[None]] = {}
+
+        async def one(pod: Object, *, several: bool) -> None:
+            async for chunk in _prefixed(pod, self._log(pod, tail, follow=True), several=several):
+                await chunks.put(chunk)
+
+        try:
+            ended = False
+            while not ended:
+                try:
+                    native = await self._inspect(jid)
+                except UnknownJob:
+                    break
+                ended = has_ended(native["job"])
+                several = _is_several(native)
+                for pod in native["pods"]:
+                    if started(pod) and uid(pod) not in tasks:
+                        tasks[uid(pod)] = asyncio.create_task(one(pod, several=several))
+                if not ended:
+                    await asyncio.sleep(AGAIN)
+                for task in tasks.values():
+                    if task.done():
+                        task.result()  # raises what kept it from its end
+            if tasks:
+                done, _ = await asyncio.wait(tasks.values(), timeout=LAST_WORDS)
+                for task in done:
+                    task.result()
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await chunks.put(None)
+
+    async def _log(self, pod: Object, tail: int, *, follow: bool) -> AsyncIterator[bytes]:
+        """Nothing where there is none (yet, or any more); why, where the node does not show it."""
+        query = {
+            "container": main_container(pod),
+            "tailLines": str(tail),
+            **({"follow": "1"} if follow else {}),
+        }
+        where = f"{path(self._namespace, PODS, name(pod))}/log"
+        silence = None if follow else self._api.timeout
+        async with self._api.request("GET", where, query, stream=True, silence=silence) as response:
+            if response.status == 200:
+                async for chunk in response.content.iter_any():
+                    yield chunk
+                return
+            answer = self._api.answer(response.status, await response.read())
+        if answer.status in (400, 404):  # "waiting to start", or gone meanwhile
+            return
+        error = self._api.unexpected("GET", where, answer)
+        if isinstance(error, Forbidden) or _is_of_the_server(answer):
+            raise error
+        yield f"pman: the log of {name(pod)} cannot be read: {answer.words}\n".encode()
+
+
+def _is_of_the_server(answer: Answer) -> bool:
+    """Not of the node, which may be lost for ever, while the state of its jobs is known."""
+    return answer.status in (401, 429, 503)
+
+
+def _is_several(native: Native) -> bool:
+    """Whether it takes the names to tell the lines apart, now or later."""
+    spec: dict[str, Any] = native["job"]["spec"]
+    workers = max(spec.get("completions") or 1, spec.get("parallelism") or 1)
+    return workers > 1 or len(native["pods"]) > 1 or bool(spec.get("backoffLimit"))
+
+
+async def _prefixed(pod: Object, chunks: AsyncIterator[bytes], *, several: bool) -> AsyncIterator[bytes]:
+    """Whole lines with the pod's name before each, the last one ended; as they come, of a single pod."""
+    if not several:
+        async for chunk in chunks:
+            yield chunk
+        return
+    prefix, rest = f"[{name(pod)}] ".encode(), b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        if lines:
+            yield b"".join(prefix + line + b"\n" for line in lines)
+    if rest:
+        yield prefix + rest + b"\n"

@@ -1,0 +1,74 @@
+"""Whether the namespace and the claim are there, and what pman may not do in the namespace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from pman.errors import ConfigError
+from pman.executors.kubernetes.api import Api, namespace_path, path
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+NEEDED = {
+    ("batch", "jobs"): ("get", "list", "watch", "create", "patch", "delete"),
+    ("", "pods"): ("list", "watch", "delete"),
+    ("", "pods/log"): ("get",),
+    ("", "events"): ("list", "watch"),
+}
+"""What the calls of this package ask for, by API group and resource. Documents of other kinds need more."""
+
+
+class Permissions:
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._api = api
+        self._namespace = namespace
+
+    async def missing(self) -> Sequence[str]:
+        """E.g. `create jobs.batch`, `get pods/log`: what the API server says that pman may not."""
+        wanted = [(verb, *resource) for resource, verbs in NEEDED.items() for verb in verbs]
+        allowed = await asyncio.gather(*(self._may(*each) for each in wanted))
+        return [
+            f"{verb} {resource}{f'.{group}' if group else ''}"
+            for (verb, group, resource), may in zip(wanted, allowed, strict=True)
+            if not may
+        ]
+
+    async def check_namespace(self) -> None:
+        """Raises ConfigError. Who may not look at namespaces learns nothing."""
+        answer = await self._api.call("GET", namespace_path(self._namespace))
+        if answer.status == 404:
+            raise ConfigError(
+                f"JOB_NAMESPACE={self._namespace!r}: {self._api.address} has no such namespace",
+                "`kubectl get namespaces` lists them",
+            )
+
+    async def check_claim(self, claim: str | None) -> None:
+        """Raises ConfigError. Who may not look at claims learns nothing."""
+        if claim is None:
+            return
+        answer = await self._api.call("GET", path(self._namespace, "/api/v1 persistentvolumeclaims", claim))
+        if answer.status == 404:
+            raise ConfigError(
+                f"VOLUME_NAME={claim!r}: the namespace {self._namespace} has no such persistentvolumeclaim",
+                f"`kubectl get persistentvolumeclaims --namespace {self._namespace}` lists them",
+            )
+
+    async def _may(self, verb: str, group: str, resource: str) -> bool:
+        kind, _, part = resource.partition("/")
+        attributes = {
+            "namespace": self._namespace,
+            "verb": verb,
+            "group": group,
+            "resource": kind,
+            "subresource": part,
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await self._api.call("POST", REVIEWS, body=review)
+        if answer.status >= 400:
+            return True  # a cluster that does not tell; the call itself will
+        return bool(answer.content["status"].get("allowed"))

@@ -1,0 +1,109 @@
+"""Delete a Job and see its processes end; or end a Job and keep it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from pman.errors import EngineRefused, UnknownJob
+from pman.executors.kubernetes.api import Api, Object, path
+from pman.executors.kubernetes.kinds import JOBS, PODS
+from pman.executors.kubernetes.state import State, has_ended, is_going, is_over, is_pmans, name, uid, version
+
+log = logging.getLogger(__name__)
+
+REASON = "org.chrisproject.pman.reason"
+"""Annotation of a Job that pman has ended: why."""
+
+GRACE = 1
+"""Seconds that the processes of a deleted job have to end. 0 would forget the pod before they do."""
+
+PATIENCE = 20.0
+"""Seconds that a removal waits for them; a lost node never tells of their end."""
+
+LOOKS = (0.1, 0.2, 0.3, 0.5)
+"""Seconds between two looks at them; the last one goes on."""
+
+TRIES = 5
+"""How often a change is tried that somebody else's change came before."""
+
+
+class Removal:
+    def __init__(self, api: Api, namespace: str, state: State, deleted: Callable[[Object], None]) -> None:
+        """`deleted` is told each Job that has just been deleted."""
+        self._api = api
+        self._namespace = namespace
+        self._state = state
+        self._deleted = deleted
+
+    async def remove(self, jid: str) -> None:
+        """Returns when no process of it writes any more. Raises UnknownJob, EngineRefused."""
+        job = await self._state.job(jid)
+        if job and not is_pmans(job):
+            raise UnknownJob(jid)
+        pods = await self._alive(jid, job)  # looked for before, so as to be faster than the cluster
+        if job and not is_going(job):
+            await self._delete(job)
+        if job:
+            self._deleted(job)
+        if not job and not pods:
+            raise UnknownJob(jid)
+        await self._await_end(jid, job, pods)
+
+    async def end(self, jid: str, reason: str) -> Object:
+        """By its deadline, so that it is the cluster that ends it, and keeps it; the Job as it is then.
+
+        Raises UnknownJob, EngineRefused.
+        """
+        for _ in range(TRIES):
+            job = await self._state.job(jid)
+            if job is None or not is_pmans(job) or is_going(job):
+                raise UnknownJob(jid)
+            if has_ended(job) or REASON in (job["metadata"].get("annotations") or {}):
+                return job
+            patch = {
+                "metadata": {"resourceVersion": version(job), "annotations": {REASON: reason}},
+                "spec": {"activeDeadlineSeconds": 1},
+            }
+            answer = await self._api.call("PATCH", path(self._namespace, JOBS, jid), body=patch)
+            if answer.status < 400:
+                found: Object = answer.content
+                return found
+            if answer.status not in (404, 409):  # 409: the Job has changed meanwhile, it may have ended
+                raise EngineRefused("end", answer.status, answer.words)
+        raise EngineRefused("end", 409, f"the Job {jid} changes all the time")
+
+    async def _delete(self, job: Object) -> None:
+        """The pods and all that it owns are left to the cluster. Raises EngineRefused."""
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid(job)}}
+        answer = await self._api.call("DELETE", path(self._namespace, JOBS, name(job)), body=options)
+        if answer.status >= 400 and answer.status not in (404, 409):  # gone; another one by now
+            raise EngineRefused("remove", answer.status, answer.words)
+
+    async def _alive(self, jid: str, job: Object | None) -> list[Object]:
+        """The pods that may still have processes; of an earlier Job of the name, where there is none."""
+        pods = await self._state.pods_of(job) if job else await self._state.pods(jid)
+        return [pod for pod in pods if not is_over(pod)]
+
+    async def _await_end(self, jid: str, job: Object | None, pods: Sequence[Object]) -> None:
+        until, asked, look = time.monotonic() + PATIENCE, set[str](), 0
+        while True:
+            await asyncio.gather(*(self._delete_pod(pod) for pod in pods if uid(pod) not in asked))
+            asked |= set(map(uid, pods))
+            await asyncio.sleep(LOOKS[min(look, len(LOOKS) - 1)] if pods else 0)
+            look += 1
+            pods = await self._alive(jid, job)
+            if not pods:
+                return
+            if time.monotonic() > until:
+                log.warning("%s: removed, though its pods do not end: %s", jid, ", ".join(map(name, pods)))
+                return
+
+    async def _delete_pod(self, pod: Object) -> None:
+        """Sooner than the cluster would. Raises EngineRefused."""
+        options = {"gracePeriodSeconds": GRACE, "preconditions": {"uid": uid(pod)}}
+        answer = await self._api.call("DELETE", path(self._namespace, PODS, name(pod)), body=options)
+        if answer.status >= 400 and answer.status not in (404, 409):
+            raise EngineRefused("remove", answer.status, answer.words)

@@ -1,0 +1,169 @@
+"""A Job with its pods and events, asked now; and what these objects tell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pman.executors.kubernetes.api import PAGE, Api, Forbidden, Object, path
+from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
+from pman.job import JID_LABEL
+
+MAIN_CONTAINER = "kubectl.kubernetes.io/default-container"
+"""Annotation of a pod whose first container is not the plugin's."""
+
+ONE_BY_ONE = 8
+"""Pods up to which the events of each are asked for; of more, those of the whole namespace."""
+
+Native = Mapping[str, Any]
+"""job, pods, events."""
+
+
+class State:
+    """What the API server says now."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._api = api
+        self._namespace = namespace
+
+    async def job(self, jid: str) -> Object | None:
+        """The Job of that name, whoever's it is and be it on its way out."""
+        found = await self._api.find(path(self._namespace, JOBS, jid))
+        return stripped(found) if found else None
+
+    async def native(self, jid: str) -> Native | None:
+        """None where there is no job of pman's, or it is being deleted.
+
+        The pods after the Job: what its conditions tell of has happened to them by then.
+        """
+        job = await self.job(jid)
+        if job is None or not is_pmans(job) or is_going(job):
+            return None
+        pods = await self.pods_of(job)
+        return native(job, pods, await self._events([job, *pods]))
+
+    async def pods_of(self, job: Object) -> list[Object]:
+        """By the uid: an earlier Job of the same name may have left some."""
+        chosen = (job["spec"].get("selector") or {}).get("matchLabels") or {"controller-uid": uid(job)}
+        selector = ",".join(f"{name}={value}" for name, value in chosen.items())
+        return [pod for pod in await self._pods(selector) if owner(pod) == uid(job)]
+
+    async def pods(self, jid: str) -> list[Object]:
+        """Those of all Jobs that have or had this name."""
+        return [pod for pod in await self._pods(f"{JID_LABEL}={jid}") if owner(pod, jid)]
+
+    async def jobs(self) -> list[Object]:
+        found, _ = await self._api.list(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
+        return [job for job in found if is_pmans(job) and not is_going(job)]
+
+    async def _pods(self, selector: str) -> list[Object]:
+        found, _ = await self._api.list(path(self._namespace, PODS), {"labelSelector": selector})
+        return [stripped(pod) for pod in found]
+
+    async def _events(self, objects: Sequence[Object]) -> list[Object]:
+        """The warnings; none where pman may not see them, since a job can be told without."""
+        warnings = "type=Warning"
+        fields = [f"{warnings},involvedObject.uid={uid(each)}" for each in objects]
+        if len(fields) > ONE_BY_ONE:
+            fields = [warnings]
+        answers = await asyncio.gather(*(self._asked_events(each) for each in fields))
+        wanted = {uid(each) for each in objects}
+        found = [event for answer in answers for event in answer]
+        return [event for event in found if event["involvedObject"].get("uid") in wanted]
+
+    async def _asked_events(self, fields: str) -> list[Object]:
+        where = path(self._namespace, EVENTS)
+        with contextlib.suppress(Forbidden):
+            found = await self._api.read(where, {"fieldSelector": fields, "limit": str(PAGE)})
+            return [stripped(event) for event in found.get("items") or ()]
+        return []
+
+
+def native(job: Object, pods: Iterable[Object], events: Iterable[Object]) -> Native:
+    """The pods by creation, then name; the events by their time."""
+    return {
+        "job": job,
+        "pods": sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", name(pod))),
+        "events": sorted(events, key=_time),
+    }
+
+
+def stripped(found: Object) -> Object:
+    """Without the record of who set which field: half of an object, and of no use here."""
+    if "managedFields" not in found["metadata"]:
+        return found
+    metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
+    return {**found, "metadata": metadata}
+
+
+def name(found: Object) -> str:
+    return str(found["metadata"]["name"])
+
+
+def uid(found: Object) -> str:
+    return str(found["metadata"]["uid"])
+
+
+def version(found: Object) -> str:
+    """Of this state of the object: says whether two are the same, not which one is newer."""
+    return str(found["metadata"].get("resourceVersion", ""))
+
+
+def labels(found: Object) -> Mapping[str, str]:
+    return found["metadata"].get("labels") or {}
+
+
+def is_pmans(job: Object) -> bool:
+    return labels(job).get(JID_LABEL) == name(job)
+
+
+def is_going(found: Object) -> bool:
+    """Whether it is deleted and only waits for a finalizer."""
+    return bool(found["metadata"].get("deletionTimestamp"))
+
+
+def owner(pod: Object, jid: str = "") -> str:
+    """The uid of the Job that made it; with a jid, only of one of that name."""
+    for reference in pod["metadata"].get("ownerReferences") or ():
+        if reference.get("controller") and reference["kind"] == "Job" and jid in ("", reference["name"]):
+            return str(reference["uid"])
+    return ""
+
+
+def has_ended(job: Object) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
+
+
+def main_container(pod: Object) -> str:
+    named = (pod["metadata"].get("annotations") or {}).get(MAIN_CONTAINER)
+    return str(named or pod["spec"]["containers"][0]["name"])
+
+
+def started(pod: Object) -> bool:
+    """Whether the main container runs or ran: whether there is a log."""
+    for each in (pod.get("status") or {}).get("containerStatuses") or ():
+        if each["name"] == main_container(pod):
+            return "running" in each["state"] or "terminated" in each["state"]
+    return False
+
+
+def is_over(pod: Object) -> bool:
+    """Whether no process of it is left, nor will be."""
+    status = pod.get("status") or {}
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return True
+    known = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    return len(known) == len(containers) and all("terminated" in (each.get("state") or {}) for each in known)
+
+
+def _time(event: Object) -> str:
+    return str(
+        event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )

@@ -1,0 +1,151 @@
+"""List and watch: everything of one kind, told to whoever keeps it, for as long as pman runs.
+
+See https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from pman.errors import ConfigError, EngineUnreachable
+from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object
+
+log = logging.getLogger(__name__)
+
+LASTS = 50
+"""Seconds after which the server ends a watch, which then goes on: a dead connection shows by then."""
+
+SILENCE = 10
+"""Seconds beyond that after which a connection counts as dead."""
+
+BETWEEN = 2.0
+"""Seconds that may pass between two watches without what is known being old."""
+
+SOON, LATE = 0.2, 15.0
+"""Seconds to the next try, at first and at last."""
+
+
+class Sink(Protocol):
+    """Where the objects go."""
+
+    def replace(self, objects: Sequence[Object], /) -> None: ...
+    def put(self, found: Object, /) -> None: ...
+    def drop(self, found: Object, /) -> None: ...
+
+
+class Watch:
+    def __init__(self, api: Api, path: str, query: Mapping[str, str], sink: Sink) -> None:
+        self._api = api
+        self._path = path
+        self._query = query
+        self._sink = sink
+        self._good_until = 0.0
+        self._trouble = ""
+        self.is_forbidden = False
+        """Whether the API server says that pman may not see these."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether what was told is what there is, but for what is on its way."""
+        return time.monotonic() < self._good_until
+
+    async def run(self) -> None:
+        """For ever. What goes wrong is tried again, later each time, and not at once by all pmans."""
+        pause, version = SOON, ""
+        while True:
+            began = time.monotonic()
+            try:
+                version = await self._watch(version or await self._list())
+            except (EngineUnreachable, ConfigError) as error:
+                version = ""
+                self._lost(error)
+            if time.monotonic() - began > LASTS / 2:
+                pause = SOON
+                if version:
+                    continue
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 2, LATE)
+            if not self.is_live:
+                version = ""  # too much may have been missed to go on as if nothing had been
+
+    async def _list(self) -> str:
+        objects, version = await self._api.list(self._path, self._query)
+        self._sink.replace(objects)
+        return version
+
+    async def _watch(self, version: str) -> str:
+        """The version to go on from; none where that is too old by now."""
+        query = {
+            **self._query,
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(LASTS),
+        }
+        silence = LASTS + SILENCE
+        async with self._api.request("GET", self._path, query, stream=True, silence=silence) as response:
+            if response.status != 200:
+                self._good_until = 0.0
+                return self._ended(self._api.answer(response.status, await response.read()))
+            self._found()
+            try:
+                async for change in _changes(response.content.iter_any()):
+                    if change["type"] == "ERROR":
+                        self._good_until = 0.0
+                        return self._ended(Answer(change["object"].get("code", 500), change["object"]))
+                    self._take(change["type"], change["object"])
+                    version = change["object"]["metadata"]["resourceVersion"]
+            except BaseException:
+                self._good_until = 0.0
+                raise
+            self._good_until = time.monotonic() + BETWEEN
+        return version
+
+    def _take(self, what: str, found: Object) -> None:
+        if what in ("ADDED", "MODIFIED"):
+            self._sink.put(found)
+        elif what == "DELETED":
+            self._sink.drop(found)  # what is left is a BOOKMARK, which only has a version
+
+    def _ended(self, answer: Answer) -> str:
+        if answer.status == 410:  # Gone: changes since that version are no longer known
+            return ""
+        raise self._api.unexpected("GET", self._path, answer)
+
+    def _found(self) -> None:
+        self._good_until = time.monotonic() + LASTS + SILENCE
+        self.is_forbidden = False
+        if self._trouble:
+            log.info("watching %s again", self._path)
+            self._trouble = ""
+
+    def _lost(self, error: EngineUnreachable | ConfigError) -> None:
+        self._good_until = 0.0
+        self.is_forbidden = isinstance(error, Forbidden)
+        if self._trouble != str(error):
+            self._trouble = str(error)
+            log.warning("%s is not watched, asked for each time instead: %s", self._path, error)
+
+
+async def _changes(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """One JSON object a line; of any length, unlike what aiohttp's readline takes."""
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield _parsed(line)
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise EngineUnreachable(f"what answers is no Kubernetes: {text!r:.200}") from error
+    return found if isinstance(found, dict) else {"message": str(found)}
