@@ -1,0 +1,131 @@
+"""The protocol of an executor over a swarm's manager: a job is one service, by the job's name."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from typing import Any, cast
+
+from pman.errors import UnknownJob
+from pman.executors.docker.api import Api, docker_address
+from pman.executors.docker.storebase import storebase
+from pman.executors.swarm.logs import LOG_LABEL, Logs
+from pman.executors.swarm.services import ENDED, Service, Services, Task, is_closed, may_run_again, wanted
+from pman.job import Document
+
+REASON_LABEL = "org.chrisproject.pman.reason"
+
+REMOVAL = 20.0
+"""Seconds for which a removal waits for the processes of a job, on a node that may be gone."""
+
+KEPT_LINES, KEPT_BYTES = 1000, 64 * 2**10
+"""Of the log of a job that pman ends; a label is part of every answer about its service."""
+
+KILLED = 137
+"""Exit code of what was ended by SIGKILL, by the kernel for want of memory among others."""
+
+
+def connect(settings: Mapping[str, Any]) -> SwarmExecutor:
+    return SwarmExecutor(Api("Docker", *docker_address(settings), settings["ENGINE_TIMEOUT"]), settings)
+
+
+class SwarmExecutor:
+    """See Executor for what each call means."""
+
+    def __init__(self, api: Api, settings: Mapping[str, Any]) -> None:
+        self._api = api
+        self._settings = settings
+        self._services = Services(api)
+        self._logs = Logs(api, self._services)
+
+    async def facts(self) -> Mapping[str, Any]:
+        version, info = await asyncio.gather(self._api.json("/version"), self._api.json("/info"))
+        native = {**info, "ApiVersion": version["ApiVersion"]}
+        return {"storebase": await storebase(self._api, self._settings), "native": native}
+
+    async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
+        (document,) = documents
+        body = cast(Mapping[str, Any], document.content)
+        await self._services.create(body)
+        return {"service": {"Spec": body}, "tasks": [], "containers": {}}
+
+    async def resume(self, jid: str) -> None:
+        """Nothing to do: a service is created and started in one."""
+
+    async def unfinished(self) -> Sequence[str]:
+        return ()
+
+    async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
+        """Nobody is told of a failed job before it is certain that the swarm does not run it again."""
+        service = await self._found(jid)
+        tasks = await self._services.tasks(service)
+        if may_run_again(service, tasks):
+            await self._services.close(service)
+        killed = [task for task in tasks if _was_killed(task)]
+        containers = await asyncio.gather(*map(self._services.container, killed))
+        known = {task["ID"]: found for task, found in zip(killed, containers, strict=True) if found}
+        return {"service": service, "tasks": tasks, "containers": known}
+
+    def revision(self, jid: str) -> Hashable | None:
+        """Never known: Docker's event stream tells of services, not of their tasks."""
+        return None
+
+    def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
+        return self._logs.follow(jid, tail) if follow else self._logs.read(jid, tail)
+
+    async def remove(self, jid: str) -> None:
+        service = await self._services.find(jid)
+        living = await self._services.living(jid)
+        if service is None and not living:
+            raise UnknownJob(jid)
+        tasks = await self._services.tasks(service) if service else []
+        if service and (living or not tasks):
+            await self._services.close(service)
+        end = time.monotonic() + REMOVAL
+        while living and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+            living = await self._services.living(jid)
+        if service:
+            await self._services.delete(service)
+        # Docker 20.10 forgets the tasks of a deleted job, and their containers, at its next start only.
+        await asyncio.gather(*map(self._services.forget, tasks))
+
+    async def active(self) -> Sequence[str]:
+        return sorted(item["Spec"]["Name"] for item in await self._services.all() if _is_active(item))
+
+    async def end(self, jid: str, reason: str) -> None:
+        """The swarm removes the tasks that it ends; the end of the log is kept in a label."""
+        service = await self._found(jid)
+        tasks = await self._services.tasks(service)
+        if is_closed(service) or (tasks and all(task["Status"]["State"] in ENDED for task in tasks)):
+            return
+        log = b"".join([chunk async for chunk in self._logs.read(jid, KEPT_LINES)])[-KEPT_BYTES:]
+        kept = log.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        await self._services.close(service, {REASON_LABEL: reason, LOG_LABEL: kept})
+
+    async def list(self) -> Sequence[str]:
+        return sorted(item["Spec"]["Name"] for item in await self._services.all())
+
+    async def ping(self) -> str:
+        version = await self._api.json("/version")
+        return f"Docker Swarm {version['Version']} (API {version['ApiVersion']})"
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def _found(self, jid: str) -> Service:
+        service = await self._services.find(jid)
+        if service is None:
+            raise UnknownJob(jid)
+        return service
+
+
+def _was_killed(task: Task) -> bool:
+    status = task["Status"]
+    return status["State"] == "failed" and (status.get("ContainerStatus") or {}).get("ExitCode") == KILLED
+
+
+def _is_active(service: Service) -> bool:
+    """A job that failed counts until its first inspection, which closes it."""
+    return int((service.get("ServiceStatus") or {}).get("CompletedTasks") or 0) < wanted(service)

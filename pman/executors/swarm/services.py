@@ -1,0 +1,183 @@
+"""Services of pman's, and their tasks.
+
+What swarms do, seen with Docker 20.10.24 and read in swarmkit's manager/orchestrator/jobs:
+- An update of a service, whatever it says, is a new iteration of its job: the tasks that have not
+  ended are removed, with their logs, and those that are wanted run anew. So there is one update only,
+  to no tasks at all: here that is to close it.
+- A manager that starts, or becomes the leader, replaces tasks that failed, whatever the restart policy
+  says; only a closed service is safe from it.
+- The tasks of a service that is deleted go on to their end, and later ones are still placed (mended
+  after 20.10, swarmkit#3112). So a service is closed first, and deleted once its tasks have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from pman.errors import EngineRefused, EngineUnreachable, NameTaken
+from pman.executors.docker.api import Api, words
+from pman.executors.docker.images import registry_auth
+from pman.job import JID_LABEL
+
+Service = Mapping[str, Any]
+Task = Mapping[str, Any]
+
+ENDED = frozenset(["complete", "shutdown", "failed", "rejected", "remove", "orphaned"])
+"""The states from which a task goes nowhere (Docker Engine API, TaskState)."""
+
+NOTHING: Mapping[str, Mapping[str, int]] = {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
+
+_TRIES = 5
+"""How often a service is closed that somebody else changes at the same time."""
+
+
+class Services:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def create(self, body: Mapping[str, Any]) -> None:
+        """Raises NameTaken, EngineRefused."""
+        image = str(body["TaskTemplate"]["ContainerSpec"]["Image"])
+        headers = await asyncio.to_thread(registry_auth, image)  # the swarm hands it on to its nodes
+        try:
+            status, answer = await self._post("/services/create", {}, body, headers)
+        except EngineUnreachable as error:
+            # A kept-alive connection that the engine closed meanwhile. Whether or not the call went
+            # through, a second one is safe: the name can be taken only once.
+            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
+                raise
+            status, answer = await self._post("/services/create", {}, body, headers)
+        if status == 409:
+            raise NameTaken(words(answer))
+        self._check("create", status, answer)
+
+    async def find(self, jid: str) -> Service | None:
+        """The service of a job; None for what is not pman's."""
+        status, answer = await self._api.call("GET", f"/services/{quote(jid, safe='')}")
+        if status == 404:
+            return None
+        if status != 200:
+            raise EngineUnreachable(f"the swarm cannot tell the state of {jid}: {words(answer)}")
+        found: Service = json.loads(answer)
+        # The engine also finds services by a part of their id.
+        own = found["Spec"]["Name"] == jid == (found["Spec"].get("Labels") or {}).get(JID_LABEL)
+        return found if own else None
+
+    async def tasks(self, service: Service) -> list[Task]:
+        """Of the last iteration that has any, by slot, then by age."""
+        status, answer = await self._api.call("GET", "/tasks", _filter("service", str(service["ID"])))
+        if status == 404:
+            return []  # deleted since it was found
+        if status != 200:
+            raise EngineUnreachable(f"the swarm cannot tell the tasks of a service: {words(answer)}")
+        found = sorted(json.loads(answer), key=lambda task: (slot(task), task["CreatedAt"]))
+        last = max(map(_iteration, found), default=0)
+        return [task for task in found if _iteration(task) == last]
+
+    async def living(self, jid: str) -> list[Task]:
+        """What has not ended of a job, its service deleted or not."""
+        found = await self._api.json("/tasks", _filter("label", f"{JID_LABEL}={jid}"))
+        return [task for task in found if task["Status"]["State"] not in ENDED]
+
+    async def close(self, service: Service, labels: Mapping[str, str] | None = None) -> None:
+        """End what has not ended, and let nothing run again; the labels are added to its own.
+
+        Tasks that have ended stay, to be seen, until the service is deleted. Raises EngineRefused.
+        """
+        found: Service | None = service
+        for attempt in range(_TRIES):
+            if found is None or is_closed(found):
+                return
+            spec = {**found["Spec"], "Mode": NOTHING}
+            spec["Labels"] = {**(spec.get("Labels") or {}), **(labels or {})}
+            query = {"version": str(found["Version"]["Index"])}
+            status, answer = await self._post(f"/services/{found['ID']}/update", query, spec)
+            if status in (200, 404):
+                return
+            if "out of sequence" not in words(answer) or attempt == _TRIES - 1:
+                self._check("update", status, answer)
+            found = await self.find(str(service["Spec"]["Name"]))
+
+    async def delete(self, service: Service) -> None:
+        """Raises EngineRefused."""
+        status, answer = await self._api.call("DELETE", f"/services/{service['ID']}")
+        if status != 404:
+            self._check("remove", status, answer)
+
+    async def all(self) -> Sequence[Service]:
+        """Those that have pman's label as their name."""
+        found = await self._api.json("/services", {**_filter("label", JID_LABEL), "status": "true"})
+        return [item for item in found if item["Spec"]["Labels"][JID_LABEL] == item["Spec"]["Name"]]
+
+    async def container(self, task: Task) -> Mapping[str, Any] | None:
+        """Its inspection, where this engine runs it itself."""
+        identity = container_id(task)
+        status, answer = await self._api.call("GET", f"/containers/{identity}/json")
+        found: Mapping[str, Any] | None = json.loads(answer) if status == 200 else None
+        return found
+
+    async def forget(self, task: Task) -> None:
+        """Delete the container of a task that has ended, where this engine has it."""
+        if identity := container_id(task):
+            await self._api.call("DELETE", f"/containers/{identity}", {"v": "1"})
+
+    async def _post(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        async with self._api.request("POST", path, query, body=body, headers=headers) as response:
+            return response.status, await response.read()
+
+    def _check(self, call: str, status: int, answer: bytes) -> None:
+        if status == 503:  # no leader for now, or no manager any more
+            raise EngineUnreachable(f"the swarm cannot {call} a service for now: {words(answer)}")
+        if status >= 400:
+            raise EngineRefused(call, status, words(answer))
+
+
+def slot(task: Task) -> int:
+    """From 0; the API leaves the first one out."""
+    return int(task.get("Slot") or 0)
+
+
+def container_id(task: Task) -> str:
+    """'' where there is none yet, or never was."""
+    return str((task["Status"].get("ContainerStatus") or {}).get("ContainerID") or "")
+
+
+def firsts(tasks: Sequence[Task]) -> list[Task]:
+    """One for each slot: what comes after it runs it anew, which nobody has asked for."""
+    return list({slot(task): task for task in reversed(tasks)}.values())
+
+
+def wanted(service: Service) -> int:
+    """How many tasks are to complete; the API leaves 0 out."""
+    return int((service["Spec"]["Mode"].get("ReplicatedJob") or {}).get("TotalCompletions") or 0)
+
+
+def is_closed(service: Service) -> bool:
+    return wanted(service) == 0
+
+
+def may_run_again(service: Service, tasks: Sequence[Task]) -> bool:
+    """Whether each worker has ended, one of them without success, and the swarm may replace that."""
+    states = [task["Status"]["State"] for task in firsts(tasks)]
+    all_ended = ENDED.issuperset(states) and len(states) >= wanted(service)
+    return all_ended and not is_closed(service) and set(states) != {"complete"}
+
+
+def _iteration(task: Task) -> int:
+    return int((task.get("JobIteration") or {}).get("Index") or 0)
+
+
+def _filter(name: str, value: str) -> dict[str, str]:
+    return {"filters": json.dumps({name: [value]})}
