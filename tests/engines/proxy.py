@@ -7,8 +7,9 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 from aiohttp import web
@@ -33,6 +34,10 @@ class Hook:
 
     times: int = 1_000_000
     seen: int = 0
+    passing: set[asyncio.Transport] = field(default_factory=set)
+    """The connections whose answers are on their way."""
+
+    loop: asyncio.AbstractEventLoop | None = None
 
     def takes(self, request: web.Request) -> bool:
         found = (
@@ -44,11 +49,39 @@ class Hook:
         self.seen += found
         return found
 
+    def cut(self) -> None:
+        """The answers that are on their way; events have no other end."""
+        assert self.loop is not None
+        for connection in list(self.passing):
+            self.loop.call_soon_threadsafe(connection.abort)
+
+
+async def passed_on(
+    request: web.Request, answer: aiohttp.ClientResponse, passing: set[asyncio.Transport]
+) -> web.StreamResponse:
+    """As it comes."""
+    kept = {name: value for name, value in answer.headers.items() if name in ("Content-Type", "Date")}
+    response = web.StreamResponse(status=answer.status, headers=kept)
+    assert request.transport is not None
+    connection = cast(asyncio.Transport, request.transport)
+    passing.add(connection)
+    try:
+        await response.prepare(request)
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+    except OSError:
+        """Nobody listens any more."""
+    finally:
+        passing.discard(connection)
+    return response
+
 
 @contextmanager
 def before(engine: str, socket: Path, *hooks: Hook) -> Iterator[str]:
-    """The address of a proxy before an engine at `unix:///...`; short answers only."""
+    """The address of a proxy before an engine at `unix:///...`; a body of the caller's is read first."""
     ready, loop = threading.Event(), asyncio.new_event_loop()
+    for hook in hooks:
+        hook.loop = loop
     done = asyncio.Event()
 
     async def serve() -> None:
@@ -56,7 +89,7 @@ def before(engine: str, socket: Path, *hooks: Hook) -> Iterator[str]:
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
 
-            async def relay(request: web.Request) -> web.Response:
+            async def relay(request: web.Request) -> web.StreamResponse:
                 hook = next((hook for hook in hooks if hook.takes(request)), None)
                 if hook and hook.drop:
                     assert request.transport is not None
@@ -69,12 +102,10 @@ def before(engine: str, socket: Path, *hooks: Hook) -> Iterator[str]:
                 async with session.request(
                     request.method, f"http://engine{request.raw_path}", data=body or None, headers=kept
                 ) as answer:
-                    content = await answer.read()
-                    date = {"Date": answer.headers["Date"]} if "Date" in answer.headers else {}
-                await asyncio.sleep(hook.after if hook else 0)
-                return web.Response(
-                    body=content, status=answer.status, content_type=answer.content_type, headers=date
-                )
+                    if hook and hook.after:
+                        await answer.read()
+                        await asyncio.sleep(hook.after)
+                    return await passed_on(request, answer, hook.passing if hook else set())
 
             app = web.Application(client_max_size=2**26)
             app.router.add_route("*", "/{address:.*}", relay)
