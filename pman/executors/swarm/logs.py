@@ -16,6 +16,12 @@ LOG_LABEL = "org.chrisproject.pman.log"
 LOOK_AGAIN = 0.5
 """Seconds between two looks whether a job that is followed has more tasks by now."""
 
+LOOKS = 10
+"""After how many such looks a log that has not come to its last line is at its end."""
+
+ENOUGH = 2**14
+"""Bytes of the last line that are compared."""
+
 _SILENT = frozenset(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "rejected"])
 """The states in which nothing has started: the engine then answers with an error instead of a log."""
 
@@ -88,7 +94,8 @@ class Logs:
         self, jid: str, task: Task, workers: int, tail: int, *, follow: bool
     ) -> AsyncIterator[bytes]:
         """The chunks of one task; of several workers whole lines, each with the task's name before."""
-        chunks = self._chunks(task["ID"], max(tail // workers, 1) if tail else 0, follow=follow)
+        source = self._followed if follow else self._chunks
+        chunks = source(task["ID"], max(tail // workers, 1) if tail else 0)
         if workers == 1:
             async for chunk in chunks:
                 yield chunk
@@ -101,7 +108,30 @@ class Logs:
         if rest:
             yield name + rest + b"\n"
 
-    async def _chunks(self, identity: str, tail: int, *, follow: bool) -> AsyncIterator[bytes]:
+    async def _followed(self, identity: str, tail: int) -> AsyncIterator[bytes]:
+        """To the last line of a task that has ended: the engine keeps its stream open (20.10.24)."""
+        stream = self._chunks(identity, tail, follow=True)
+        coming = asyncio.ensure_future(anext(stream, None))
+        received, looks = b"", 0
+        try:
+            while looks < LOOKS:
+                done, _ = await asyncio.wait({coming}, timeout=LOOK_AGAIN)
+                if done:
+                    if (chunk := coming.result()) is None:
+                        return
+                    yield chunk
+                    received = (received + chunk)[-ENOUGH:]
+                    coming = asyncio.ensure_future(anext(stream, None))
+                elif await self._services.has_ended(identity):
+                    looks += 1
+                    last = b"".join([chunk async for chunk in self._chunks(identity, 1)])
+                    if received.endswith(last[-ENOUGH:]):
+                        return
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+    async def _chunks(self, identity: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
         path = f"/tasks/{identity}/logs"
         async with self._api.request("GET", path, query, stream=True, endless=follow) as response:

@@ -80,6 +80,11 @@ class Services:
         last = max(map(_iteration, found), default=0)
         return [task for task in found if _iteration(task) == last]
 
+    async def has_ended(self, identity: str) -> bool:
+        """Whether a task has, or is not there any more."""
+        status, answer = await self._api.call("GET", f"/tasks/{identity}")
+        return status == 404 or (status == 200 and json.loads(answer)["Status"]["State"] in ENDED)
+
     async def living(self, jid: str) -> list[Task]:
         """What has not ended of a job, its service deleted or not."""
         found = await self._api.json("/tasks", _filter("label", f"{JID_LABEL}={jid}"))
