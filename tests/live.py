@@ -46,8 +46,8 @@ class Server:
         }
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115  (as long as the server)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pman", "serve", "--port", str(port)],
-            env={**kept, **environment},
+            [sys.executable, "-m", "pman", "serve"],
+            env={**kept, "PORT": str(port), **environment},
             stdin=subprocess.DEVNULL,
             stderr=self.log,
             cwd=tempfile.gettempdir(),

@@ -498,7 +498,7 @@ def test_a_job_that_does_not_end_in_time_is_ended(shared: Live, time_limited: Ti
     answer = running.finished(jid, 120)
 
     assert answer["status"] == "finishedWithError"
-    assert "time limit of 1 minute" in answer["logs"].splitlines()[-1]
+    assert "time limit of 1 min" in answer["logs"].splitlines()[-1]
     file = running.storebase / f"key-{jid}/outgoing/alive"
     alive = file.read_text().split()
     assert 40 < int(alive[-1]) - int(alive[0]) < 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import tempfile
 import time
@@ -74,6 +75,10 @@ class Cluster:
         if answer.status_code >= 400:
             raise ClusterError(told.get("message", answer.text), answer.status_code)
         return told
+
+    def version(self) -> tuple[int, int]:
+        told = self.call("GET", "/version")
+        return int(told["major"]), int(re.sub(r"\D.*", "", told["minor"]))
 
     def nodes(self) -> list[Any]:
         found: list[Any] = self.call("GET", "/api/v1/nodes")["items"]

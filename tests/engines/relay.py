@@ -21,6 +21,8 @@ class Relay:
         self._tls = tls
         self._connected: set[socket.socket] = set()
         self._listener: socket.socket | None = None
+        self._flows = threading.Event()
+        self._flows.set()
         self.port = 0
         self.up()
 
@@ -34,6 +36,7 @@ class Relay:
         threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
 
     def down(self) -> None:
+        self.go_on()
         if self._listener:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
@@ -41,6 +44,13 @@ class Relay:
         for end in list(self._connected):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def pause(self) -> None:
+        """It accepts and says nothing, until `go_on`."""
+        self._flows.clear()
+
+    def go_on(self) -> None:
+        self._flows.set()
 
     def _serve(self, listener: socket.socket) -> None:
         with suppress(OSError):
@@ -63,19 +73,19 @@ class Relay:
             self._tls.wrap_socket(client, server_side=True) if self._tls else client as near,
         ):
             self._connected |= {near, far}
-            back = threading.Thread(target=_pump, args=(far, near), daemon=True)
+            back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
             back.start()
-            _pump(near, far)
+            self._pump(near, far)
             back.join()
             self._connected -= {near, far}
 
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
 
 
 class Certificates:
@@ -84,8 +94,9 @@ class Certificates:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+             "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+             "-keyout", "key.pem", "-out", "cert.pem"],
             cwd=directory, check=True, capture_output=True,
         )  # fmt: skip
         (directory / "ca.pem").write_bytes((directory / "cert.pem").read_bytes())

@@ -1,0 +1,748 @@
+"""The matrix of options and engines, cell by cell, from schema/.
+
+Each field of a request and each setting, on each engine: where `pman config --matrix` says that it
+is honoured, it is shown by what the job itself sees, or by what the engine says of the job; where
+not, it is refused by name. Nothing is silently ignored, and a new option needs a cell here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from pman import executors
+from pman.commands.matrix import Row, rows
+from pman.request import PROPERTIES
+from pman.settings import DECLARED, engine_schema, properties
+from tests import engines
+from tests.engines.cluster import ClusterError
+from tests.engines.relay import Certificates, relay
+from tests.live import Live, TimeLimited, live, refused_start, until
+
+REFUSED_FIELDS: Mapping[str, Any] = {"number_of_workers": 3, "gpu_limit": 1}
+REFUSED_SETTINGS = {
+    "VOLUME_NAME": "a-volume",
+    "PFCON_SELECTOR": "org.example=pfcon",
+    "SHM_SIZE": "32",
+    "TIMELIMIT_MINUTES": "5",
+    "START_GRACE_SECONDS": "5",
+    "JOB_TTL_SECONDS": "5",
+    "JOB_NAMESPACE": "elsewhere",
+    "NODE_SELECTOR": "disk=ssd",
+    "IMAGE_PULL_SECRETS": "a-secret",
+}
+"""Each asks for what some engine does not do."""
+
+NOWHERE = {
+    "CROMWELL_URL": "http://127.0.0.1:1",
+    "DOCKER_HOST": "unix:///nowhere/docker.sock",
+    "DOCKER_TLS_VERIFY": "1",
+    "DOCKER_CERT_PATH": "/nowhere",
+    "CONTAINER_HOST": "unix:///nowhere/podman.sock",
+    "KUBECONFIG": "/nowhere/kubeconfig",
+    "LOCAL_STATE": "/nowhere",
+}
+"""Addresses of engines: set for another one, as they may be in any shell, they change nothing."""
+
+SITE = {
+    "docker": ("container.yaml.j2", '{% block environment %}\nEnv: {{ ["SITE=here"] }}\n{% endblock %}'),
+    "podman": ("container.yaml.j2", '{% block environment %}\nEnv: {{ ["SITE=here"] }}\n{% endblock %}'),
+    "swarm": ("service.yaml.j2", '{% block environment %}\n    Env: ["SITE=here"]\n{% endblock %}'),
+    "kubernetes": (
+        "job.yaml.j2",
+        "{% block environment %}\n            - {name: SITE, value: here}\n{% endblock %}",
+    ),
+    "local": ("job.sh.j2", "{% block extra %}\nexport SITE=here\n{% endblock %}"),
+}
+"""By engine: a file, and a block of it that sets a variable of the job's environment."""
+
+LABEL = "org.example.pman-test"
+"""Of the node that NODE_SELECTOR selects."""
+
+LOOK = r"""
+{
+  echo "uid $(id -u)"
+  echo "gid $(id -g)"
+  echo "home $HOME"
+  echo "site $SITE"
+  echo "env $GIVEN"
+  echo "input $(cat $in/in.txt)"
+  echo "cores $(grep Cpus_allowed_list /proc/self/status | cut -f 2)"
+  echo "shm $(df -k /dev/shm | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2)"
+  echo "shm_mount $(grep ' /dev/shm ' /proc/mounts | cut -d ' ' -f 3)"
+  cd /sys/fs/cgroup
+  if [ -e memory.max ]; then
+    echo "memory $(cat memory.max)"
+    echo "cpu $(cat cpu.max)"
+  elif [ -e memory/memory.limit_in_bytes ]; then
+    echo "memory $(cat memory/memory.limit_in_bytes)"
+    echo "cpu $(cat cpu/cpu.cfs_quota_us) $(cat cpu/cpu.cfs_period_us)"
+  fi
+} > $out/seen
+for a; do printf '%s\0' "$a"; done > $out/args
+i=0; while [ $i -lt 20 ]; do printf 'line %d %0300d\n' $i 0; i=$((i + 1)); done
+"""
+
+
+@cache
+def matrix() -> dict[str, Row]:
+    return {row.option: row for row in rows([])}
+
+
+class Sight:
+    """One engine with all that a site may set, the jobs that look at it, and a view from outside."""
+
+    def __init__(
+        self,
+        engine: engines.Engine,
+        storebase: Path,
+        directory: Path,
+        time_limited: TimeLimited,
+        stack: ExitStack,
+    ) -> None:
+        self.engine = engine
+        self.directory = directory
+        self.time_limited = time_limited
+        self.value = uuid.uuid4().hex[:8]
+        self.node = _label_node(engine, self.value, stack) if self.honours("NODE_SELECTOR") else ""
+        self.main: Live = stack.enter_context(live(engine, storebase, **self._settings()))
+        self.other: Live = stack.enter_context(live(engine, storebase, **self._other_settings()))
+        self.request = self.main.script(
+            LOOK,
+            args=["--in", "replaced", "--x", "two words"],
+            args_path_flags=["--in"],
+            env=[f"GIVEN={self.value}", "HOME=/root"],
+            auid="rudolph",
+            cpu_limit=300,
+            memory_limit=123,
+        )
+        self.jid: str = self.request["jid"]
+        self.main.submit(self.request)
+
+    def honours(self, option: str) -> bool:
+        return matrix()[option].honoured[self.engine.name]
+
+    def _settings(self) -> dict[str, str]:
+        asked = {
+            "CONTAINER_USER": "1234:2345",
+            "ENABLE_HOME_WORKAROUND": "yes",
+            "SHM_SIZE": "32",
+            "JOB_LABELS": f"org.example.test={self.value},c=d",
+            "JOB_LOGS_TAIL": "7",
+            "NODE_SELECTOR": f"{LABEL}={self.value}",
+            "IMAGE_PULL_SECRETS": "pman-test-registry",
+            "APPLICATION_MODE": "development",
+            "SECRET_KEY": f"hidden-{self.value}",
+        }
+        return {
+            **{name: text for name, text in asked.items() if self.honours(name)},
+            **{name: text for name, text in NOWHERE.items() if not self.honours(name)},
+        }
+
+    def _other_settings(self) -> dict[str, str]:
+        """What would be in the way of the first job, or of looking at it."""
+        name, block = SITE[self.engine.name]
+        folder = self.directory / "site" / self.engine.name
+        folder.mkdir(parents=True)
+        (folder / name).write_text(f'{{% extends "builtin/{self.engine.name}/{name}" %}}\n{block}\n')
+        forbidden = {"properties": {"jid": {"not": {"pattern": "forbidden"}}}}
+        (self.directory / "policy.json").write_text(json.dumps({"properties": {"request": forbidden}}))
+        asked = {
+            "IGNORE_LIMITS": "yes",
+            "REMOVE_JOBS": "no",
+            "JOB_LOGS_BYTES": "2000",
+            "JOB_TTL_SECONDS": "1",
+            "START_GRACE_SECONDS": "3",
+            "PMAN_TEMPLATES": str(folder.parent),
+            "PMAN_POLICY": str(self.directory / "policy.json"),
+        }
+        return {name: text for name, text in asked.items() if self.honours(name)}
+
+    # --- what the jobs saw ---
+
+    @cached_property
+    def answer(self) -> dict[str, Any]:
+        """Of the first job, once it has ended."""
+        answer = self.main.finished(self.jid)
+        assert answer["status"] == "finishedSuccessfully", answer
+        return answer
+
+    @cached_property
+    def seen(self) -> dict[str, str]:
+        assert self.answer
+        return _seen(self.main, self.request)
+
+    @cached_property
+    def args(self) -> list[str]:
+        assert self.answer
+        return self.main.output(self.request, "args").read_text().split("\0")[:-1]
+
+    @cached_property
+    def seen_by_other(self) -> dict[str, str]:
+        """Of a job that the second pman ran; on Kubernetes it is gone a second after its end."""
+        request = self.other.script(LOOK + "touch $out/done", cpu_limit=300, memory_limit=123)
+        self.other_jid = request["jid"]
+        self.main.submitted.append(request["jid"])  # the other removes nothing
+        self.other.submit(request)
+        until(lambda: self.other.output(request, "done").exists())
+        return _seen(self.other, request)
+
+    @cached_property
+    def bare(self) -> tuple[list[str], int]:
+        """The arguments of a job of type fs, and how many workers had it: two where the engine can."""
+        request = self.main.request(type="fs", args=["--y"], number_of_workers=2)
+        if not self.honours("number_of_workers"):
+            request["number_of_workers"] = 1
+        request["entrypoint"] = [
+            "sh",
+            "-c",
+            'for o; do :; done; d=$o/$$-$(hostname); mkdir $d; printf "%s\\n" "$@" > $d/args',
+            "sh",
+        ]
+        answer = self.main.run(request)
+        assert answer["status"] == "finishedSuccessfully", answer
+        files = list(self.main.output(request, ".").glob("*/args"))
+        return files[0].read_text().split("\n")[:-1], len(files)
+
+    # --- what the engine says ---
+
+    @cached_property
+    def outside(self) -> Outside:
+        assert self.answer
+        return OUTSIDE[self.engine.name](self)
+
+
+def _seen(running: Live, request: Mapping[str, Any]) -> dict[str, str]:
+    lines = running.output(request, "seen").read_text().splitlines()
+    return {name: text for name, _, text in (line.partition(" ") for line in lines)}
+
+
+def _label_node(engine: engines.Engine, value: str, stack: ExitStack) -> str:
+    """The name of a node that has the label until the tests are over."""
+    if engine.namespace:
+        cluster = engine.namespace.cluster
+        try:
+            name = str(cluster.nodes()[0]["metadata"]["name"])
+            cluster.call("PATCH", f"/api/v1/nodes/{name}", {"metadata": {"labels": {LABEL: value}}})
+        except ClusterError as error:
+            pytest.skip(f"KUBECONFIG's user may not label a node: {error}")
+        gone = {"metadata": {"labels": {LABEL: None}}}
+        stack.callback(cluster.call, "PATCH", f"/api/v1/nodes/{name}", gone)
+        return name
+    assert engine.native is not None
+    node = engine.native.nodes.list()[0]
+
+    def change(**labels: str) -> None:
+        node.reload()
+        spec = node.attrs["Spec"]
+        kept = {name: text for name, text in spec.get("Labels", {}).items() if name != LABEL}
+        node.update({**spec, "Labels": {**kept, **labels}})
+
+    change(**{LABEL: value})
+    stack.callback(change)
+    return str(node.id)
+
+
+class Outside:
+    """What an engine says of the first job."""
+
+    image: str
+    labels: Mapping[str, str]
+    node: str = ""
+
+
+class OfContainer(Outside):
+    def __init__(self, sight: Sight) -> None:
+        assert sight.engine.native is not None
+        config = sight.engine.native.api.inspect_container(sight.jid)["Config"]
+        self.image, self.labels = config["Image"], config["Labels"]
+
+
+class OfService(Outside):
+    def __init__(self, sight: Sight) -> None:
+        assert sight.engine.native is not None
+        service = sight.engine.native.services.get(sight.jid)  # type: ignore[no-untyped-call]  # in its stubs
+        container = service.attrs["Spec"]["TaskTemplate"]["ContainerSpec"]
+        self.image, self.labels = container["Image"].partition("@")[0], service.attrs["Spec"]["Labels"]
+        assert self.labels.items() >= container["Labels"].items()
+        self.node = service.tasks()[0]["NodeID"]
+
+
+class OfPod(Outside):
+    def __init__(self, sight: Sight) -> None:
+        assert sight.engine.namespace is not None
+        self.job = sight.engine.namespace.job(sight.jid)
+        (self.pod,) = sight.engine.namespace.pods(sight.jid)
+        self.image = self.pod["spec"]["containers"][0]["image"]
+        self.labels = self.pod["metadata"]["labels"]
+        assert self.labels.items() >= self.job["metadata"]["labels"].items()
+        self.node = self.pod["spec"]["nodeName"]
+
+
+class OfProcess(Outside):
+    def __init__(self, sight: Sight) -> None:
+        job = json.loads((_local(sight.main, sight.jid) / "job.json").read_text())
+        self.image, self.labels = job["image"], job["labels"]
+
+
+def _local(running: Live, jid: str) -> Path:
+    return Path(running.environment()["LOCAL_STATE"]) / "jobs" / jid
+
+
+OUTSIDE: Mapping[str, Callable[[Sight], Outside]] = {
+    "docker": OfContainer,
+    "podman": OfContainer,
+    "swarm": OfService,
+    "kubernetes": OfPod,
+    "local": OfProcess,
+}
+
+# --- the cells: fields of a request ------------------------------------------------------------------
+
+SHOWN: dict[str, Callable[[Sight], None]] = {}
+"""By option: how an engine that honours it is seen to."""
+
+
+def shows(*options: str) -> Callable[[Callable[[Sight], None]], Callable[[Sight], None]]:
+    def add(demonstration: Callable[[Sight], None]) -> Callable[[Sight], None]:
+        SHOWN.update(dict.fromkeys(options, demonstration))
+        return demonstration
+
+    return add
+
+
+@shows("jid")
+def _name(sight: Sight) -> None:
+    assert sight.outside.labels["org.chrisproject.pman.jid"] == sight.jid
+    assert sight.answer["jid"] == sight.jid
+
+
+@shows("image")
+def _image(sight: Sight) -> None:
+    assert sight.outside.image == sight.answer["image"] == sight.engine.image
+
+
+@shows("entrypoint", "args", "args_path_flags")
+def _command(sight: Sight) -> None:
+    assert sight.args == ["--in", "/share/incoming", "--x", "two words", "/share/incoming", "/share/outgoing"]
+
+
+@shows("type")
+def _type(sight: Sight) -> None:
+    assert sight.args[-2:] == ["/share/incoming", "/share/outgoing"]
+    assert sight.bare[0] == ["--y", "/share/outgoing"]
+
+
+@shows("env")
+def _env(sight: Sight) -> None:
+    assert sight.seen["env"] == sight.value
+
+
+@shows("auid")
+def _auid(sight: Sight) -> None:
+    assert sight.outside.labels["org.chrisproject.pman.auid"] == "rudolph"
+
+
+@shows("number_of_workers")
+def _workers(sight: Sight) -> None:
+    assert sight.bare[1] == 2
+
+
+@shows("cpu_limit")
+def _cpu(sight: Sight) -> None:
+    if sight.engine.name == "local":  # whole cores
+        assert re.fullmatch("[0-9]+", sight.seen["cores"])
+    else:
+        quota, period = map(int, sight.seen["cpu"].split())
+        assert quota * 1000 / period == 300
+
+
+@shows("memory_limit")
+def _memory(sight: Sight) -> None:
+    if sight.engine.name == "local":  # nothing that a job could see: its processes are watched
+        answer = sight.main.run(sight.main.script("a=x; while true; do a=$a$a; done", memory_limit=64))
+        assert "64 MiB" in answer["message"]
+    else:
+        assert int(sight.seen["memory"]) == 123 * 2**20
+
+
+@shows("gpu_limit")
+def _gpu(sight: Sight) -> None:
+    """Without a GPU the engine says so; told of one, it runs the job."""
+    request = sight.main.request(gpu_limit=1)
+    if sight.engine.name == "docker":
+        response = sight.main.post(request)
+        assert response.status_code == 400
+        assert "gpu_limit" in response.json()["message"]
+        return
+    sight.main.submit(request)
+    waiting = until(
+        lambda: _when(sight.main.status(request["jid"]), lambda told: "gpu" in told["message"].lower())
+    )
+    assert waiting["status"] == "notstarted"
+    if not sight.engine.namespace:
+        return  # a swarm's nodes are told of their GPUs by the configuration of their daemons only
+    cluster, path = sight.engine.namespace.cluster, f"/api/v1/nodes/{sight.node}/status"
+    capacity = "/status/capacity/nvidia.com~1gpu"
+    cluster.call("PATCH", path, [{"op": "add", "path": capacity, "value": "1"}])
+    try:
+        assert sight.main.finished(request["jid"])["status"] == "finishedSuccessfully"
+        (pod,) = sight.engine.namespace.pods(request["jid"])
+        assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    finally:
+        cluster.call("PATCH", path, [{"op": "remove", "path": capacity}])
+
+
+def _when(answer: dict[str, Any], holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    return answer if holds(answer) else None
+
+
+@shows("input_dir", "output_dir", "STOREBASE")
+def _directories(sight: Sight) -> None:
+    assert sight.seen["input"] == "hello"
+
+
+# --- the cells: settings -----------------------------------------------------------------------------
+
+
+@shows("CONTAINER_ENV")
+def _engine(sight: Sight) -> None:
+    assert requests.get(sight.main.server.url, timeout=60).json()["container_env"] == sight.engine.name
+    assert sight.seen
+
+
+@shows("STORAGE_TYPE")
+def _storage(sight: Sight) -> None:
+    """Of the others that an engine knows: VOLUME_NAME."""
+    assert requests.get(sight.main.server.url, timeout=60).json()["storage_type"] == "host"
+    assert sight.seen["input"] == "hello"
+    allowed = properties(engine_schema(sight.engine.name, "settings"))["STORAGE_TYPE"]["enum"]
+    for refused in set(DECLARED["STORAGE_TYPE"]["enum"]) - set(allowed):
+        told = refused_start(
+            {**sight.main.environment(), "STORAGE_TYPE": refused, "STOREBASE": "", "VOLUME_NAME": "a"}
+        )
+        assert f"STORAGE_TYPE='{refused}'" in told
+
+
+@shows("VOLUME_NAME", "PFCON_SELECTOR")
+def _volume(sight: Sight) -> None:
+    if sight.engine.namespace:
+        _claim(sight)
+        return
+    native = sight.engine.native
+    assert native is not None
+    volume, label = native.volumes.create(f"pman-test-{sight.value}"), f"org.example.test-{sight.value}"
+    pfcon = native.containers.run(
+        sight.engine.image, ["sleep", "300"], detach=True, labels={label: "pfcon"},
+        volumes={volume.name: {"bind": "/var/local/storeBase", "mode": "rw"}},
+    )  # fmt: skip
+    try:
+        for settings in ({"VOLUME_NAME": volume.name}, {"PFCON_SELECTOR": f"{label}=pfcon"}):
+            _copies(sight, Path(volume.attrs["Mountpoint"]), "docker_local_volume", **settings)
+    finally:
+        pfcon.remove(force=True)
+        volume.remove()
+
+
+def _claim(sight: Sight) -> None:
+    """A claim of the tests' own: a directory of the host behind it."""
+    assert sight.engine.namespace is not None
+    cluster, space, name = (
+        sight.engine.namespace.cluster,
+        sight.engine.namespace.name,
+        f"pman-test-{sight.value}",
+    )
+    base = sight.main.storebase.parent / "claim"
+    base.mkdir(exist_ok=True)
+    shared: dict[str, Any] = {"storageClassName": "", "accessModes": ["ReadWriteMany"]}
+    volume = {**shared, "capacity": {"storage": "1Gi"}, "hostPath": {"path": str(base)},
+              "claimRef": {"namespace": space, "name": name}}  # fmt: skip
+    claim = {**shared, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
+    claims = f"/api/v1/namespaces/{space}/persistentvolumeclaims"
+    cluster.call("POST", "/api/v1/persistentvolumes", _object("PersistentVolume", name, volume))
+    try:
+        cluster.call("POST", claims, _object("PersistentVolumeClaim", name, claim))
+        until(lambda: cluster.call("GET", f"{claims}/{name}")["status"]["phase"] == "Bound")
+        _copies(sight, base, "kubernetes_pvc", VOLUME_NAME=name)
+    finally:
+        with suppress(ClusterError):
+            cluster.call("DELETE", f"{claims}/{name}")
+        cluster.call("DELETE", f"/api/v1/persistentvolumes/{name}")
+
+
+def _object(kind: str, name: str, spec: object) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _copies(sight: Sight, base: Path, storage: str, **settings: str) -> None:
+    """Files in and out of this storebase."""
+    with live(sight.engine, base, STORAGE_TYPE=storage, STOREBASE="", **settings) as running:
+        assert requests.get(running.server.url, timeout=60).json()["storage_type"] == storage
+        request = running.script("cp $in/in.txt $out/copy")
+        answer = running.run(request)
+        assert answer["status"] == "finishedSuccessfully", answer
+        assert running.output(request, "copy").read_text() == "hello\n"
+
+
+@shows("CONTAINER_USER")
+def _user(sight: Sight) -> None:
+    assert (sight.seen["uid"], sight.seen["gid"]) == ("1234", "2345")
+
+
+@shows("ENABLE_HOME_WORKAROUND")
+def _home(sight: Sight) -> None:
+    assert sight.seen["home"] == "/tmp"
+
+
+@shows("SHM_SIZE")
+def _shm(sight: Sight) -> None:
+    assert sight.seen["shm_mount"] == "tmpfs"
+    if sight.engine.namespace and sight.engine.namespace.cluster.version() < (1, 22):
+        # There the limit of an emptyDir in memory is not the mount's; who overruns it is evicted.
+        overrun = "dd if=/dev/zero of=/dev/shm/x bs=1M count=48; sleep 300"
+        answer = sight.main.run(sight.main.script(overrun, memory_limit=200))
+        assert answer["status"] == "finishedWithError"
+        assert '"shm" exceeds the limit "32Mi"' in answer["message"]
+    else:
+        assert int(sight.seen["shm"]) == 32 * 2**10
+
+
+@shows("JOB_LABELS")
+def _labels(sight: Sight) -> None:
+    assert (sight.outside.labels["org.example.test"], sight.outside.labels["c"]) == (sight.value, "d")
+
+
+@shows("JOB_LOGS_TAIL")
+def _tail(sight: Sight) -> None:
+    assert [line.split()[:2] for line in sight.answer["logs"].splitlines()] == [
+        ["line", str(number)] for number in range(13, 20)
+    ]
+
+
+@shows("JOB_LOGS_BYTES")
+def _bytes(sight: Sight) -> None:
+    assert sight.answer
+    logs = sight.other.status(sight.jid)["logs"]
+    assert 1000 < len(logs) <= 2000
+    assert logs.splitlines()[-1].startswith("line 19 ")
+
+
+@shows("IGNORE_LIMITS")
+def _no_limits(sight: Sight) -> None:
+    seen = sight.seen_by_other
+    if sight.engine.name == "local":
+        assert len(os.sched_getaffinity(0)) == 1 or not seen["cores"].isdigit()
+    else:
+        assert seen["cpu"].split()[0] in {"-1", "max"}
+        assert seen["memory"] == "max" or int(seen["memory"]) > 2**50
+
+
+@shows("REMOVE_JOBS")
+def _kept(sight: Sight) -> None:
+    assert sight.answer
+    assert sight.other.delete(sight.jid).status_code == 204
+    assert sight.other.get(sight.jid).status_code == 200
+
+
+@shows("TIMELIMIT_MINUTES")
+def _time_limit(sight: Sight) -> None:
+    running, jid = sight.time_limited[sight.engine.name].result()
+    assert "time limit of 1 min" in running.finished(jid, 120)["message"]
+
+
+@shows("START_GRACE_SECONDS")
+def _grace(sight: Sight) -> None:
+    request = sight.other.request(image="localhost:1/pman/no-such-image:1")
+    sight.main.submitted.append(request["jid"])
+    sight.other.submit(request)
+    answer = sight.other.finished(request["jid"])
+    assert answer["status"] == "finishedWithError"
+    assert request["image"] in answer["message"]
+
+
+@shows("JOB_TTL_SECONDS")
+def _kept_for_a_while(sight: Sight) -> None:
+    assert sight.seen_by_other
+    until(lambda: sight.main.get(sight.other_jid).status_code == 404)
+    assert isinstance(sight.outside, OfPod)
+    assert sight.outside.job["spec"]["ttlSecondsAfterFinished"] == DECLARED["JOB_TTL_SECONDS"]["default"]
+    assert sight.main.get(sight.jid).status_code == 200
+
+
+@shows("JOB_NAMESPACE")
+def _namespace(sight: Sight) -> None:
+    assert isinstance(sight.outside, OfPod)
+    assert sight.engine.namespace is not None
+    assert sight.outside.pod["metadata"]["namespace"] == sight.engine.namespace.name
+
+
+@shows("NODE_SELECTOR")
+def _node(sight: Sight) -> None:
+    assert sight.outside.node == sight.node
+    with live(sight.engine, sight.main.storebase, NODE_SELECTOR=f"{LABEL}=no-node-has-this") as running:
+        request = running.request()
+        running.submit(request)
+        answer = until(lambda: _when(running.status(request["jid"]), lambda told: " node" in told["message"]))
+        assert answer["status"] == "notstarted"
+
+
+@shows("IMAGE_PULL_SECRETS")
+def _secrets(sight: Sight) -> None:
+    assert isinstance(sight.outside, OfPod)
+    assert sight.outside.pod["spec"]["imagePullSecrets"] == [{"name": "pman-test-registry"}]
+
+
+@shows("DOCKER_HOST")
+def _docker_host(sight: Sight) -> None:
+    with relay(sight.engine.address) as between:
+        _reaches(sight, DOCKER_HOST=f"tcp://{between.address}")
+
+
+@shows("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+def _tls(sight: Sight) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not there to make certificates with")
+    certificates = Certificates(sight.directory)
+    with relay(sight.engine.address, certificates.as_dockerd()) as between:
+        settings = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(certificates.directory)}
+        _reaches(sight, DOCKER_HOST=f"tcp://{between.address}", **settings)
+
+
+def _reaches(sight: Sight, **settings: str) -> None:
+    """By another way, the same engine."""
+    assert sight.answer
+    changes = {"CONTAINER_HOST": "", **settings}
+    with live(sight.engine, sight.main.storebase, **changes) as running:
+        assert running.status(sight.jid)["status"] == "finishedSuccessfully"
+        assert running.run(running.request())["status"] == "finishedSuccessfully"
+
+
+@shows("CONTAINER_HOST", "KUBECONFIG")
+def _address(sight: Sight) -> None:
+    assert sight.engine.variable in {"CONTAINER_HOST", "KUBECONFIG"}
+    assert sight.seen
+
+
+@shows("LOCAL_STATE")
+def _state(sight: Sight) -> None:
+    assert sight.outside.labels
+    assert _local(sight.main, sight.jid).is_dir()
+
+
+@shows("ENGINE_TIMEOUT")
+def _timeout(sight: Sight) -> None:
+    if sight.engine.name != "local":
+        with relay(sight.engine.address) as between:
+            settings = {**sight.engine.at(between.address, sight.directory), "ENGINE_TIMEOUT": "1"}
+            with live(sight.engine, sight.main.storebase, **settings) as running:
+                between.pause()
+                response = running.get(f"not-{sight.jid}")
+                between.go_on()
+                assert response.status_code == 503
+                assert "within 1 s" in response.json()["message"]
+        return
+    with live(sight.engine, sight.main.storebase, ENGINE_TIMEOUT="1") as running:
+        request = running.script("sleep 300")
+        running.submit(request)
+        running.started(request["jid"])
+        supervisor = int((_local(running, request["jid"]) / "lock").read_text())
+        os.kill(supervisor, signal.SIGSTOP)
+        began = time.monotonic()
+        assert running.delete(request["jid"]).status_code == 204
+        assert 1 <= time.monotonic() - began < 10
+
+
+@shows("PMAN_TEMPLATES")
+def _templates(sight: Sight) -> None:
+    assert sight.seen_by_other["site"] == "here"
+    assert sight.seen["site"] == ""
+
+
+@shows("PMAN_POLICY")
+def _policy(sight: Sight) -> None:
+    response = sight.other.post(sight.other.request(jid=f"forbidden-{sight.value}"))
+    assert response.status_code == 400
+    assert [error["path"] for error in response.json()["errors"]] == ["$.request.jid"]
+
+
+@shows("APPLICATION_MODE")
+def _mode(sight: Sight) -> None:
+    assert sight.answer
+    assert f"GET /api/v1/{sight.jid}/ 200" in sight.main.server.output()
+    assert "GET /api/v1/" not in sight.other.server.output()
+
+
+@shows("PORT")
+def _port(sight: Sight) -> None:
+    """Servers of the tests have PORT=0 in their environment."""
+    assert not sight.main.server.root.endswith(":5010")
+    assert sight.main.server.root != sight.other.server.root
+
+
+@shows("SECRET_KEY")
+def _secret(sight: Sight) -> None:
+    assert sight.answer
+    assert f"hidden-{sight.value}" not in sight.main.server.output()
+
+
+@shows("CROMWELL_URL")
+def _cromwell(sight: Sight) -> None:
+    raise AssertionError(f"{sight.engine.name} speaks to no Cromwell")
+
+
+# --- the matrix --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=engines.NAMES)
+def sight(
+    request: pytest.FixtureRequest,
+    storebase: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    time_limited: TimeLimited,
+) -> Iterator[Sight]:
+    with ExitStack() as stack:
+        engine = engines.need(request.param)
+        yield Sight(engine, storebase, tmp_path_factory.mktemp("sight"), time_limited, stack)
+
+
+@pytest.mark.parametrize("option", [*PROPERTIES, *DECLARED])
+def test_an_option_works_as_the_job_sees_it_or_is_refused_by_name(sight: Sight, option: str) -> None:
+    if sight.honours(option):
+        SHOWN[option](sight)
+    elif option in REFUSED_FIELDS:
+        response = sight.main.post(sight.main.request(**{option: REFUSED_FIELDS[option]}))
+        assert response.status_code == 400
+        assert [error["path"] for error in response.json()["errors"]] == [f"$.{option}"]
+    elif option in NOWHERE:
+        assert sight.main.environment()[option] == NOWHERE[option]
+        assert sight.seen
+    else:
+        text = REFUSED_SETTINGS[option]
+        told = refused_start({**sight.main.environment(), option: text})
+        assert f"{option}={text!r}" in told
+
+
+def test_every_cell_has_its_demonstration_or_its_refusal() -> None:
+    refused = {*REFUSED_FIELDS, *REFUSED_SETTINGS, *NOWHERE}
+    for option in [*PROPERTIES, *DECLARED]:
+        for engine in executors.names():
+            known = SHOWN if matrix()[option].honoured[engine] else refused
+            assert option in known, f"{option} on {engine}: show here that it works, or how it is refused"
+
+
+def test_every_engine_is_looked_at() -> None:
+    assert set(engines.NAMES) >= set(executors.names())
+    assert set(OUTSIDE) == set(SITE) == set(engines.NAMES)
