@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,7 +92,9 @@ def path(jid: str, namespace: str = NAMESPACE) -> str:
 
 def end(cluster: Cluster, jid: str) -> None:
     """As the executor does, for a rule that calls a job overdue."""
-    annotations = {"org.chrisproject.pman.reason": "the image localhost:1/none:1 could not be pulled: refused"}
+    annotations = {
+        "org.chrisproject.pman.reason": "the image localhost:1/none:1 could not be pulled: refused"
+    }
     patch = {"metadata": {"annotations": annotations}, "spec": {"activeDeadlineSeconds": 1}}
     cluster.call("PATCH", path(jid), patch)
 
@@ -103,20 +104,24 @@ def delete_pods(cluster: Cluster, jid: str) -> None:
     cluster.call("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=selector)
 
 
+def restarting(body: Any) -> None:
+    pod_of(body)["restartPolicy"] = "OnFailure"
+    body["spec"]["backoffLimit"] = 6
+
+
 MISSING_SECRET = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "no-such-secret", "key": "a"}}}
 INIT = {"name": "prepare", "image": "localhost/pman-test:1", "command": ["sh", "-c", "exit 5"]}
 MIXED = "mkdir $2/first && exit 0; mkdir $2/second && sleep 3 && exit 4; sleep 100"
 MIXED_RUNNING = "mkdir $2/first && exit 0; sleep 100"
 NONE = "localhost:1/none:1"
+NO_CLAIM = {"STORAGE_TYPE": "kubernetes_pvc", "STOREBASE": "", "VOLUME_NAME": "no-such-claim"}
 
 RECIPES: Mapping[str, Recipe] = {
     "without-pods": Recipe(["true"], lambda _: True),
     "without-pods-quota": Recipe(["true"], warned("FailedCreate"), namespace=FULL),
     "unschedulable-cpu": Recipe(["true"], unscheduled, job={"cpu_limit": 1_000_000}),
     "unschedulable-selector": Recipe(["true"], unscheduled, {"NODE_SELECTOR": "disk=none"}),
-    "unschedulable-claim": Recipe(
-        ["true"], unscheduled, {"STORAGE_TYPE": "kubernetes_pvc", "STOREBASE": "", "VOLUME_NAME": "no-such-claim"}
-    ),
+    "unschedulable-claim": Recipe(["true"], unscheduled, NO_CLAIM),
     "creating": Recipe(["true"], waiting("ContainerCreating")),
     "image-pull": Recipe(["true"], waiting("ErrImagePull"), job={"image": NONE}),
     "image-pull-back-off": Recipe(["true"], waiting("ImagePullBackOff"), job={"image": NONE}),
@@ -124,21 +129,28 @@ RECIPES: Mapping[str, Recipe] = {
         ["true"], waiting("InvalidImageName"), change=lambda body: plugin_of(body).update(image="No Name")
     ),
     "image-never-pull": Recipe(
-        ["true"], waiting("ErrImageNeverPull"), job={"image": NONE},
+        ["true"],
+        waiting("ErrImageNeverPull"),
+        job={"image": NONE},
         change=lambda body: plugin_of(body).update(imagePullPolicy="Never"),
     ),
     "config-error": Recipe(
-        ["true"], waiting("CreateContainerConfigError"),
+        ["true"],
+        waiting("CreateContainerConfigError"),
         change=lambda body: plugin_of(body).update(env=[MISSING_SECRET]),
     ),
     "create-error": Recipe(
-        ["true"], waiting("CreateContainerError"), job={"memory_limit": 5},
+        ["true"],
+        waiting("CreateContainerError"),
+        job={"memory_limit": 5},
     ),
     "sandbox-failed": Recipe(["true"], warned("FailedCreatePodSandBox"), job={"memory_limit": 3}),
     "mount-failed": Recipe(["true"], warned("FailedMount"), job={"input_dir": "no-such-directory"}),
     "running": Recipe(["sh", "-c", "sleep 1000"], running),
     "crash-loop": Recipe(
-        ["false"], waiting("CrashLoopBackOff"), change=lambda body: (pod_of(body).update(restartPolicy="OnFailure"), body["spec"].update(backoffLimit=6)),
+        ["false"],
+        waiting("CrashLoopBackOff"),
+        change=restarting,
     ),
     "succeeded": Recipe(["true"], ended),
     "succeeded-out-of-memory": Recipe(
@@ -149,21 +161,27 @@ RECIPES: Mapping[str, Recipe] = {
     "failed-127": Recipe(["sh", "-c", "no-such-program"], ended),
     "failed-137": Recipe(["sh", "-c", "sh -c 'kill -KILL $$'; exit $?"], ended),
     "failed-139": Recipe(["sh", "-c", "sh -c 'kill -SEGV $$'; exit $?"], ended),
-    "out-of-memory": Recipe(["sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=300M"], ended, job={"memory_limit": 16}),
+    "out-of-memory": Recipe(
+        ["sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=300M"], ended, job={"memory_limit": 16}
+    ),
     "not-found": Recipe(["no-such-program"], ended),
     "not-executable": Recipe(["/etc/passwd"], ended),
     "time-limit": Recipe(["sh", "-c", "sleep 1000"], ended, {"TIMELIMIT_MINUTES": "1"}),
     "deadline": Recipe(
-        ["sh", "-c", "sleep 1000"], lambda native: ended(native) and not native["pods"],
+        ["sh", "-c", "sleep 1000"],
+        lambda native: ended(native) and not native["pods"],
         change=lambda body: body["spec"].update(activeDeadlineSeconds=60),
     ),
-    "ended-by-pman": Recipe(["true"], waiting("ErrImagePull", "ImagePullBackOff"), job={"image": NONE}, then=end),
+    "ended-by-pman": Recipe(
+        ["true"], waiting("ErrImagePull", "ImagePullBackOff"), job={"image": NONE}, then=end
+    ),
     "pods-deleted": Recipe(["sh", "-c", "exit 3"], ended, then=delete_pods),
     "evicted-shm": Recipe(
         ["sh", "-c", "dd if=/dev/zero of=/dev/shm/a bs=1M count=20; sleep 1000"], ended, {"SHM_SIZE": "1"}
     ),
     "evicted-disk": Recipe(
-        ["sh", "-c", "dd if=/dev/zero of=/tmp/a bs=1M count=20; sleep 1000"], ended,
+        ["sh", "-c", "dd if=/dev/zero of=/tmp/a bs=1M count=20; sleep 1000"],
+        ended,
         change=lambda body: plugin_of(body)["resources"]["limits"].update({"ephemeral-storage": "1Mi"}),
     ),
     "out-of-cpu": Recipe(
@@ -171,11 +189,12 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "init-failed": Recipe(["true"], ended, change=lambda body: pod_of(body).update(initContainers=[INIT])),
     "workers-running": Recipe(
-        ["sh", "-c", MIXED_RUNNING, "sh"], lambda native: running(native) and container_state(native, "terminated"),
+        ["sh", "-c", MIXED_RUNNING, "sh"],
+        lambda native: running(native) and container_state(native, "terminated"),
         job={"number_of_workers": 3},
     ),
     "workers-failed": Recipe(["sh", "-c", MIXED, "sh"], ended, job={"number_of_workers": 3}),
-}  # fmt: skip
+}
 
 
 def main(cluster: Cluster, names: list[str]) -> None:
@@ -231,7 +250,10 @@ def _document(jid: str, name: str, recipe: Recipe) -> Any:
     }
     environ = {"STOREBASE": str(STOREBASE), "JOB_NAMESPACE": recipe.namespace, **recipe.settings}
     settings = settings_of("kubernetes", **environ)
-    variables = job_variables(a_job(jid=jid, **asked), settings), site_variables(settings, {"storebase": str(STOREBASE)})
+    variables = (
+        job_variables(a_job(jid=jid, **asked), settings),
+        site_variables(settings, {"storebase": str(STOREBASE)}),
+    )
     (document,) = Templates("kubernetes", loader([])).render(*variables).documents
     body: Any = json.loads(json.dumps(document.content))  # what anchors share is no longer one
     recipe.change(body)
