@@ -102,10 +102,12 @@ class Memory:
             if known and uid(known) == uid(job):
                 self._drop_job(known)
             return
-        if self.is_deleted(job) or (known and version(known) == version(job)):
+        if self.is_deleted(job):
             return
         if known and uid(known) != uid(job):
             self.forget(known)  # only one at a time can have the name
+        elif known and version(known) == version(job):
+            return
         if jid in self._expected and self._expected[jid][0] == version(job):
             del self._expected[jid]
         self._jobs[jid] = stripped(job)

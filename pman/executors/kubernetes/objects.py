@@ -135,6 +135,7 @@ class _Call:
         if is_pmans(job) and _has(job["metadata"], _marks(self._job.body)):
             for each in (*self._before, *self._after):
                 await self._ensure(each, job)
+            self._made.clear()  # it is the Job's now
         raise NameTaken(f"a Job {self._jid} exists")
 
     async def _ensure(self, manifest: Manifest, job: Object | None) -> Object:
