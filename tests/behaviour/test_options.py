@@ -390,7 +390,9 @@ def _gpu(sight: Sight) -> None:
         return
     sight.main.submit(request)
     waiting = until(
-        lambda: _when(sight.main.status(request["jid"]), lambda told: "gpu" in told["message"].lower())
+        lambda: _when(
+            sight.main.status(request["jid"]), lambda told: "gpu" in (told["message"] + told["hint"]).lower()
+        )
     )
     assert waiting["status"] == "notstarted"
     if not sight.engine.namespace:
