@@ -10,7 +10,7 @@ help:  ## Show the targets
 demo: .venv/run  ## Run a real job on the best engine that answers here
 	@$(BIN)/pman demo
 
-test: .venv/dev  ## Run all tests that can run here; engines by DOCKER_HOST, CONTAINER_HOST
+test: .venv/dev  ## Run all tests that can run here; engines by DOCKER_HOST, CONTAINER_HOST, KUBECONFIG
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine -q
