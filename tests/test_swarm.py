@@ -227,6 +227,7 @@ ROWS: list[tuple[str, str, int | None, str]] = [
     ("rejected-mount", FAILURE, None, "its directories could not be mounted: invalid mount config for type"),
     ("rejected-cpu", FAILURE, None, "rejected by its node: Range of CPUs is from 0.01"),
     ("rejected-otherwise", FAILURE, None, "rejected by its node: conflicting options"),
+    ("relabelled", FAILURE, None, "ended by the swarm: assigned node no longer meets constraints"),
     ("time-limit", FAILURE, 137, "ended at its time limit of 1 minutes"),
     ("ended", FAILURE, None, "time limit of 1 minutes exceeded"),
     ("shutdown", FAILURE, None, "ended by the swarm"),

@@ -161,6 +161,8 @@ DERIVED: Mapping[str, tuple[str, Callable[[Native], None], str]] = {
     "start-failed-too-long": ("start-failed-not-found", _status(
         Err="starting container failed: exec /bin/true: argument list too long: unknown"), "another Err"),
     "rejected-otherwise": ("rejected-cpu", _status(Err="conflicting options"), "another Err"),
+    "relabelled": ("running", _status(
+        State="rejected", Err="assigned node no longer meets constraints"), "as its node lost a label"),
     "being-removed": ("running", _closed, "closed"),
     "removed-halfway": ("running", _closed_without_tasks, "closed, its tasks gone"),
     "being-ended": ("running", _being_ended, "closed, for a reason"),

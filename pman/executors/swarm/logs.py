@@ -36,9 +36,10 @@ class Logs:
         service = await self._services.find(jid)
         if service is None or not tail:
             return
-        tasks = firsts(await self._services.tasks(service))
-        if not tasks and (kept := service["Spec"]["Labels"].get(LOG_LABEL)):
+        if (kept := service["Spec"]["Labels"].get(LOG_LABEL)) is not None:
             yield "".join(kept.splitlines(keepends=True)[-tail:]).encode()
+            return
+        tasks = firsts(await self._services.tasks(service))
         for task in filter(_speaks, sorted(tasks, key=slot)):
             async for chunk in self._task(jid, task, len(tasks), tail, follow=False):
                 yield chunk
