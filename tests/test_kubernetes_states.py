@@ -855,7 +855,7 @@ REFUSALS = [
     (400, "Job in version v1 cannot be handled as a Job", 400, "does not accept"),
     (413, "Request entity too large: limit is 3145728", 400, "too large"),
     (500, "etcdserver: request is too large", 400, "too large"),
-    (422, 'Job.batch "a" is invalid: spec.template.metadata.labels[controller-uid]: Invalid', 400, "too large"),
+    (422, 'Job.batch "a" is invalid: spec.metadata.labels[controller-uid]: Invalid', 400, "too large"),
     (409, 'configmaps "a" already exists', 409, "is in the way"),
     (
         409,

@@ -214,6 +214,8 @@ def main(cluster: Cluster, names: list[str]) -> None:
         found = list(pool.map(lambda item: _recorded(cluster, *item), chosen.items()))
     for name, native in zip(chosen, found, strict=True):
         _write(name, {"recorded_from": version}, native)
+    for namespace in (NAMESPACE, FULL):
+        cluster.call("DELETE", f"/api/v1/namespaces/{namespace}")
 
 
 def _recorded(cluster: Cluster, name: str, recipe: Recipe) -> Native:
