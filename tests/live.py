@@ -37,6 +37,10 @@ def until(probe: Callable[[], T | None], deadline: float = DEADLINE) -> T:
     raise AssertionError(f"nothing came of {probe} within {deadline} s")
 
 
+def ended(answer: Mapping[str, Any]) -> bool:
+    return str(answer["status"]).startswith("finished")
+
+
 class Server:
     """`pman serve` as a site runs it, with this environment and no other."""
 
@@ -154,11 +158,11 @@ class Live:
     def finished(self, jid: str, deadline: float = DEADLINE) -> dict[str, Any]:
         """The answer once the job has ended, whatever the end."""
 
-        def ended() -> dict[str, Any] | None:
+        def probe() -> dict[str, Any] | None:
             answer = self.status(jid)
-            return answer if answer["status"].startswith("finished") else None
+            return answer if ended(answer) else None
 
-        return until(ended, deadline)
+        return until(probe, deadline)
 
     def restart(self) -> None:
         """A pman that is killed, and another in its place."""
@@ -168,7 +172,7 @@ class Live:
     def started(self, jid: str) -> dict[str, Any]:
         def running() -> dict[str, Any] | None:
             answer = self.status(jid)
-            assert not answer["status"].startswith("finished"), answer
+            assert not ended(answer), answer
             return answer if answer["status"] == "started" else None
 
         return until(running)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -12,7 +11,6 @@ import pytest
 import requests
 from docker.models.containers import Container
 
-from tests import engines
 from tests.live import Live, live, refused_start, until
 
 
@@ -35,17 +33,6 @@ def stranger(containers: Live, native: docker.DockerClient) -> Iterator[Containe
 
 def inspected(native: docker.DockerClient, jid: str) -> Any:
     return native.api.inspect_container(jid)
-
-
-def test_a_real_chris_plugin_copies_its_input(containers: Live) -> None:
-    request = containers.request(
-        image=engines.PLUGIN, entrypoint=["simpledsapp.py"], args=["--prefix", "copy-"], memory_limit=500
-    )
-
-    answer = containers.run(request)
-
-    assert answer["status"] == "finishedSuccessfully", answer
-    assert containers.output(request, "copy-in.txt").read_text() == "hello\n"
 
 
 def test_a_container_of_somebody_else_is_unknown_and_left_alone(
@@ -97,57 +84,6 @@ def test_a_job_has_no_new_privileges_and_few_capabilities(containers: Live) -> N
     assert seen["CapBnd"] == "00000000000000fb"  # chown dac_override fowner fsetid kill setgid setuid
 
 
-def test_user_group_shm_labels_of_the_site_reach_the_job(
-    containers: Live, native: docker.DockerClient
-) -> None:
-    settings = {"CONTAINER_USER": "1234:2345", "SHM_SIZE": "100", "JOB_LABELS": "org.example.a=b,c=d"}
-    with live(containers.engine, containers.storebase, **settings) as running:
-        request = running.script("id -u; id -g; df -k /dev/shm | tail -1 | awk '{print $2}'")
-
-        answer = running.run(request)
-
-        assert answer["logs"].split() == ["1234", "2345", str(100 * 1024)]
-        labels = inspected(native, request["jid"])["Config"]["Labels"]
-        assert labels["org.example.a"] == "b"
-        assert labels["c"] == "d"
-        assert labels["org.chrisproject.pman.auid"] == "cube"
-
-
-def test_a_user_without_group_and_a_group_without_user_are_taken(containers: Live) -> None:
-    for user, expected in (("1234:", ["1234"]), ("2000-2005:", None)):
-        with live(containers.engine, containers.storebase, CONTAINER_USER=user) as running:
-            answer = running.run(running.script("id -u"))
-            uid = answer["logs"].split()
-            assert uid == expected or (expected is None and 2000 <= int(uid[0]) <= 2005)
-    with live(containers.engine, containers.storebase, CONTAINER_USER=":4321") as running:
-        assert "4321" in running.run(running.script("id -G"))["logs"].split()
-
-
-def test_a_volume_is_the_storebase_by_its_name_or_by_pfcons_mount(
-    containers: Live, native: docker.DockerClient
-) -> None:
-    volume = native.volumes.create(f"pman-test-{uuid.uuid4().hex[:8]}")
-    label = f"org.example.test-{uuid.uuid4().hex[:8]}"
-    pfcon = native.containers.run(
-        containers.engine.image,
-        ["sleep", "300"],
-        detach=True,
-        labels={label: "pfcon"},
-        volumes={volume.name: {"bind": "/var/local/storeBase", "mode": "rw"}},
-    )
-    base = Path(volume.attrs["Mountpoint"])
-    try:
-        for settings in ({"VOLUME_NAME": volume.name}, {"PFCON_SELECTOR": f"{label}=pfcon"}):
-            changes = {"STORAGE_TYPE": "docker_local_volume", "STOREBASE": "", **settings}
-            with live(containers.engine, base, **changes) as running:
-                request = running.script("cp $in/in.txt $out/copy")
-                assert running.run(request)["status"] == "finishedSuccessfully"
-                assert running.output(request, "copy").read_text() == "hello\n"
-    finally:
-        pfcon.remove(force=True)
-        volume.remove()
-
-
 def test_a_volume_that_is_not_there_stops_the_start_in_one_line(containers: Live) -> None:
     environment = {**containers.environment(), "STORAGE_TYPE": "docker_local_volume", "STOREBASE": ""}
 
@@ -197,54 +133,6 @@ def test_a_request_that_the_engine_finds_wrong_is_400_in_its_own_words(container
         assert "CPUs" in response.json()["message"]
 
     assert response.status_code == 400
-
-
-def test_a_gpu_that_is_not_there_is_refused_and_nothing_is_left(containers: Live) -> None:
-    request = containers.request(gpu_limit=1)
-
-    response = containers.post(request)
-
-    assert response.status_code == 400
-    assert "gpu_limit" in response.json()["message"]
-    assert containers.get(request["jid"]).status_code == 404
-
-
-def test_an_image_that_nobody_has_is_told_with_the_reason(containers: Live) -> None:
-    request = containers.request(image="localhost:1/pman/no-such-image:1")
-
-    response = containers.post(request)
-
-    if response.status_code == 201:  # Podman asks a registry again for some seconds
-        answer = containers.finished(request["jid"])
-        assert answer["status"] == "finishedWithError"
-        assert "could not be pulled" in answer["logs"]
-        return
-    assert response.status_code == 502
-    assert "image" in response.json()["message"]
-    assert response.json()["hint"]
-    assert containers.get(request["jid"]).status_code == 404
-
-
-def test_two_jobs_may_share_one_directory_for_input_and_output(containers: Live) -> None:
-    request = containers.script("cat $in/in.txt && echo x > $out/new")
-    request = {**request, "output_dir": request["input_dir"]}
-
-    assert containers.run(request)["status"] == "finishedSuccessfully"
-    assert containers.output(request, "new").read_text() == "x\n"
-
-
-def test_odd_characters_in_a_directory_do_not_change_the_mounts(containers: Live) -> None:
-    names = (
-        ["a b;c", "ünï😀", "$(id)", "x:y"]
-        if containers.engine.name == "docker"
-        else ["a b;c", "ünï😀", "$(id)"]
-    )
-    for name in names:
-        request = containers.script("cat $in/in.txt")
-        directory = containers.storebase / name
-        directory.mkdir(exist_ok=True)
-        (directory / "in.txt").write_text(f"in {name}\n")
-        assert containers.run({**request, "input_dir": name})["logs"] == f"in {name}\n"
 
 
 def test_podman_mount_options_cannot_be_smuggled_in(containers: Live) -> None:

@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from pman.settings import engine_schema, properties
-from tests.live import Live, Server, TimeLimited, live, until
+from tests import engines
+from tests.live import Live, Server, TimeLimited, ended, live, until
 
 
 def test_a_job_runs_within_its_time_limit(shared: Live, time_limited: TimeLimited) -> None:
@@ -468,6 +469,69 @@ def test_a_symbolic_link_out_of_the_storebase_is_refused(shared: Live) -> None:
 
     assert response.status_code == 400
     assert "leads out of the storebase" in json.dumps(response.json())
+
+
+def test_two_jobs_may_share_one_directory_for_input_and_output(shared: Live) -> None:
+    request = shared.script("cat $in/in.txt && echo x > $out/new")
+    request = {**request, "output_dir": request["input_dir"]}
+
+    assert shared.run(request)["status"] == "finishedSuccessfully"
+    assert shared.output(request, "new").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("name", ["a b;c", "ünï😀", "$(id) $HOME", "x:y", "{{ 7*7 }}", "a\"b'c\\d", "*?[a]"])
+def test_odd_characters_in_a_directory_do_not_change_the_mounts(shared: Live, name: str) -> None:
+    directory = shared.storebase / name
+    directory.mkdir(exist_ok=True)
+    (directory / "in.txt").write_text(f"in {name}\n")
+    request = {**shared.script("cat $in/in.txt"), "input_dir": name}
+
+    response = shared.post(request)
+
+    if response.status_code == 400:  # Podman reads options in a path
+        assert [error["path"] for error in response.json()["errors"]] == ["$.input_dir"]
+        return
+    assert response.status_code == 201, response.text
+    jid = request["jid"]
+    answer = until(lambda: found if (found := shared.status(jid))["hint"] or ended(found) else None)
+    if answer["status"] == "notstarted":  # Kubernetes with dockershim (before 1.24) and a colon
+        assert "invalid volume specification" in answer["message"]
+        return
+    assert answer["logs"] == f"in {name}\n"
+
+
+def test_a_real_chris_plugin_copies_its_input(shared: Live) -> None:
+    request = shared.request(
+        image=engines.PLUGIN, entrypoint=["simpledsapp.py"], args=["--prefix", "copy-"],
+        cpu_limit=1000, memory_limit=500,
+    )  # fmt: skip
+
+    answer = shared.run(request)
+
+    if shared.engine.name == "local":  # it runs the programs of this machine, whatever the image
+        assert "simpledsapp.py" in answer["logs"]
+        return
+    assert answer["status"] == "finishedSuccessfully", answer
+    assert shared.output(request, "copy-in.txt").read_text() == "hello\n"
+
+
+def test_an_image_that_nobody_has_is_told_with_the_reason(shared: Live) -> None:
+    request = shared.request(image="localhost:1/pman/no-such-image:1")
+
+    response = shared.post(request)
+
+    if response.status_code == 502:  # an engine that says so at once
+        assert "image" in response.json()["message"]
+        assert response.json()["hint"]
+        assert shared.get(request["jid"]).status_code == 404
+        return
+    assert response.status_code == 201
+    if shared.engine.name == "local":  # as above
+        assert shared.finished(request["jid"])["status"] == "finishedSuccessfully"
+        return
+    answer = until(lambda: found if (found := shared.status(request["jid"]))["hint"] else None)
+    assert answer["status"] in {"notstarted", "finishedWithError"}
+    assert request["image"] in answer["message"]
 
 
 def test_any_text_may_be_the_user_that_a_job_is_for(shared: Live) -> None:

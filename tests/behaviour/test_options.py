@@ -15,7 +15,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,8 @@ class Sight:
         self.directory = directory
         self.time_limited = time_limited
         self.value = uuid.uuid4().hex[:8]
-        self.node = _label_node(engine, self.value, stack) if self.honours("NODE_SELECTOR") else ""
+        if self.honours("NODE_SELECTOR"):
+            self.node = LabelledNode(engine, self.value, stack)
         self.main: Live = stack.enter_context(live(engine, storebase, **self._settings()))
         self.other: Live = stack.enter_context(live(engine, storebase, **self._other_settings()))
         self.request = self.main.script(
@@ -230,30 +231,39 @@ def _seen(running: Live, request: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, _, text in (line.partition(" ") for line in lines)}
 
 
-def _label_node(engine: engines.Engine, value: str, stack: ExitStack) -> str:
-    """The name of a node that has the label until the tests are over."""
-    if engine.namespace:
-        cluster = engine.namespace.cluster
+class LabelledNode:
+    """A node of a cluster with a label of the tests', taken away at the end."""
+
+    def __init__(self, engine: engines.Engine, value: str, stack: ExitStack) -> None:
+        self._engine = engine
+        self._value = value
+        if engine.namespace:
+            self.name = str(engine.namespace.cluster.nodes()[0]["metadata"]["name"])
+        else:
+            assert engine.native is not None
+            self._node = engine.native.nodes.list()[0]
+            self.name = str(self._node.id)
         try:
-            name = str(cluster.nodes()[0]["metadata"]["name"])
-            cluster.call("PATCH", f"/api/v1/nodes/{name}", {"metadata": {"labels": {LABEL: value}}})
+            self.label(value)
         except ClusterError as error:
             pytest.skip(f"KUBECONFIG's user may not label a node: {error}")
-        gone = {"metadata": {"labels": {LABEL: None}}}
-        stack.callback(cluster.call, "PATCH", f"/api/v1/nodes/{name}", gone)
-        return name
-    assert engine.native is not None
-    node = engine.native.nodes.list()[0]
+        stack.callback(self.label, None)
 
-    def change(**labels: str) -> None:
-        node.reload()
-        spec = node.attrs["Spec"]
+    def label(self, value: str | None) -> None:
+        if self._engine.namespace:
+            change = {"metadata": {"labels": {LABEL: value}}}
+            self._engine.namespace.cluster.call("PATCH", f"/api/v1/nodes/{self.name}", change)
+            return
+        self._node.reload()
+        spec = self._node.attrs["Spec"]
         kept = {name: text for name, text in spec.get("Labels", {}).items() if name != LABEL}
-        node.update({**spec, "Labels": {**kept, **labels}})
+        self._node.update({**spec, "Labels": {**kept, LABEL: value} if value else kept})
 
-    change(**{LABEL: value})
-    stack.callback(change)
-    return str(node.id)
+    @contextmanager
+    def without(self) -> Iterator[None]:
+        self.label(None)
+        yield
+        self.label(self._value)
 
 
 class Outside:
@@ -397,7 +407,7 @@ def _gpu(sight: Sight) -> None:
     assert waiting["status"] == "notstarted"
     if not sight.engine.namespace:
         return  # a swarm's nodes are told of their GPUs by the configuration of their daemons only
-    cluster, path = sight.engine.namespace.cluster, f"/api/v1/nodes/{sight.node}/status"
+    cluster, path = sight.engine.namespace.cluster, f"/api/v1/nodes/{sight.node.name}/status"
     capacity = "/status/capacity/nvidia.com~1gpu"
     cluster.call("PATCH", path, [{"op": "add", "path": capacity, "value": "1"}])
     try:
@@ -502,6 +512,10 @@ def _copies(sight: Sight, base: Path, storage: str, **settings: str) -> None:
 @shows("CONTAINER_USER")
 def _user(sight: Sight) -> None:
     assert (sight.seen["uid"], sight.seen["gid"]) == ("1234", "2345")
+    for user, look, expected in (("2000-2005:", "id -u", range(2000, 2006)), (":4321", "id -G", [4321])):
+        with live(sight.engine, sight.main.storebase, CONTAINER_USER=user) as running:
+            answer = running.run(running.script(look))
+            assert set(map(int, answer["logs"].split())) & set(expected), answer
 
 
 @shows("ENABLE_HOME_WORKAROUND")
@@ -593,7 +607,10 @@ def _namespace(sight: Sight) -> None:
 
 @shows("NODE_SELECTOR")
 def _node(sight: Sight) -> None:
-    assert sight.outside.node == sight.node
+    assert sight.outside.node == sight.node.name
+    with sight.node.without():  # an admin changes the node: what has run stays as it was
+        time.sleep(1)
+        assert sight.main.status(sight.jid) == sight.answer
     with live(sight.engine, sight.main.storebase, NODE_SELECTOR=f"{LABEL}=no-node-has-this") as running:
         request = running.request()
         running.submit(request)
