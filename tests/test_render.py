@@ -72,7 +72,8 @@ def documents(engine: str, job: Mapping[str, Any], storebase: str = "/srv") -> l
     return [document.content or document.text for document in COMPILED[engine].render(job, site).documents]
 
 
-@pytest.mark.parametrize("engine", [engine for engine in SHIPPED if engine != "local"])
+# Swarm's has a test of its own: its nodes expand templates of Go, so some texts are escaped once more.
+@pytest.mark.parametrize("engine", [engine for engine in SHIPPED if engine not in ("local", "swarm")])
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(given=st.fixed_dictionaries(dict.fromkeys(MARKS, texts)))
 def test_any_text_in_any_field_reaches_the_document_as_itself_and_changes_nothing_else(

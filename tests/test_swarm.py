@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pman import executors
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.job import Document
+from pman.job import AUID_LABEL, JID_LABEL, Document
 from pman.render import loader
 from pman.rules import Rules
 from pman.translation import PROBE
@@ -186,6 +186,20 @@ def test_any_directory_is_mounted_as_it_is_named(name: str) -> None:
 @given(st.lists(words))
 def test_arguments_are_not_expanded(args: list[str]) -> None:
     assert of_container(a_translation("swarm"), a_job(args=tuple(args)))["Args"] == args
+
+
+@given(words.filter(bool), words, words, words)
+def test_any_text_in_any_other_field_reaches_the_document_as_itself(
+    jid: str, image: str, program: str, auid: str
+) -> None:
+    job = a_job(jid=jid, image=image, entrypoint=(program,), auid=auid)
+
+    found = content(a_translation("swarm"), job)
+
+    of_container = found["TaskTemplate"]["ContainerSpec"]
+    assert (found["Name"], of_container["Image"], of_container["Command"]) == (jid, image, [program])
+    for labels in (found["Labels"], of_container["Labels"]):
+        assert (labels[JID_LABEL], labels[AUID_LABEL]) == (jid, auid)
 
 
 # --- rules -----------------------------------------------------------------------------------------
