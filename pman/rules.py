@@ -138,8 +138,9 @@ class Rules:
         self.name = f"{engine}/state.yaml"
         data = self._read(self.name, ())
         at = f"templates/{self.name}"
-        self._values = self._compiled(at, data["values"])
-        known = ("native", *self._values)
+        self._names = tuple(data["values"])
+        self._values = self._named(at, data["values"])
+        known = ("native", *self._names)
         self._fields = self._expression(at, data["fields"], known)
         self._states = _Decision(self._environment, f"{at}: rules", data["rules"], known)
         self.tell_overdue = any(rule.get("overdue") for rule in data["rules"])
@@ -170,14 +171,14 @@ class Rules:
         maps = {key: {**parent.get(key, {}), **own.get(key, {})} for key in ("values", "fields")}
         return {**maps, **lists}
 
-    def _compiled(self, at: str, values: Mapping[str, str]) -> Mapping[str, TemplateExpression]:
+    def _named(self, at: str, values: Mapping[str, str]) -> Template:
+        """All values as one template that sets them: a third of the time that one expression each takes."""
         for index, (name, text) in enumerate(values.items()):
             before = ("native", *list(values)[:index])
             _check_expression(self._environment, f"{at}: values: {name}", text, before)
-        return {
-            name: self._environment.compile_expression(text, undefined_to_none=False)
-            for name, text in values.items()
-        }
+        return self._environment.from_string(
+            "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
+        )
 
     def _expression(self, at: str, fields: Mapping[str, str], known: Iterable[str]) -> TemplateExpression:
         """All fields at once, as a dict: a third of the time that one expression each takes."""
@@ -195,10 +196,14 @@ class Rules:
                 f"templates/{self.name}: a rule fails for the state of {jid}: {error}"
             ) from error
 
+    def _variables(self, native: NativeState) -> Mapping[str, Any]:
+        if not self._names:
+            return {"native": native}
+        module = self._values.make_module({"native": native})
+        return {"native": native, **{name: getattr(module, name) for name in self._names}}
+
     def _info(self, jid: str, native: NativeState) -> JobInfo:
-        variables: dict[str, object] = {"native": native}
-        for name, expression in self._values.items():
-            variables[name] = expression(**variables)
+        variables = self._variables(native)
         rule = self._states.rule(**variables)
         if rule is None:  # not undefined: the platform would cancel a job that may be doing well
             status, message, hint = "started", f"templates/{self.name} has no rule for this state", ""

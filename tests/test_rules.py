@@ -246,13 +246,7 @@ def first_that_holds(engine: str, natives: list[Mapping[str, Any]]) -> set[int]:
     """The rules that decide, by number, among those of the engine's file with what it extends."""
     rules = RULES[engine]
 
-    def decided_for(native: Mapping[str, Any]) -> Any:
-        variables: dict[str, Any] = {"native": native}
-        for name, expression in rules._values.items():
-            variables[name] = expression(**variables)
-        return rules._states.rule(**variables)
-
-    decided = map(decided_for, natives)
+    decided = [rules._states.rule(**rules._variables(native)) for native in natives]
     return {rules._states._rules.index(rule) for rule in decided if rule}
 
 
