@@ -88,9 +88,10 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
     if engine not in engines:
         raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, schema.one_of(engine, engines))])
     narrowing = engine_schema(engine, "settings")
-    for name, declared in {**DECLARED, **properties(narrowing)}.items():
-        if "default" in declared:
-            values.setdefault(name, declared["default"])
+    for declared in (properties(narrowing), DECLARED):  # the engine's own defaults first
+        for name in declared:
+            if "default" in declared[name]:
+                values.setdefault(name, declared[name]["default"])
     named = {fault.path for fault in faults}
     for rules in (narrowing, SETTINGS):  # the engine's first: of a choice it allows less
         wrong = [(_variable(fault), fault) for fault in schema.faults(schema.validator(rules), values)]
