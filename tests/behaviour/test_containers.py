@@ -11,6 +11,7 @@ import pytest
 import requests
 from docker.models.containers import Container
 
+from tests import engines
 from tests.live import Live, live, refused_start, until
 
 
@@ -47,6 +48,28 @@ def test_a_container_of_somebody_else_is_unknown_and_left_alone(
 
     stranger.reload()
     assert stranger.status == "running"
+
+
+def test_containers_of_another_engines_jobs_are_unknown_and_left_alone(containers: Live) -> None:
+    """A swarm and, with dockershim, Kubernetes run theirs on the same daemon, with pman's labels on them."""
+    if containers.engine.name == "podman":  # it has no swarm, and is no kubelet's
+        return
+    for name in ("swarm", "kubernetes"):
+        if engines.absent(name):
+            continue
+        with live(engines.need(name), containers.storebase) as other:
+            request = other.script("sleep 60")
+            other.submit(request)
+            other.started(request["jid"])
+
+            for call in (containers.get, containers.delete):
+                assert call(request["jid"]).status_code == 404
+            jobs = requests.get(f"{containers.server.root}/api/v2/jobs", timeout=60).json()["jobs"]
+            assert request["jid"] not in {job["jid"] for job in jobs}
+            with live(containers.engine, containers.storebase) as later:
+                assert later.get(request["jid"]).status_code == 404
+                assert request["jid"] not in later.server.output()
+            assert other.status(request["jid"])["status"] == "started"
 
 
 def test_a_job_is_known_by_its_name_only_not_by_its_containers_id(

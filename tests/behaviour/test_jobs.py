@@ -269,6 +269,52 @@ def test_a_deleted_job_is_unknown_and_its_name_is_free(shared: Live) -> None:
     assert shared.run({**request, "args": ["--other"]})["status"] == "finishedSuccessfully"
 
 
+def test_a_name_that_is_used_again_at_once_belongs_to_the_new_job(shared: Live) -> None:
+    first = shared.script("echo old 0; while true; do date >> $out/old; sleep 0.1; done")
+    shared.submit(first)
+    until(lambda: shared.output(first, "old").exists())
+    for turn in (1, 2):
+        assert shared.delete(first["jid"]).status_code == 204
+        again = shared.script(f"echo new {turn}; sleep 30", jid=first["jid"])
+
+        shared.submit(again)
+
+        answer = until(lambda: found if (found := shared.status(first["jid"]))["logs"] else None)
+        assert answer["status"] == "started"
+        assert answer["logs"] == f"new {turn}\n"
+
+
+def test_two_deletions_at_once_delete_it_once(shared: Live) -> None:
+    request = shared.script("sleep 60")
+    shared.submit(request)
+    shared.started(request["jid"])
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: shared.delete(request["jid"]).status_code, range(4)))
+
+    assert 204 in answers
+    assert set(answers) <= {204, 404}
+    assert shared.get(request["jid"]).status_code == 404
+
+
+def test_a_job_goes_forward_only_however_often_it_is_looked_at(shared: Live) -> None:
+    request = shared.script("echo said; sleep 1; echo more")
+    seen = [shared.submit(request)]
+    while not ended(seen[-1]):
+        seen.append(shared.status(request["jid"]))
+    seen += [shared.status(request["jid"]) for _ in range(20)]
+
+    order = ["notstarted", "started", "finishedSuccessfully"]
+    statuses = [order.index(answer["status"]) for answer in seen]
+    assert statuses == sorted(statuses)
+    assert statuses[-1] == 2
+    assert {answer["logs"] for answer, status in zip(seen, statuses, strict=True) if status == 2} == {
+        "said\nmore\n"
+    }
+    logs = [len(answer["logs"]) for answer in seen]
+    assert logs == sorted(logs)
+
+
 def test_stdout_and_stderr_come_in_the_order_they_were_written(shared: Live) -> None:
     text = "; ".join(f"echo out{index}; sleep 0.02; echo err{index} >&2; sleep 0.02" for index in range(4))
 
