@@ -106,8 +106,8 @@ def test_a_revision_differs_with_each_change_and_only_then(known: Memory) -> Non
     assert len(set(seen)) == len(seen)
     before = known.revision("a")
     known.put_job(job(version="2"))
-    known.replace_jobs([job(version="2")])
-    known.replace_pods([])
+    known.retain_jobs({"1"})
+    known.retain_pods(set())
     known.put_pod(pod(of="2"))
     known.put_event(event("2"))
     known.drop_event(event("9"))
@@ -115,13 +115,20 @@ def test_a_revision_differs_with_each_change_and_only_then(known: Memory) -> Non
 
 
 def test_what_is_listed_anew_is_all_there_is(known: Memory) -> None:
-    known.replace_jobs([job("a", "1"), job("b", "2")])
-    known.replace_pods([pod("p", of="1"), pod("q", of="2")])
-    known.replace_events([event("1", "e"), event("2-q", "f")])
+    for found in (job("a", "1"), job("b", "2")):
+        known.put_job(found)
+    for found in (pod("p", of="1"), pod("q", of="2")):
+        known.put_pod(found)
+    for found in (event("1", "e"), event("2-q", "f")):
+        known.put_event(found)
 
-    known.replace_jobs([job("b", "2", version="2"), job("c", "3")])
-    known.replace_pods([pod("r", of="2")])
-    known.replace_events([event("2", "g")])
+    known.put_job(job("b", "2", version="2"))
+    known.put_job(job("c", "3"))
+    known.retain_jobs({"2", "3"})
+    known.put_pod(pod("r", of="2"))
+    known.retain_pods({"2-r"})
+    known.put_event(event("2", "g"))
+    known.retain_events({"g"})
 
     assert known.jids() == ["b", "c"]
     native = told(known, "b")
@@ -138,7 +145,7 @@ def test_what_was_deleted_does_not_come_back(known: Memory) -> None:
     assert known.is_deleted(job())
 
     known.put_job(job(uid="2"))
-    known.drop_job(job(version="3"))
+    known.forget(job(version="3"))
     assert told(known)["job"]["metadata"]["uid"] == "2"
 
 
@@ -185,7 +192,7 @@ def test_a_job_that_is_being_deleted_is_gone(known: Memory) -> None:
 def test_only_a_job_whose_label_is_its_name_counts(known: Memory) -> None:
     strange = job()
     strange["metadata"]["labels"] = {JID_LABEL: "b"}
-    known.replace_jobs([strange])
+    known.put_job(strange)
     assert known.jids() == []
     loose = pod()
     loose["metadata"]["ownerReferences"] = []
@@ -236,7 +243,7 @@ def test_nothing_stays_of_what_has_gone(known: Memory) -> None:
     known.put_event(event("1"))
     known.put_event(event("1-p", "f"))
     known.drop_pod(pod())
-    known.drop_job(job())
+    known.forget(job())
     for kept in (
         "_jobs",
         "_names",

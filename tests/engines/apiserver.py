@@ -146,6 +146,6 @@ class Proxy:
 
 
 def _abort(request: web.Request) -> None:
-    transport: asyncio.Transport | None = request.transport  # type: ignore[assignment]
+    transport: asyncio.Transport | None = request.transport
     if transport:
         transport.abort()

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
 """A Kubernetes object, as plain data."""
 
-PAGE = 500
-"""Objects of one answer to a list."""
+PAGE = 200
+"""Objects of one answer to a list: some 10 MiB, as Python has them."""
 
 TRIES = 3
 """How often a server that is too busy is asked."""
@@ -95,16 +95,18 @@ class Api:
             raise self.unexpected("GET", path, answer)
         return None if answer.status == 404 else answer.content
 
-    async def list(self, path: str, query: Mapping[str, str]) -> tuple[list[Object], str]:
-        """All objects, and the version of the whole to watch from."""
-        items: list[Object] = []
+    async def items(self, path: str, query: Mapping[str, str]) -> list[Object]:
+        return [found async for page, _ in self.pages(path, query) for found in page]
+
+    async def pages(self, path: str, query: Mapping[str, str]) -> AsyncIterator[tuple[list[Object], str]]:
+        """All objects, some at a time, and the version of the whole to watch from."""
         following: dict[str, str] = {}
         while True:
             page = await self.read(path, {**query, "limit": str(PAGE), **following})
-            items += page.get("items") or ()
+            yield page.get("items") or [], str(page["metadata"]["resourceVersion"])
             following = {"continue": page["metadata"].get("continue", "")}
             if not following["continue"]:
-                return items, str(page["metadata"]["resourceVersion"])
+                return
 
     async def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None

@@ -31,9 +31,9 @@ def connect(settings: Mapping[str, Any]) -> KubernetesExecutor:
 
 @dataclass(frozen=True)
 class _Sink:
-    replace: Any
     put: Any
     drop: Any
+    retain: Any
 
 
 class KubernetesExecutor:
@@ -51,9 +51,9 @@ class KubernetesExecutor:
         self._removal = Removal(api, namespace, self._state, memory.forget)
         labelled = {"labelSelector": JID_LABEL}
         warnings = {"fieldSelector": "type=Warning"}
-        jobs = _Sink(memory.replace_jobs, memory.put_job, memory.drop_job)
-        pods = _Sink(memory.replace_pods, memory.put_pod, memory.drop_pod)
-        events = _Sink(memory.replace_events, memory.put_event, memory.drop_event)
+        jobs = _Sink(memory.put_job, memory.forget, memory.retain_jobs)
+        pods = _Sink(memory.put_pod, memory.drop_pod, memory.retain_pods)
+        events = _Sink(memory.put_event, memory.drop_event, memory.retain_events)
         self._watches = {
             JOBS: Watch(api, path(namespace, JOBS), labelled, jobs),
             PODS: Watch(api, path(namespace, PODS), labelled, pods),

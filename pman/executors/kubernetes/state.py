@@ -55,11 +55,11 @@ class State:
         return [pod for pod in await self._pods(f"{JID_LABEL}={jid}") if owner(pod, jid)]
 
     async def jobs(self) -> list[Object]:
-        found, _ = await self._api.list(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
+        found = await self._api.items(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
         return [job for job in found if is_pmans(job) and not is_going(job)]
 
     async def _pods(self, selector: str) -> list[Object]:
-        found, _ = await self._api.list(path(self._namespace, PODS), {"labelSelector": selector})
+        found = await self._api.items(path(self._namespace, PODS), {"labelSelector": selector})
         return [stripped(pod) for pod in found]
 
     async def _events(self, objects: Sequence[Object]) -> list[Object]:

@@ -10,7 +10,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Set
 from typing import Any, Protocol
 
 from pman.errors import ConfigError, EngineUnreachable
@@ -34,9 +34,10 @@ SOON, LATE = 0.2, 15.0
 class Sink(Protocol):
     """Where the objects go."""
 
-    def replace(self, objects: Sequence[Object], /) -> None: ...
     def put(self, found: Object, /) -> None: ...
     def drop(self, found: Object, /) -> None: ...
+    def retain(self, there: Set[str], /) -> None:
+        """Only those with these uids are there still."""
 
 
 class Watch:
@@ -75,8 +76,12 @@ class Watch:
                 version = ""  # too much may have been missed to go on as if nothing had been
 
     async def _list(self) -> str:
-        objects, version = await self._api.list(self._path, self._query)
-        self._sink.replace(objects)
+        version, there = "", set[str]()
+        async for objects, version in self._api.pages(self._path, self._query):  # noqa: B007  (the last one)
+            for found in objects:
+                self._sink.put(found)
+                there.add(str(found["metadata"]["uid"]))
+        self._sink.retain(there)
         return version
 
     async def _watch(self, version: str) -> str:
