@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pman import executors
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.swarm.services import ENDED_LABEL, record
 from pman.job import AUID_LABEL, JID_LABEL, Document
 from pman.render import loader
 from pman.rules import Rules
@@ -75,13 +76,17 @@ def test_everything_that_a_job_can_ask_for_is_honoured() -> None:
     a_translation("swarm").render(PROBE, FACTS)
 
 
-def test_limits_are_reserved_too_and_none_is_none() -> None:
+def test_limits_are_converted_and_nothing_is_reserved_but_gpus() -> None:
     found = content(a_translation("swarm"), a_job(cpu_limit=1500, memory_limit=200))["TaskTemplate"]
     unlimited = content(a_translation("swarm", IGNORE_LIMITS="yes"), a_job())["TaskTemplate"]
+    gpus = content(a_translation("swarm"), a_job(gpu_limit=2))["TaskTemplate"]
 
     assert found["Resources"]["Limits"] == {"NanoCPUs": 1_500_000_000, "MemoryBytes": 200 * 2**20}
-    assert found["Resources"]["Reservations"] == found["Resources"]["Limits"]
     assert unlimited["Resources"]["Limits"] == {"NanoCPUs": 0, "MemoryBytes": 0}
+    assert not found["Resources"]["Reservations"]
+    assert gpus["Resources"]["Reservations"] == {
+        "GenericResources": [{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 2}}]
+    }
 
 
 @pytest.mark.parametrize(
@@ -401,7 +406,7 @@ def test_an_engine_that_can_take_no_jobs_stops_the_start(changes: dict[str, Any]
 
 # --- calls, against an engine that answers what a test wants ----------------------------------------
 
-Answer = Callable[[web.Request], web.StreamResponse]
+Answer = Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]]
 
 
 def no_leader(_: web.Request) -> web.Response:
@@ -418,7 +423,8 @@ async def engine(directory: Path, **answers: Answer) -> AsyncIterator[tuple[exec
         if request.path == "/version":
             return web.json_response({"ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "20.10"})
         calls.append(f"{request.method} {request.path.removeprefix('/v1.41')}")
-        return answers[f"{request.method}_{request.path.split('/')[2]}"](request)
+        found = answers[f"{request.method}_{request.path.split('/')[2]}"](request)
+        return await found if isinstance(found, Awaitable) else found
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -480,15 +486,22 @@ async def test_a_service_whose_connection_is_cut_is_asked_for_once_more(tmp_path
 def failed() -> dict[str, Any]:
     """A job that has failed and that nobody has looked at."""
     native = states.native("swarm", "failed-3")
+    native["tasks"][0]["Spec"] = {"ContainerSpec": {}}
+    del native["service"]["Spec"]["Labels"][ENDED_LABEL]
     native["service"]["Spec"]["Mode"] = {"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}}
     return native
 
 
-async def test_a_job_is_told_to_have_failed_once_it_cannot_run_again(tmp_path: Path) -> None:
-    native, bodies = failed(), []
+async def test_an_end_is_told_once_the_swarm_can_neither_repeat_nor_change_it(tmp_path: Path) -> None:
+    native, versions = failed(), []
 
-    def update(request: web.Request) -> web.Response:
-        bodies.append(request.query["version"])
+    async def update(request: web.Request) -> web.Response:
+        versions.append(request.query["version"])
+        native["service"]["Spec"] = await request.json()
+        native["tasks"][0]["Status"] |= {
+            "State": "rejected",
+            "Err": "assigned node no longer meets constraints",
+        }
         return web.json_response({})
 
     async with engine(
@@ -497,10 +510,34 @@ async def test_a_job_is_told_to_have_failed_once_it_cannot_run_again(tmp_path: P
         GET_tasks=lambda _: web.json_response(native["tasks"]),
         POST_services=update,
     ) as (executor, calls):
-        await executor.inspect("pman-state-failed-3")
+        told = RULES.read("a", await executor.inspect("pman-state-failed-3"))
+        told_later = RULES.read("a", await executor.inspect("pman-state-failed-3"))
 
-    assert calls[-1] == f"POST /services/{native['service']['ID']}/update"
-    assert bodies == [str(native["service"]["Version"]["Index"])]
+    assert versions == [str(native["service"]["Version"]["Index"])]
+    assert calls[-2] == f"POST /services/{native['service']['ID']}/update"
+    assert native["service"]["Spec"]["Mode"] == {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
+    assert told_later == told  # though the swarm has rewritten what its task was
+
+
+async def test_an_end_is_told_even_where_the_engine_does_not_let_the_service_be_closed(
+    tmp_path: Path,
+) -> None:
+    native = failed()
+
+    async with engine(
+        tmp_path,
+        GET_services=lambda _: web.json_response(native["service"]),
+        GET_tasks=lambda _: web.json_response(native["tasks"]),
+        POST_services=lambda _: web.json_response({"message": "authorization denied"}, status=403),
+    ) as (executor, _):
+        assert RULES.read("a", await executor.inspect("pman-state-failed-3")).exit_code == 3
+
+
+def test_more_tasks_than_a_label_holds_are_not_kept() -> None:
+    task = states.native("swarm", "complete")["tasks"][0]
+
+    assert record([task], {})
+    assert not record([{**task, "Slot": slot} for slot in range(5000)], {})
 
 
 async def test_a_service_that_somebody_else_changes_is_closed_in_its_new_version(tmp_path: Path) -> None:

@@ -110,9 +110,14 @@ def test_a_job_waits_for_a_node_with_its_labels_and_starts_once_there_is_one(
 
         relabel(native, **{label: "yes"})
         try:
-            assert selecting.finished(request["jid"])["status"] == "finishedSuccessfully"
+            answer = selecting.finished(request["jid"])
+            assert answer["status"] == "finishedSuccessfully"
         finally:
             relabel(native, **{label: None})
+
+        # A swarm calls the task of a job rejected that is complete, once its node is another.
+        until(lambda: [task["Status"]["State"] for task in tasks(native, request["jid"])] == ["rejected"])
+        assert selecting.status(request["jid"]) == answer
 
 
 def test_a_job_for_gpus_waits_for_a_node_that_offers_them_and_never_runs_once_it_is_deleted(
@@ -205,17 +210,19 @@ def test_the_logs_of_several_workers_are_followed_to_the_end_of_the_last(swarm: 
 # --- what a swarm would do by itself ---------------------------------------------------------------
 
 
-def test_a_job_that_failed_is_closed_so_that_no_manager_runs_it_again_and_stays_to_be_seen(
-    swarm: Live, native: Any
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_job_that_has_ended_is_closed_so_that_no_manager_runs_it_again_and_stays_to_be_seen(
+    swarm: Live, native: Any, code: int
 ) -> None:
-    request = swarm.script("echo seen; exit 3")
+    request = swarm.script(f"echo seen; exit {code}")
     first = swarm.run(request)
 
     mode = native.api.inspect_service(request["jid"])["Spec"]["Mode"]
     assert mode == {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
-    again = swarm.status(request["jid"])
-    assert (again["status"], again["exit_code"]) == (first["status"], 3)
-    assert again["logs"].startswith("seen\n")
+    with live(swarm.engine, swarm.storebase) as another:
+        assert another.status(request["jid"]) == first
+    assert first["logs"].startswith("seen\n")
+    assert first["exit_code"] == code
     assert len(tasks(native, request["jid"])) == 1
 
 

@@ -60,10 +60,6 @@ def _as_nobody(body: Any) -> None:
     body["TaskTemplate"]["ContainerSpec"]["User"] = "nobody-of-that-name"
 
 
-def _unreserved(body: Any) -> None:
-    body["TaskTemplate"]["Resources"]["Reservations"] = {}
-
-
 SLEEP = ["sleep", "1000"]
 BY_SLOT = ["sh", "-c", "mkdir /share/outgoing/first 2>/dev/null && exit $0; sleep 1000"]
 """The first worker that comes ends at once, with exit code $0; the others stay."""
@@ -86,7 +82,7 @@ CASES: Mapping[str, Case] = {
     "start-failed-no-such-user": Case(["true"], ["failed"], change=_as_nobody),
     "rejected-image": Case(["true"], ["rejected"], {"image": "localhost/pman-no-such-image:1"}),
     "rejected-mount": Case(["true"], ["rejected"], change=_without_output),
-    "rejected-cpu": Case(["true"], ["rejected"], {"cpu_limit": 10**6}, change=_unreserved),
+    "rejected-cpu": Case(["true"], ["rejected"], {"cpu_limit": 10**6}),
     "time-limit": Case(SLEEP, ["failed"], settings={"TIMELIMIT_MINUTES": "1"}, change=_second),
     "workers-running": Case(SLEEP, ["running", "running"], {"number_of_workers": 2}),
     "workers-complete": Case(["true"], ["complete", "complete"], {"number_of_workers": 2}),

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any, cast
 
-from pman.errors import UnknownJob
+from pman.errors import EngineRefused, UnknownJob
 from pman.executors.docker.api import Api, docker_address
 from pman.executors.docker.storebase import storebase
 from pman.executors.swarm.logs import LOG_LABEL, Logs
-from pman.executors.swarm.services import ENDED, Service, Services, Task, is_closed, may_run_again, wanted
+from pman.executors.swarm.services import (
+    ENDED,
+    Service,
+    Services,
+    Task,
+    has_ended,
+    is_closed,
+    record,
+    recorded,
+    wanted,
+)
 from pman.job import Document
+
+log = logging.getLogger(__name__)
 
 REASON_LABEL = "org.chrisproject.pman.reason"
 
@@ -57,14 +70,19 @@ class SwarmExecutor:
         return ()
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
-        """Nobody is told of a failed job before it is certain that the swarm does not run it again."""
+        """Nobody is told of an end before it is certain that the swarm neither repeats nor changes it."""
         service = await self._found(jid)
+        if ended := recorded(service):
+            return {"service": service, **ended}
         tasks = await self._services.tasks(service)
-        if may_run_again(service, tasks):
-            await self._services.close(service)
         killed = [task for task in tasks if _was_killed(task)]
         containers = await asyncio.gather(*map(self._services.container, killed))
         known = {task["ID"]: found for task, found in zip(killed, containers, strict=True) if found}
+        if has_ended(service, tasks):
+            try:
+                await self._services.close(service, record(tasks, known))
+            except EngineRefused as refused:
+                log.warning("%s has ended and could not be closed: %s", jid, refused)
         return {"service": service, "tasks": tasks, "containers": known}
 
     def revision(self, jid: str) -> Hashable | None:
@@ -100,8 +118,8 @@ class SwarmExecutor:
         tasks = await self._services.tasks(service)
         if is_closed(service) or (tasks and all(task["Status"]["State"] in ENDED for task in tasks)):
             return
-        log = b"".join([chunk async for chunk in self._logs.read(jid, KEPT_LINES)])[-KEPT_BYTES:]
-        kept = log.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        said = b"".join([chunk async for chunk in self._logs.read(jid, KEPT_LINES)])[-KEPT_BYTES:]
+        kept = said.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         await self._services.close(service, {REASON_LABEL: reason, LOG_LABEL: kept})
 
     async def list(self) -> Sequence[str]:
@@ -127,5 +145,5 @@ def _was_killed(task: Task) -> bool:
 
 
 def _is_active(service: Service) -> bool:
-    """A job that failed counts until its first inspection, which closes it."""
+    """A job that failed counts until its first inspection thereafter, which closes it."""
     return int((service.get("ServiceStatus") or {}).get("CompletedTasks") or 0) < wanted(service)

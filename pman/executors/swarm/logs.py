@@ -22,7 +22,7 @@ LOOKS = 10
 ENOUGH = 2**14
 """Bytes of the last line that are compared."""
 
-_SILENT = frozenset(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "rejected"])
+_SILENT = frozenset(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready"])
 """The states in which nothing has started: the engine then answers with an error instead of a log."""
 
 
@@ -123,7 +123,7 @@ class Logs:
                     yield chunk
                     received = (received + chunk)[-ENOUGH:]
                     coming = asyncio.ensure_future(anext(stream, None))
-                elif await self._services.has_ended(identity):
+                elif await self._services.is_over(identity):
                     looks += 1
                     last = b"".join([chunk async for chunk in self._chunks(identity, 1)])
                     if received.endswith(last[-ENOUGH:]):

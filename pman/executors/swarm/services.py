@@ -1,11 +1,13 @@
 """Services of pman's, and their tasks.
 
-What swarms do, seen with Docker 20.10.24 and read in swarmkit's manager/orchestrator/jobs:
+What swarms do, seen with Docker 20.10.24 and read in swarmkit's manager/orchestrator:
 - An update of a service, whatever it says, is a new iteration of its job: the tasks that have not
-  ended are removed, with their logs, and those that are wanted run anew. So there is one update only,
-  to no tasks at all: here that is to close it.
+  ended are removed, with their logs, and those that are wanted run anew (jobs/replicated). So there is
+  one update only, to no tasks at all: here that is to close it.
 - A manager that starts, or becomes the leader, replaces tasks that failed, whatever the restart policy
-  says; only a closed service is safe from it.
+  says. Where a node changes, tasks that no longer meet its constraints become `rejected`, those that
+  are complete too (constraintenforcer; up to 29.4, moby#52652), and are replaced likewise. Only a closed
+  service is safe from it, so it is closed once it has ended, and keeps how its tasks were.
 - The tasks of a service that is deleted go on to their end, and later ones are still placed (mended
   after 20.10, swarmkit#3112). So a service is closed first, and deleted once its tasks have ended.
 """
@@ -32,6 +34,14 @@ ENDED = frozenset(["complete", "shutdown", "failed", "rejected", "remove", "orph
 """The states from which a task goes nowhere (Docker Engine API, TaskState)."""
 
 NOTHING: Mapping[str, Mapping[str, int]] = {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
+
+ENDED_LABEL = "org.chrisproject.pman.ended"
+"""What was to be told of a service's tasks when the last of them had ended."""
+
+RECORD_BYTES = 2**18
+"""Of that, at most: some thousand tasks. A swarm takes no requests above 4 MiB."""
+
+_KEPT = ("ID", "Slot", "NodeID", "CreatedAt", "DesiredState", "Status")
 
 _TRIES = 5
 """How often a service is closed that somebody else changes at the same time."""
@@ -80,8 +90,8 @@ class Services:
         last = max(map(_iteration, found), default=0)
         return [task for task in found if _iteration(task) == last]
 
-    async def has_ended(self, identity: str) -> bool:
-        """Whether a task has, or is not there any more."""
+    async def is_over(self, identity: str) -> bool:
+        """Whether a task has ended, or is not there any more."""
         status, answer = await self._api.call("GET", f"/tasks/{identity}")
         return status == 404 or (status == 200 and json.loads(answer)["Status"]["State"] in ENDED)
 
@@ -173,11 +183,25 @@ def is_closed(service: Service) -> bool:
     return wanted(service) == 0
 
 
-def may_run_again(service: Service, tasks: Sequence[Task]) -> bool:
-    """Whether each worker has ended, one of them without success, and the swarm may replace that."""
+def has_ended(service: Service, tasks: Sequence[Task]) -> bool:
+    """Whether each worker has, and nobody has closed the service yet."""
     states = [task["Status"]["State"] for task in firsts(tasks)]
-    all_ended = ENDED.issuperset(states) and len(states) >= wanted(service)
-    return all_ended and not is_closed(service) and set(states) != {"complete"}
+    return not is_closed(service) and len(states) >= wanted(service) and ENDED.issuperset(states)
+
+
+def record(tasks: Sequence[Task], containers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The label that keeps them; none where they are too many."""
+    kept = [{name: task[name] for name in _KEPT if name in task} for task in firsts(tasks)]
+    states = {identity: {"State": container["State"]} for identity, container in containers.items()}
+    text = json.dumps({"tasks": kept, "containers": states}, separators=(",", ":"))
+    return {ENDED_LABEL: text} if len(text) <= RECORD_BYTES else {}
+
+
+def recorded(service: Service) -> Mapping[str, Any] | None:
+    """`tasks` and `containers` as they were at the end."""
+    text = service["Spec"]["Labels"].get(ENDED_LABEL)
+    found: Mapping[str, Any] | None = json.loads(text) if text else None
+    return found
 
 
 def _iteration(task: Task) -> int:
