@@ -892,6 +892,24 @@ async def test_a_token_by_a_plugin(site: Site, proxy: Proxy, tmp_path: Path) -> 
     assert len(count.read_text().splitlines()) == 1
 
 
+async def test_a_plugin_that_fails_is_tried_again(
+    site: Site, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "plugin"
+    version = "client.authentication.k8s.io/v1"
+    answer = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": site.token}}
+    plugin.write_text("#!/bin/sh\nexit 1\n")
+    plugin.chmod(0o755)
+    file = site.kubeconfig(proxy.address, {"exec": {"apiVersion": version, "command": str(plugin)}})
+    async with executor(site, KUBECONFIG=str(file)) as pman:
+        with pytest.raises(EngineUnreachable) as raised:
+            await pman.list()
+        assert "credentials" in f"{raised.value} {raised.value.hint}"
+        monkeypatch.setattr(api, "ANEW", 0)
+        plugin.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+        await pman.list()
+
+
 async def test_a_token_file_is_read_again(
     site: Site, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

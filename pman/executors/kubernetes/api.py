@@ -142,12 +142,13 @@ class Api:
 
         A stream may take as long as it likes, though not without a byte for `silence` seconds.
         """
-        began = time.monotonic()
+        began, status = time.monotonic(), 0
         timeout = aiohttp.ClientTimeout(total=self.timeout)
         if stream:
             timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=silence)
         try:
             response = await self._send(_Request(method, path, query, body, timeout, stream))
+            status = response.status
             async with response:
                 yield response
         except TimeoutError as error:
@@ -162,8 +163,8 @@ class Api:
             ) from error
         finally:
             if log.isEnabledFor(logging.DEBUG):
-                status = response.status if "response" in locals() else "-"
-                log.debug("%s %s %s %.1f ms", method, path, status, (time.monotonic() - began) * 1e3)
+                took = (time.monotonic() - began) * 1e3
+                log.debug("%s %s %s %.1f ms", method, path, status or "unanswered", took)
 
     def answer(self, status: int, content: bytes) -> Answer:
         try:
@@ -185,9 +186,12 @@ class Api:
                 f"they are wrong or too old: {self._access.told}",
             )
         if answer.status == 403:
+            anonymous = self._clients and self._clients.is_anonymous
             return Forbidden(
                 f"pman lacks a permission in Kubernetes: {answer.words}",
-                "`pman check` lists what is missing; deploy/kubernetes has the role",
+                f"it has no credentials: {self._access.told}"
+                if anonymous
+                else "`pman check` lists what is missing; deploy/kubernetes has the role",
             )
         return EngineUnreachable(
             f"Kubernetes at {self.address} answers {answer.status} to {method} {path}: {answer.words}"
@@ -202,7 +206,7 @@ class Api:
         clients = await self._connected()
         while True:
             response = await clients.send(request)
-            if response.status != 401:
+            if response.status != 401 and not (response.status == 403 and clients.is_anonymous):
                 return response
             renewed = await self._renewal(clients)
             if renewed is clients:
@@ -247,6 +251,8 @@ class _Clients:
             self._calls, self._streams = RESTClientObject(configuration), RESTClientObject(configuration)
         except OSError as error:
             raise ConfigError(f"KUBECONFIG: its certificates cannot be read: {error}") from error
+        # Credentials of a plugin that failed are none, which the package only logs.
+        self.is_anonymous = not configuration.api_key and not configuration.cert_file
         self._calls.maxsize, self._streams.maxsize = 64, 0  # 0: no limit
 
     async def send(self, request: _Request) -> aiohttp.ClientResponse:

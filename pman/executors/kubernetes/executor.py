@@ -24,6 +24,9 @@ from pman.job import JID_LABEL, Document
 
 log = logging.getLogger(__name__)
 
+ASKED = 10_000
+"""Jobs of which pman knows that it asked for them; it matters until the next look at them."""
+
 
 def connect(settings: Mapping[str, Any]) -> KubernetesExecutor:
     return KubernetesExecutor(Api(Access(settings["KUBECONFIG"]), settings["ENGINE_TIMEOUT"]), settings)
@@ -60,7 +63,7 @@ class KubernetesExecutor:
             EVENTS: Watch(api, path(namespace, EVENTS), warnings, events),
         }
         self._tasks: list[asyncio.Task[None]] = []
-        self._asked: set[str] = set()
+        self._asked: dict[str, None] = {}
         """The jobs of which the last answer is not from the memory, which may be behind it."""
 
     async def facts(self) -> Mapping[str, Any]:
@@ -95,13 +98,15 @@ class KubernetesExecutor:
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         self._watch()
         if not fresh and self._is_current() and (known := self._memory.native(jid)):
-            self._asked.discard(jid)
+            self._asked.pop(jid, None)
             return known
         found = await self._state.native(jid) if is_name(jid) else None
         if found is None or self._memory.is_deleted(found["job"]):
-            self._asked.discard(jid)
+            self._asked.pop(jid, None)
             raise UnknownJob(jid)
-        self._asked.add(jid)
+        self._asked[jid] = None
+        if len(self._asked) > ASKED:
+            del self._asked[next(iter(self._asked))]
         return found
 
     def revision(self, jid: str) -> Hashable | None:

@@ -101,6 +101,7 @@ class Watch:
             self._found()
             try:
                 async for change in _changes(response.content.iter_any()):
+                    self._good_until = time.monotonic() + LASTS + SILENCE
                     if change["type"] == "ERROR":
                         self._good_until = 0.0
                         return self._ended(Answer(change["object"].get("code", 500), change["object"]))
