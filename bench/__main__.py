@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import report
+from bench import cluster, report
 from bench.measure import FULL, QUICK, Extent, run
-from bench.results import Results, from_json
+from bench.results import Results, conditions, from_json
 from bench.wire import WrongAnswer
 
 
@@ -47,7 +48,10 @@ def main() -> int:
 
 
 def measured(extent: Extent) -> Results:
-    """On the engine and with the image that the environment names, telling on stderr how far it is."""
+    """On the engines and with the image that the environment names, telling on stderr how far it is.
+
+    Raises RuntimeError where there is no engine at all.
+    """
     engine = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     image = os.environ.get("PMAN_BENCH_IMAGE") or "localhost/pman-test:1"
     began = time.monotonic()
@@ -55,8 +59,31 @@ def measured(extent: Extent) -> Results:
     def tell(what: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
 
-    tell(f"DOCKER_HOST={engine}, PMAN_BENCH_IMAGE={image}")
-    return run(engine, image, extent, tell)
+    kubeconfig = os.environ.get("KUBECONFIG")
+    results = Results(conditions=conditions(image))
+
+    def attempt(name: str, variable: str, measure: Callable[[], None]) -> None:
+        tell(f"{name}: {variable}, PMAN_BENCH_IMAGE={image}")
+        try:
+            measure()
+        except OSError as error:
+            results.skipped[name] = f"{variable}: {error}"
+            tell(f"{name} is skipped: {variable}: {error}")
+
+    attempt("docker", f"DOCKER_HOST={engine}", lambda: run(engine, image, extent, results, tell))
+    if kubeconfig:
+        attempt(
+            "kubernetes",
+            f"KUBECONFIG={kubeconfig}",
+            lambda: cluster.measure(kubeconfig, image, extent, results, tell),
+        )
+    else:
+        results.skipped["kubernetes"] = "KUBECONFIG is not set"
+    if len(results.skipped) == 2:
+        raise RuntimeError("no engine: " + "; ".join(results.skipped.values()))
+    results.conditions["load average"] += f" before, {os.getloadavg()[0]:.1f} at the end"
+    results.conditions["seconds in all"] = f"{time.monotonic() - began:.0f}"
+    return results
 
 
 if __name__ == "__main__":

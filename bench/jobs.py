@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from bench.wire import Connection, WrongAnswer
 
-LABEL = "org.chrisproject.pman.bench"
+LABEL = "org.chrisproject.pman-bench"
 AT_ONCE = 8
 """Jobs that are made, or removed, side by side."""
 
@@ -35,8 +35,13 @@ class Jobs:
     def __init__(self, engine: str, image: str) -> None:
         self.engine = engine
         self.token = f"bench-{uuid.uuid4().hex[:8]}"
-        self._image = image
+        self.image = image
         self._numbers = iter(range(10**9))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What pman is to be told of the engine."""
+        return {"CONTAINER_ENV": "docker", "DOCKER_HOST": self.engine}
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -46,30 +51,10 @@ class Jobs:
         """New ones, never used twice."""
         return [f"{self.token}-{next(self._numbers)}" for _ in range(count)]
 
-    def request(self, jid: str, script: str) -> bytes:
-        """The body of a POST, such as pfcon sends."""
-        job = {
-            "jid": jid,
-            "type": "ds",
-            "image": self._image,
-            "entrypoint": ["sh"],
-            "args": ["-c", script],
-            "args_path_flags": [],
-            "auid": "bench",
-            "env": [],
-            "number_of_workers": 1,
-            "cpu_limit": 1000,
-            "memory_limit": 200,
-            "gpu_limit": 0,
-            "input_dir": "incoming",
-            "output_dir": "outgoing",
-        }
-        return json.dumps(job).encode()
-
     def document(self, pman: Connection, script: str) -> Callable[[str], bytes]:
         """What pman would send to the engine for a job of a given name: the floor sends the same."""
         (name,) = self.names(1)
-        answer = pman.expect(200, "POST", "/api/v1/?dry_run=true", self.request(name, script))
+        answer = pman.expect(200, "POST", "/api/v1/?dry_run=true", request(name, script, self.image))
         text = json.dumps(answer["documents"][0]["content"])
         return lambda jid: text.replace(name, jid).encode()
 
@@ -78,9 +63,9 @@ class Jobs:
         names = self.names(count)
 
         def one(connection: Connection, jid: str) -> None:
-            connection.expect(201, "POST", "/api/v1/", self.request(jid, script))
+            connection.expect(201, "POST", "/api/v1/", request(jid, script, self.image))
 
-        _side_by_side(pman, one, names)
+        side_by_side(lambda: Connection(pman), one, names)
         return names
 
     def wait_for_the_end(self, names: Iterable[str]) -> None:
@@ -89,7 +74,7 @@ class Jobs:
         def one(connection: Connection, jid: str) -> None:
             connection.expect(200, "POST", f"/containers/{jid}/wait")
 
-        _side_by_side(self.engine, one, list(names))
+        side_by_side(lambda: Connection(self.engine), one, list(names))
 
     def remove(self, names: Iterable[str]) -> None:
         def one(connection: Connection, jid: str) -> None:
@@ -97,7 +82,7 @@ class Jobs:
             if status not in (204, 404, 409):  # 404: gone; 409: being removed
                 raise WrongAnswer(f"DELETE {jid}: {status}: {answer.decode()}")
 
-        _side_by_side(self.engine, one, list(names))
+        side_by_side(lambda: Connection(self.engine), one, list(names))
 
     def remove_all(self) -> None:
         """Everything that carries this run's label, and nothing else."""
@@ -118,7 +103,7 @@ class Jobs:
     def engine_version(self) -> str:
         """Raises WrongAnswer when the engine has no such image."""
         with Connection(self.engine) as engine:
-            engine.expect(200, "GET", f"/images/{quote(self._image)}/json")
+            engine.expect(200, "GET", f"/images/{quote(self.image)}/json")
             version = engine.expect(200, "GET", "/version")
         return f"Docker {version['Version']} (API {version['ApiVersion']})"
 
@@ -131,7 +116,30 @@ class Jobs:
         return found
 
 
-def _side_by_side(address: str, work: Callable[[Connection, str], None], names: Sequence[str]) -> None:
+def request(jid: str, script: str, image: str, **limits: int) -> bytes:
+    """The body of a POST, such as pfcon sends."""
+    job = {
+        "jid": jid,
+        "type": "ds",
+        "image": image,
+        "entrypoint": ["sh"],
+        "args": ["-c", script],
+        "args_path_flags": [],
+        "auid": "bench",
+        "env": [],
+        "number_of_workers": 1,
+        "cpu_limit": 1000,
+        "memory_limit": 200,
+        "gpu_limit": 0,
+        "input_dir": "incoming",
+        "output_dir": "outgoing",
+    }
+    return json.dumps({**job, **limits}).encode()
+
+
+def side_by_side(
+    connect: Callable[[], Connection], work: Callable[[Connection, str], None], names: Sequence[str]
+) -> None:
     """`work` on each name, over a few connections. Raises the first error, the rest is given up."""
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     for name in names:
@@ -140,7 +148,7 @@ def _side_by_side(address: str, work: Callable[[Connection, str], None], names: 
 
     def worker() -> None:
         try:
-            with Connection(address) as connection:
+            with connect() as connection:
                 while not stop.is_set() and not todo.empty():
                     try:
                         name = todo.get_nowait()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
+import socket
+import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from bench import load
-from bench.jobs import FEW_LINES, GO_ON, MANY_LINES, Jobs
-from bench.results import Loaded, Results, conditions
+from bench.jobs import FEW_LINES, GO_ON, MANY_LINES, Jobs, request
+from bench.results import Loaded, Results
 from bench.server import Server, environment, serving
 from bench.statistics import paired, spread
-from bench.wire import Connection, WrongAnswer
+from bench.wire import Connection, WrongAnswer, open_socket
 
 CLIENTS = (1, 8, 32, 128)
 
@@ -47,12 +50,19 @@ class Extent:
 FULL = Extent(starts=5, submits=60, polls=500, seconds=4, finished=(10, 100, 1000))
 QUICK = Extent(starts=2, submits=8, polls=150, seconds=1, finished=(10, 100))
 
+ENGINES = ("dockerd", "podman")
+"""Names of the engines' processes."""
 
-def run(engine: str, image: str, extent: Extent, tell: Callable[[str], None]) -> Results:
-    """One whole run. Removes what it made, also when it is interrupted or fails."""
+
+def run(engine: str, image: str, extent: Extent, results: Results, tell: Callable[[str], None]) -> None:
+    """On a Docker Engine. Removes what it made, also when it is interrupted or fails."""
     jobs = Jobs(engine, image)
-    results = Results(conditions=conditions(jobs, image))
-    with tempfile.TemporaryDirectory(prefix="pman-bench-") as directory, _removed_at_the_end(jobs, tell):
+    results.conditions["engine"] = jobs.engine_version()
+    results.conditions["other containers on the engine"] = jobs.others()
+    with (
+        tempfile.TemporaryDirectory(prefix="pman-bench-") as directory,
+        removed_at_the_end(jobs.remove_all, tell),
+    ):
         place = Path(directory)
         for name in ("incoming", "outgoing"):
             (place / "storebase" / name).mkdir(parents=True)
@@ -62,27 +72,25 @@ def run(engine: str, image: str, extent: Extent, tell: Callable[[str], None]) ->
             "GET /healthz": spread([start.cold.healthz for start in cold]),
             "GET /api/v1/": spread([start.cold.api for start in cold]),
         }
-        with serving(environment(engine, place, jobs.labels), place) as server:
+        with serving(environment(jobs.environment, place, jobs.labels), place) as server:
             results.memory["after the start"] = server.memory()
             Measurement(jobs, server, extent, results, tell).all()
-    results.conditions["load average"] += f" before, {os.getloadavg()[0]:.1f} at the end"
-    return results
 
 
 def start_and_end(jobs: Jobs, place: Path) -> Server:
-    with serving(environment(jobs.engine, place, jobs.labels), place) as server:
+    with serving(environment(jobs.environment, place, jobs.labels), place) as server:
         return server
 
 
 @contextlib.contextmanager
-def _removed_at_the_end(jobs: Jobs, tell: Callable[[str], None]) -> Iterator[None]:
+def removed_at_the_end(remove: Callable[[], None], tell: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     finally:
         for interrupt in (signal.SIGINT, signal.SIGTERM):
             signal.signal(interrupt, signal.SIG_IGN)
         tell("removing what was made; wait for the end of it")
-        jobs.remove_all()
+        remove()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,7 @@ class Measurement:
 
             def through_pman(_: int) -> float:
                 (jid,) = self.jobs.names(1)
-                body = self.jobs.request(jid, script)
+                body = request(jid, script, self.jobs.image)
                 began = time.perf_counter()
                 pman.expect(201, "POST", "/api/v1/", body)
                 took = time.perf_counter() - began
@@ -198,12 +206,41 @@ class Measurement:
 
     def load(self, kind: str, clients: int, names: Sequence[str]) -> None:
         """Throughput: the same number of kept-alive connections to pman, and to the engine's socket."""
-        seconds = self.extent.seconds
+        engine, seconds = process_behind(self.jobs.engine), self.extent.seconds
+        before = cpu(engine)
         below = load.run(load.Load(self.jobs.engine, [floor_of(jid) for jid in names], clients, seconds))
-        before = self.server.cpu()
+        floor = per_thousand(before, cpu(engine), below)
+        before, own = cpu(engine), self.server.cpu()
         above = load.run(load.Load(self.server.address, [poll_of(jid) for jid in names], clients, seconds))
-        cpu = (self.server.cpu() - before) / max(1, above.all_polls) * 1e3
-        self.results.loads.append(Loaded(kind, clients, above, below, cpu))
+        spent = per_thousand(own, self.server.cpu(), above) or 0
+        below_pman = per_thousand(before, cpu(engine), above)
+        self.results.loads.append(Loaded(kind, clients, above, below, spent, below_pman, floor))
+
+
+def process_behind(engine: str) -> psutil.Process | None:
+    """Who listens on the engine's socket; None where that is not to be seen from here."""
+    if not engine.startswith("unix://"):
+        return None
+    with open_socket(engine) as connection:
+        packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, _, _ = struct.unpack("3i", packed)
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return process if process.name() in ENGINES else None  # not systemd, which listens for it
+    return None
+
+
+def cpu(process: psutil.Process | None) -> float | None:
+    """Seconds spent so far."""
+    if process is None:
+        return None
+    spent = process.cpu_times()
+    return float(spent.user + spent.system)
+
+
+def per_thousand(before: float | None, after: float | None, cell: load.Cell) -> float | None:
+    """Seconds for 1,000 of all polls."""
+    return None if before is None or after is None else (after - before) / max(1, cell.all_polls) * 1e3
 
 
 def poll_of(jid: str) -> list[str]:

@@ -48,13 +48,12 @@ class Server:
         return float(sum(one.memory_info().rss for one in family) / 2**20)
 
 
-def environment(engine: str, directory: Path, labels: Mapping[str, str]) -> Mapping[str, str]:
-    """The settings of a site with one machine; nothing is inherited but what a program needs to run."""
+def environment(engine: Mapping[str, str], directory: Path, labels: Mapping[str, str]) -> Mapping[str, str]:
+    """`engine`: which and where. Nothing is inherited but what a program needs to run."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
-        "CONTAINER_ENV": "docker",
-        "DOCKER_HOST": engine,
+        **engine,
         "STORAGE_TYPE": "host",
         "STOREBASE": str(directory / "storebase"),
         "JOB_LABELS": ",".join(f"{key}={value}" for key, value in labels.items()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -30,24 +31,33 @@ def open_socket(address: str) -> socket.socket:
     return remote
 
 
-def request_bytes(method: str, path: str, body: bytes = b"") -> bytes:
-    """A whole request; only what HTTP/1.1 needs."""
-    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if method == "POST" else ""
-    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\n".encode() + body
+def request_bytes(method: str, path: str, body: bytes = b"", more: str = "") -> bytes:
+    """A whole request; only what HTTP/1.1 needs, and `more` lines of its header."""
+    kind = {"POST": "application/json", "PATCH": "application/merge-patch+json"}.get(method)
+    said = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n" if kind else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{more}{said}\r\n".encode() + body
 
 
 class Connection:
     """One kept-alive connection, one request at a time."""
 
-    def __init__(self, address: str, timeout: float = 120) -> None:
+    def __init__(
+        self, address: str, timeout: float = 120, *, tls: ssl.SSLContext | None = None, more: str = ""
+    ) -> None:
+        """`more`: lines of the header of each request."""
         self._address = address
         self._timeout = timeout
+        self._tls = tls
+        self._more = more
         self._body = bytearray()
         self._complete = False
         self._open()
 
     def _open(self) -> None:
         self._socket = open_socket(self._address)
+        if self._tls:
+            name = urlsplit(self._address).hostname
+            self._socket = self._tls.wrap_socket(self._socket, server_hostname=name)
         self._socket.settimeout(self._timeout)
         self._parser = httptools.HttpResponseParser(self)
         self._used = time.monotonic()
@@ -65,7 +75,7 @@ class Connection:
             self._open()
         self._body.clear()
         self._complete = False
-        self._socket.sendall(request_bytes(method, path, body))
+        self._socket.sendall(request_bytes(method, path, body, self._more))
         while not self._complete:
             received = self._socket.recv(2**16)
             if not received:
