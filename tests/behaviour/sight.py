@@ -87,6 +87,7 @@ class Sight:
         self.engine = engine
         self.directory = directory
         self.time_limited = time_limited
+        self._shown: set[Callable[[Sight], None]] = set()
         self.value = uuid.uuid4().hex[:8]
         if self.honours("NODE_SELECTOR"):
             self.node = LabelledNode(engine, self.value, stack)
@@ -103,6 +104,12 @@ class Sight:
         )
         self.jid: str = self.request["jid"]
         self.main.submit(self.request)
+
+    def once(self, demonstration: Callable[[Sight], None]) -> None:
+        """One may speak for several options."""
+        if demonstration not in self._shown:
+            demonstration(self)
+        self._shown.add(demonstration)
 
     def honours(self, option: str) -> bool:
         return matrix()[option].honoured[self.engine.name]

@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +172,24 @@ def _storage(sight: Sight) -> None:
         assert f"STORAGE_TYPE='{refused}'" in told
 
 
-@shows("VOLUME_NAME", "PFCON_SELECTOR")
+@shows("VOLUME_NAME")
 def _volume(sight: Sight) -> None:
     if sight.engine.namespace:
         _claim(sight)
         return
+    with _pfcon(sight) as (base, volume, _):
+        _copies(sight, base, "docker_local_volume", VOLUME_NAME=volume)
+
+
+@shows("PFCON_SELECTOR")
+def _selector(sight: Sight) -> None:
+    with _pfcon(sight) as (base, _, label):
+        _copies(sight, base, "docker_local_volume", PFCON_SELECTOR=label)
+
+
+@contextmanager
+def _pfcon(sight: Sight) -> Iterator[tuple[Path, str, str]]:
+    """A container with a volume as pfcon's: the volume's directory and name, the container's label."""
     native = sight.engine.native
     assert native is not None
     volume, label = native.volumes.create(f"pman-test-{sight.value}"), f"org.example.test-{sight.value}"
@@ -185,8 +198,7 @@ def _volume(sight: Sight) -> None:
         volumes={volume.name: {"bind": "/var/local/storeBase", "mode": "rw"}},
     )  # fmt: skip
     try:
-        for settings in ({"VOLUME_NAME": volume.name}, {"PFCON_SELECTOR": f"{label}=pfcon"}):
-            _copies(sight, Path(volume.attrs["Mountpoint"]), "docker_local_volume", **settings)
+        yield Path(volume.attrs["Mountpoint"]), str(volume.name), f"{label}=pfcon"
     finally:
         pfcon.remove(force=True)
         volume.remove()
@@ -463,7 +475,7 @@ def sight(
 @pytest.mark.parametrize("option", [*PROPERTIES, *DECLARED])
 def test_an_option_works_as_the_job_sees_it_or_is_refused_by_name(sight: Sight, option: str) -> None:
     if sight.honours(option):
-        SHOWN[option](sight)
+        sight.once(SHOWN[option])
     elif option in REFUSED_FIELDS:
         response = sight.main.post(sight.main.request(**{option: REFUSED_FIELDS[option]}))
         assert response.status_code == 400
