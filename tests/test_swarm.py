@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pman import executors
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.docker.frames import demultiplexed
 from pman.executors.swarm.services import ENDED_LABEL, record
 from pman.job import AUID_LABEL, JID_LABEL, Document
 from pman.render import loader
@@ -577,6 +578,13 @@ async def test_a_job_whose_tasks_go_on_without_their_service_is_there_until_they
             await executor.remove("a")
 
     assert calls.count("GET /tasks") == 4
+
+
+async def test_what_a_swarm_says_of_a_log_that_it_cannot_fetch_is_part_of_it() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"\x03\0\0\0\0\0\0\x06Error\n\x01\0\0\0\0\0\0\x04log\n"
+
+    assert [payload async for payload in demultiplexed(chunks())] == [b"Error\nlog\n"]
 
 
 async def test_the_service_of_somebody_else_is_no_job(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 
 async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The payloads of Docker's frames: 1 byte stream, 3 zero, 4 length; a terminal's log has none.
+    """The payloads of Docker's frames: 1 byte stream (3: a swarm's own words), 3 zero, 4 length; a terminal's log has none.
 
     API 1.41 does not say which of the two it sends, but no text begins as a frame does.
     """
@@ -14,7 +14,7 @@ async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for chunk in chunks:
         buffer += chunk
         if framed is None and len(buffer) >= 4:
-            framed = buffer[0] <= 2 and not any(buffer[1:4])
+            framed = buffer[0] <= 3 and not any(buffer[1:4])
         if framed is False:
             yield bytes(buffer)
             buffer.clear()
