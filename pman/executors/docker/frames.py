@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 
 async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The payloads of Docker's frames: 1 byte stream (3: a swarm's own words), 3 zero, 4 length; a terminal's log has none.
+    """The payloads of Docker's frames: 1 byte stream, 3 zero, 4 length; a terminal's log has none.
 
+    Stream 3 has the words of a swarm that cannot fetch a log.
     API 1.41 does not say which of the two it sends, but no text begins as a frame does.
     """
     buffer, framed = bytearray(), None
