@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from docker.models.images import Image
 
@@ -25,7 +27,14 @@ class Registry:
     address: str
     blobs: dict[str, bytes]
     manifest: bytes
+    login: str = ""
+    """USER:PASSWORD that every request must carry; '' lets everyone in."""
+
     open: threading.Event = field(default_factory=threading.Event)
+
+    def credentials(self) -> dict[str, Any]:
+        """As Docker's config.json has them, and a secret for Kubernetes."""
+        return {"auths": {self.address: {"auth": base64.b64encode(self.login.encode()).decode()}}}
 
     def reference(self, name: str) -> str:
         """Each name is an image of its own, so that no engine has it yet."""
@@ -70,7 +79,7 @@ def _parts(image: Image) -> tuple[dict[str, bytes], bytes]:
 
 
 @contextmanager
-def serving(image: Image) -> Iterator[Registry]:
+def serving(image: Image, login: str = "") -> Iterator[Registry]:
     """The registry's part of the Docker Registry HTTP API V2 that a pull needs."""
     blobs, manifest = _parts(image)
 
@@ -78,7 +87,10 @@ def serving(image: Image) -> Iterator[Registry]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if self.path == "/v2/":
+            if not self._may():
+                denied = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
+                self._answer(json.dumps(denied).encode(), "application/json", 401)
+            elif self.path == "/v2/":
                 self._answer(b"{}", "application/json")
             elif "/private" in self.path:
                 denied = {"errors": [{"code": "DENIED", "message": "requested access is denied"}]}
@@ -94,10 +106,16 @@ def serving(image: Image) -> Iterator[Registry]:
 
         do_HEAD = do_GET  # noqa: N815  (the standard library's name)
 
+        def _may(self) -> bool:
+            given = self.headers.get("Authorization", "").removeprefix("Basic ")
+            return not registry.login or base64.b64decode(given).decode() == registry.login
+
         def _answer(self, body: bytes, kind: str, status: int = 200) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
+            if status == 401:
+                self.send_header("WWW-Authenticate", 'Basic realm="test"')
             self.send_header("Docker-Content-Digest", _digest(body))
             self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
             self.end_headers()
@@ -108,7 +126,7 @@ def serving(image: Image) -> Iterator[Registry]:
             """Nothing: the engine's own log tells."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    registry = Registry(f"127.0.0.1:{server.server_port}", blobs, manifest)
+    registry = Registry(f"127.0.0.1:{server.server_port}", blobs, manifest, login)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
