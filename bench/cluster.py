@@ -82,7 +82,7 @@ class Measurement:
         self.poll(f"{kind}, first poll of each", names, few)
         with Connection(self.server.address) as pman:
             for jid in names[few:]:
-                pman.expect(200, "GET", *poll_of(jid))
+                pman.expect(200, "GET", poll_of(jid)[0])
         self.poll(kind, names, few)
         for clients in CLIENTS:
             self.load(kind, clients, names)
