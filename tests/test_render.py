@@ -72,8 +72,8 @@ def documents(engine: str, job: Mapping[str, Any], storebase: str = "/srv") -> l
     return [document.content or document.text for document in COMPILED[engine].render(job, site).documents]
 
 
-# Swarm's has a test of its own: its nodes expand templates of Go, so some texts are escaped once more.
-@pytest.mark.parametrize("engine", [engine for engine in SHIPPED if engine not in ("local", "swarm")])
+# Those of swarm and kubernetes have tests of their own: their nodes expand some texts, which are escaped once more.
+@pytest.mark.parametrize("engine", ["docker", "podman"])
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(given=st.fixed_dictionaries(dict.fromkeys(MARKS, texts)))
 def test_any_text_in_any_field_reaches_the_document_as_itself_and_changes_nothing_else(
