@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import engines
 from tests.live import Live, TimeLimited, live
+
+hypothesis.settings.register_profile("pman", deadline=None)  # a busy machine must not fail a test
+hypothesis.settings.load_profile("pman")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

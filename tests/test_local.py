@@ -727,7 +727,10 @@ mapped = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)
 
 
 @bounded(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(words=st.lists(texts, max_size=5), values=st.lists(texts, max_size=5))
+@given(
+    words=st.lists(texts.filter(lambda text: "/share/" not in text), max_size=5),  # which becomes a real path
+    values=st.lists(texts, max_size=5),
+)
 def test_any_text_reaches_the_process_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], values: list[str]
 ) -> None:
