@@ -72,7 +72,7 @@ def documents(engine: str, job: Mapping[str, Any], storebase: str = "/srv") -> l
     return [document.content or document.text for document in COMPILED[engine].render(job, site).documents]
 
 
-# Those of swarm and kubernetes have tests of their own: their nodes expand some texts, which are escaped once more.
+# Swarm's and Kubernetes' have tests of their own: their nodes expand some texts, which are escaped once more.
 @pytest.mark.parametrize("engine", ["docker", "podman"])
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(given=st.fixed_dictionaries(dict.fromkeys(MARKS, texts)))
