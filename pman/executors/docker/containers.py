@@ -19,6 +19,9 @@ from pman.executors.docker.markers import Markers
 from pman.executors.docker.memory import Memory
 from pman.job import JID_LABEL
 
+GOING = "no such container"
+"""What Podman 4.3.1 answers with 500 for a container that another call removes at this moment."""
+
 LEASE = 5.0
 """Seconds after its creation from which on a container that is not started is anybody's to start."""
 
@@ -90,7 +93,7 @@ class Containers:
         with self._memory.asking(jid) as ask:
             async with self._api.request("GET", _path(jid)) as response:
                 body = await response.read()
-            if response.status == 404:
+            if response.status == 404 or (response.status == 500 and GOING in words(body)):
                 return None, 0
             if response.status != 200:
                 raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(body)}")
@@ -116,7 +119,8 @@ class Containers:
         """Running or not. Raises EngineRefused."""
         query = {"force": "1", "v": "1"}
         status, answer = await self._api.call("DELETE", f"/containers/{identity}", query)
-        if status not in (200, 204, 404, 409):  # 404: gone meanwhile; 409: being removed already
+        gone = status == 404 or (status == 500 and GOING in words(answer))
+        if not gone and status not in (200, 204, 409):  # 409: being removed already
             raise EngineRefused("remove", status, words(answer))
 
     async def jids(self, filters: Mapping[str, Sequence[str]]) -> set[str]:
