@@ -95,7 +95,7 @@ class Logs:
         where = f"{path(self._namespace, PODS, name(pod))}/log"
         silence = None if follow else self._api.timeout
         async with self._api.request("GET", where, query, stream=True, silence=silence) as response:
-            if response.status == 200:
+            if response.status in (200, 204):  # 204: a pod that no node has
                 async for chunk in response.content.iter_any():
                     yield chunk
                 return
