@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import aiohttp
 from aiohttp import web
@@ -63,7 +62,7 @@ async def passed_on(
     kept = {name: value for name, value in answer.headers.items() if name in ("Content-Type", "Date")}
     response = web.StreamResponse(status=answer.status, headers=kept)
     assert request.transport is not None
-    connection = cast(asyncio.Transport, request.transport)
+    connection = request.transport
     passing.add(connection)
     try:
         await response.prepare(request)
