@@ -33,8 +33,8 @@ class Watched:
         return self.asked.seen - before
 
     def settled(self, jid: str) -> None:
-        """Until a poll asks nothing."""
-        until(lambda: self.polled(jid, 3) == 0)
+        """Until polls ask nothing: Podman tells of a container's cleanup some time after its end."""
+        until(lambda: self.polled(jid, 300) == 0)
 
 
 @contextmanager
