@@ -211,9 +211,18 @@ class LocalExecutor:
             os.utime(directory)  # not abandoned
             directory.rename(aside)  # from here on nobody starts it
         except (FileNotFoundError, NotADirectoryError):
-            raise UnknownJob(jid) from None
+            if not self._is_being_removed(jid):
+                raise UnknownJob(jid) from None
+            end = time.monotonic() + self._timeout
+            while self._is_being_removed(jid) and time.monotonic() < end:
+                time.sleep(0.05)
+            return
         with _refusing("remove"):
             delete(aside, self._timeout)
+
+    def _is_being_removed(self, jid: str) -> bool:
+        """By a call that has not answered yet."""
+        return any(file.name.rpartition(".")[0] == jid for file in self._aside.iterdir())
 
     def _names(self, statuses: Sequence[str] = ()) -> Sequence[str]:
         found = sorted(
