@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
@@ -18,6 +17,7 @@ from pman.errors import (
     EngineUnreachable,
     Fault,
     NameTaken,
+    Refused,
     UnknownJob,
 )
 from pman.executors import Executor
@@ -190,8 +190,9 @@ class Engine:
         except NameTaken as taken:
             return await self._same(job, taken)
         except EngineRefused as refused:
-            await self._give_up(job.jid, refused)
-            native = await self._executor.inspect(job.jid)
+            if answer := await self._refusal(job.jid, refused):
+                return await self._unless_there(job, answer)
+            native = await self._executor.inspect(job.jid, fresh=True)
         return self._translation.rules.read(job.jid, native)
 
     async def _same(self, job: Job, taken: NameTaken) -> JobInfo:
@@ -203,27 +204,33 @@ class Engine:
                 f"the name {job.jid} is taken on the engine by something that is not pman's",
                 f"the engine says: {taken}",
             ) from taken
-        if info.digest != job.digest:
-            raise Conflict(
-                f"a job {job.jid} exists with another content; it is {info.status}",
-                "delete it first, or use another jid",
-            )
+        _check_digest(job, info)
         if info.status == "notstarted":
             try:
                 await self._executor.resume(job.jid)
             except EngineRefused as refused:
-                await self._give_up(job.jid, refused)
+                if answer := await self._refusal(job.jid, refused):
+                    raise answer from refused
             info, _ = await self._look(job.jid, fresh=True)
         return info
 
-    async def _give_up(self, jid: str, refused: EngineRefused) -> None:
-        """Leaves nothing behind and raises what to answer; but for a job that is to be seen as failed."""
+    async def _unless_there(self, job: Job, answer: Refused) -> JobInfo:
+        """An engine may refuse before it looks whether the name is taken; a job that is there stays."""
+        try:
+            info, _ = await self._look(job.jid, fresh=True)
+        except UnknownJob:
+            raise answer from None
+        _check_digest(job, info)
+        return info
+
+    async def _refusal(self, jid: str, refused: EngineRefused) -> Refused | None:
+        """What to answer, with nothing left behind; None for a job that is to be seen as failed."""
         answer = self._translation.rules.refusal(refused)
         if answer.status == 201:
-            return
-        with contextlib.suppress(UnknownJob):
-            await self._remove(jid)
-        raise answer from refused
+            return None
+        if refused.made is not None:
+            await self._executor.discard(jid, refused.made)
+        return answer
 
     async def _remove(self, jid: str) -> None:
         try:
@@ -271,17 +278,28 @@ class Engine:
             try:
                 for jid in await self._executor.active():
                     await self._end_if_overdue(jid)
+                    await asyncio.sleep(0)  # from memory, a thousand looks would be one piece of work
             except EngineUnreachable as error:
                 log.debug("overdue jobs wait: %s", error)
+            except Exception:  # the edge of this task: time limits must hold after it
+                log.exception("overdue jobs wait, by a bug")
 
     async def _end_if_overdue(self, jid: str) -> None:
+        """Asks again before it ends a job that may be doing well by now. Raises EngineUnreachable."""
         try:
-            info = await self.info(jid)
+            if not (await self.info(jid)).overdue:
+                return
+            info, _ = await self._look(jid, fresh=True)
             if info.overdue:
-                log.info("%s is ended: %s", jid, info.message)
                 await self._executor.end(jid, info.message)
-        except (UnknownJob, ConfigError, EngineRefused) as error:
+                log.info("%s was ended: %s", jid, info.message)
+        except UnknownJob:
+            return
+        except (ConfigError, EngineRefused) as error:
             log.warning("%s is overdue and could not be ended: %s", jid, error)
+        except EngineUnreachable as error:
+            log.warning("whether %s is overdue cannot be told: %s", jid, error)
+            await self._executor.ping()  # raises where that holds for all of them
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that outlives the request that began it."""
@@ -300,6 +318,15 @@ async def _off_the_loop(size: int, work: Callable[P, T], *args: P.args, **option
 
 def _size(job: Job) -> int:
     return sum(map(len, (*job.args, *job.env)))
+
+
+def _check_digest(job: Job, info: JobInfo) -> None:
+    """Raises Conflict where another request made the job of that name."""
+    if info.digest != job.digest:
+        raise Conflict(
+            f"a job {job.jid} exists with another content; it is {info.status}",
+            "delete it first, or use another jid",
+        )
 
 
 def _check_directories(storebase: str, job: Job) -> None:

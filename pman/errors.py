@@ -92,6 +92,8 @@ class NameTaken(Exception):
 class EngineRefused(Exception):
     """Raised by an executor: the engine said no, in its own words."""
 
-    def __init__(self, call: str, status: int, message: str) -> None:
+    def __init__(self, call: str, status: int, message: str, made: str | None = None) -> None:
+        """`made`: what the refused call itself has left on the engine, for the executor to discard."""
         super().__init__(f"{call}: {status} {message}")
+        self.made = made
         self.native: Mapping[str, object] = {"call": call, "status": status, "message": message}

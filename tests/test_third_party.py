@@ -34,6 +34,8 @@ class Shelf:
 
     async def resume(self, jid): ...
 
+    async def discard(self, jid, made): ...
+
     async def unfinished(self):
         return []
 

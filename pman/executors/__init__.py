@@ -26,8 +26,11 @@ class Executor(Protocol):
         """Create and start what the documents describe, in order; the job as `inspect` would tell it.
 
         Raises NameTaken when something of that name is there already, EngineRefused (in the
-        engine's own words).
+        engine's own words), which names what it has left.
         """
+
+    async def discard(self, jid: str, made: str) -> None:
+        """Delete what a refused call has left, and nothing else of that name."""
 
     async def resume(self, jid: str) -> None:
         """Start what was created and never started; nothing where nothing is left to do.

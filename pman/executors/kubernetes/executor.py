@@ -89,6 +89,9 @@ class KubernetesExecutor:
         self._memory.put_new_job(job)
         return state.native(job, [], [])
 
+    async def discard(self, jid: str, made: str) -> None:
+        """Nothing: what was created of several documents is taken back at once."""
+
     async def resume(self, jid: str) -> None:
         """Nothing: the cluster starts what was created."""
 

@@ -63,6 +63,9 @@ class SwarmExecutor:
         await self._services.create(body)
         return {"service": {"Spec": body}, "tasks": [], "containers": {}}
 
+    async def discard(self, jid: str, made: str) -> None:
+        """Nothing: a service is created and started in one."""
+
     async def resume(self, jid: str) -> None:
         """Nothing to do: a service is created and started in one."""
 
