@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pman.context import honours, job_variables, site_variables, unread_fields
+from pman.errors import ConfigError
 from pman.job import AUID_LABEL, DIGEST_LABEL, JID_LABEL
 from pman.request import PROPERTIES
 from pman.settings import DECLARED
@@ -86,11 +87,18 @@ def test_a_range_gives_different_jobs_different_users() -> None:
     assert len({job_variables(a_job(jid=f"job-{number}"), given)["uid"] for number in range(50)}) > 40
 
 
-def test_the_sites_labels_never_replace_pmans() -> None:
+def test_the_sites_labels_stand_beside_pmans_and_never_replace_them() -> None:
     job = a_job()
-    labels = job_variables(job, settings_of(JOB_LABELS=f"a=b,{JID_LABEL}=other,{DIGEST_LABEL}=x"))["labels"]
+    labels = job_variables(job, settings_of(JOB_LABELS="a=b"))["labels"]
 
     assert labels == {"a": "b", JID_LABEL: job.jid, DIGEST_LABEL: job.digest, AUID_LABEL: "rudolph"}
+
+
+@pytest.mark.parametrize("engine", ["docker", "kubernetes", "local", "podman", "swarm"])
+@pytest.mark.parametrize("name", [JID_LABEL, DIGEST_LABEL, "org.chrisproject.pman.reason"])
+def test_a_label_of_pmans_own_stops_the_start(engine: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"JOB_LABELS=.*are pman's own"):
+        settings_of(engine, JOB_LABELS=f"a=b,{name}=other")
 
 
 def test_what_an_engine_told_at_start_is_part_of_the_site() -> None:

@@ -143,7 +143,7 @@ class Sight:
             "IGNORE_LIMITS": "yes",
             "REMOVE_JOBS": "no",
             "JOB_LOGS_BYTES": "2000",
-            "JOB_TTL_SECONDS": "1",
+            "JOB_TTL_SECONDS": "10",
             "START_GRACE_SECONDS": "3",
             "PMAN_TEMPLATES": str(folder.parent),
             "PMAN_POLICY": str(self.directory / "policy.json"),
@@ -171,7 +171,7 @@ class Sight:
 
     @cached_property
     def seen_by_other(self) -> dict[str, str]:
-        """Of a job that the second pman ran; on Kubernetes it is gone a second after its end."""
+        """Of a job that the second pman ran; on Kubernetes it is gone ten seconds after its end."""
         request = self.other.script(LOOK + "touch $out/done", cpu_limit=300, memory_limit=123)
         self.other_jid = request["jid"]
         self.main.submitted.append(request["jid"])  # the other removes nothing

@@ -36,7 +36,7 @@ REFUSED_SETTINGS = {
     "SHM_SIZE": "32",
     "TIMELIMIT_MINUTES": "5",
     "START_GRACE_SECONDS": "5",
-    "JOB_TTL_SECONDS": "5",
+    "JOB_TTL_SECONDS": "50",
     "JOB_NAMESPACE": "elsewhere",
     "NODE_SELECTOR": "disk=ssd",
     "IMAGE_PULL_SECRETS": "a-secret",
