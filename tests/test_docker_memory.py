@@ -334,6 +334,22 @@ async def test_an_engine_that_does_not_tell_of_a_new_container_is_not_believed_u
     await connected(memory)
 
 
+async def test_of_a_container_that_is_created_before_the_events_come_none_is_awaited(
+    engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SILENCE", 0.0)
+    memory = Memory(api)
+
+    with memory.creating("a"):
+        pass
+    await until(lambda: engine.streams and memory._stream)  # who creates also listens from then on
+    learn(memory, "b")
+
+    assert memory.inspection("b") == b"{}"
+    assert len(engine.queries) == 1
+    await memory.close()
+
+
 async def test_a_creation_that_is_told_or_refused_leaves_no_doubt(
     engine: Engine, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,3 +392,14 @@ async def test_the_number_of_revisions_is_bounded_and_old_ones_go(memory: Memory
 
     assert list(memory._known) == list(memory._bodies) == ["e"]
     assert memory._size == 2
+
+
+async def test_an_old_answer_that_goes_leaves_the_one_that_is_on_its_way(memory: Memory) -> None:
+    learn(memory, "a", b"old")
+    age(memory, "a", 2 * module.TRUSTED)
+
+    with memory.asking("a") as ask:
+        ask.keep(b"new")
+        learn(memory, "b")
+
+    assert memory.inspection("a") == b"new"

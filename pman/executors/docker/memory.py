@@ -115,8 +115,7 @@ class Memory:
     @contextlib.contextmanager
     def asking(self, jid: str) -> Iterator[Ask]:
         """While the engine is asked for an inspection."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
+        self._begin()
         ask = Ask(jid, time.monotonic(), self._stream)
         self._asks.setdefault(jid, []).append(ask)
         try:
@@ -137,13 +136,17 @@ class Memory:
     def forget(self, jid: str) -> None:
         """Something happened to it, or is about to."""
         self._asks.pop(jid, None)
-        self._known.pop(jid, None)
-        self._size -= len(self._bodies.pop(jid, b""))
+        self._drop(jid)
 
     @contextlib.contextmanager
     def creating(self, jid: str) -> Iterator[None]:
-        """While the engine is asked to create a container; it must tell of it soon, or tells of nothing."""
-        self._owed[jid] = float("inf")
+        """While the engine is asked to create a container.
+
+        Where its events come, it must tell of this one soon, or it tells of nothing.
+        """
+        self._begin()
+        if self._stream is not None:
+            self._owed[jid] = float("inf")
         try:
             yield
         except BaseException:
@@ -159,6 +162,11 @@ class Memory:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
 
+    def _begin(self) -> None:
+        """To listen, with the first call that needs it: there may be no event loop before."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+
     def _remember(self, ask: Ask) -> None:
         self.forget(ask.jid)
         self._known[ask.jid] = hash(ask.answer), ask.began
@@ -167,7 +175,11 @@ class Memory:
         while self._size > self._limit:
             self._size -= len(self._bodies.popitem(last=False)[1])
         while len(self._known) > self._most or next(iter(self._known.values()))[1] < ask.began - TRUSTED:
-            self.forget(next(iter(self._known)))
+            self._drop(next(iter(self._known)))  # what is asked at this moment is none the older
+
+    def _drop(self, jid: str) -> None:
+        self._known.pop(jid, None)
+        self._size -= len(self._bodies.pop(jid, b""))
 
     def _forget_all(self) -> None:
         self._stream = None
