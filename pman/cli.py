@@ -208,8 +208,8 @@ def _remote(command: F) -> F:
     option = click.option(
         "--url",
         envvar="PMAN_URL",
-        default="http://127.0.0.1:5010/api/v1/",
-        show_default=True,
+        default=lambda: f"http://127.0.0.1:{os.environ.get('PORT') or 5010}/api/v1/",
+        show_default="http://127.0.0.1:PORT/api/v1/, PORT being 5010 if not set",
         show_envvar=True,
         callback=_client,
         help="Where the server is.",
@@ -231,8 +231,8 @@ def _client(_: click.Context, __: click.Parameter, url: str) -> Client:
 def run(request: BinaryIO, remove: bool, jid: str | None, url: Client) -> None:
     """Submit a job to a server and follow it.
 
-    Its log goes to stdout, its status to stderr. Ends with 0 when the job finished successfully,
-    with 1 when it did not. Ctrl-C leaves the job running and says how to follow or delete it.
+    Its log goes to stdout, its status to stderr. Ends with the job's exit code, or with 1 where a job
+    that failed has none. Ctrl-C leaves the job running and says how to follow or delete it.
     """
     from pman.commands.follow import run as follow
 

@@ -166,6 +166,8 @@ def _message(error: ValidationError, secrets: frozenset[str]) -> str:
         wanted
         or f"must satisfy {error.validator}: {json.dumps(error.validator_value, ensure_ascii=False)[:500]}"
     )
+    if error.validator in {"minimum", "maximum"} and {"minimum", "maximum"} <= schema.keys():
+        rule = f"{rule}; allowed: {schema['minimum']} to {schema['maximum']}"
     return f"{shown}: {rule}" if shown else str(rule)
 
 
