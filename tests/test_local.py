@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from pman import settings
 from pman.engine import Engine
-from pman.errors import BadRequest, ConfigError, Conflict, NameTaken, UnknownJob
+from pman.errors import BadRequest, ConfigError, Conflict, NameTaken, Refused, UnknownJob
 from pman.executors.local import connect
 from pman.executors.local.executor import LocalExecutor, Namespaces
 from pman.job import Document, JobInfo
@@ -489,6 +489,24 @@ async def test_an_identical_repeat_answers_the_same_and_another_content_is_a_con
         await local.submit("true")
 
     assert (local.outgoing / "ran").read_text() == "x\n"
+
+
+async def test_a_start_that_is_refused_leaves_nothing_but_what_was_there(
+    local: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = await local.submit("sh", "-c", "echo begun; sleep 60")
+    await local.logged(there, "begun")
+    monkeypatch.setattr(sys, "executable", "false")
+
+    with pytest.raises(Conflict):
+        await local.submit("true", jid=there)
+    with pytest.raises(Refused):
+        await local.submit("true", jid="job-2")
+    await local.executor.discard(there, "another that was made")
+    await local.executor.discard("job-3", "what is gone by now")
+
+    assert list(await local.executor.list()) == [there]
+    assert (await local.engine.info(there)).status == "started"
 
 
 async def test_of_many_that_apply_a_job_at_once_one_does(local: Live) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -12,6 +13,7 @@ import requests
 from docker.models.containers import Container
 
 from tests import engines
+from tests.engines.proxy import Hook, before
 from tests.live import Live, live, refused_start, until
 
 
@@ -156,6 +158,26 @@ def test_a_request_that_the_engine_finds_wrong_is_400_in_its_own_words(container
         assert "CPUs" in response.json()["message"]
 
     assert response.status_code == 400
+
+
+def test_a_start_that_the_engine_does_not_permit_is_told_and_leaves_nothing(
+    containers: Live, tmp_path: Path
+) -> None:
+    refuses = Hook("POST", "/start$", status=403)
+    variable = str(containers.engine.variable)
+    with (
+        before(containers.engine.address, tmp_path / "p", refuses) as proxy,
+        live(containers.engine, containers.storebase, **{variable: proxy}) as refused,
+    ):
+        request = refused.request()
+
+        response = refused.post(request)
+
+        assert response.status_code == 502
+        assert "does not permit" in response.json()["message"]
+        assert refused.get(request["jid"]).status_code == 404
+        refuses.times = 0
+        assert refused.run({**request, "args": ["--other"]})["status"] == "finishedSuccessfully"
 
 
 def test_podman_mount_options_cannot_be_smuggled_in(containers: Live) -> None:

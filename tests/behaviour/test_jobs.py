@@ -6,6 +6,8 @@ import concurrent.futures
 import contextlib
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import requests
@@ -175,6 +177,33 @@ def test_another_request_of_the_same_name_is_a_conflict(shared: Live) -> None:
 
     assert response.status_code == 409
     assert request["jid"] in response.json()["message"]
+
+
+REFUSED: Mapping[str, Mapping[str, Any]] = {
+    "docker": {"cpu_limit": 64_000_000},
+    "swarm": {"args": ["x" * 100_000] * 45},
+    "kubernetes": {"args": ["x" * 100_000] * 16},
+}
+"""What these engines refuse before they look whether the name is taken."""
+
+
+def test_a_refused_submission_leaves_the_job_that_has_the_name(shared: Live) -> None:
+    request = shared.script("echo begun; while [ ! -e $out/go ]; do sleep 0.05; done")
+    shared.submit(request)
+    until(lambda: shared.status(request["jid"])["logs"])
+    refusal = REFUSED.get(shared.engine.name, {"cpu_limit": 150})
+
+    response = shared.post({**request, **refusal})
+
+    assert response.status_code == 409, response.text
+    assert "another content" in response.json()["message"]
+    assert shared.status(request["jid"])["status"] == "started"
+    shared.output(request, "go").touch()
+    assert shared.finished(request["jid"])["status"] == "finishedSuccessfully"
+    if shared.engine.name in REFUSED:
+        refused = shared.request(**refusal)
+        assert shared.post(refused).status_code == 400
+        assert shared.get(refused["jid"]).status_code == 404
 
 
 def test_one_request_posted_many_times_at_once_runs_once(shared: Live) -> None:

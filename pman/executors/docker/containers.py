@@ -71,11 +71,18 @@ class Containers:
         raise EngineRefused("create", status, told)
 
     async def start(self, jid: str, identity: str, asked: float) -> None:
-        """Start what was created by a call at `asked` (time.monotonic). Raises EngineRefused."""
-        if time.monotonic() - asked < OWN_LEASE:
-            await self._start(identity)
-        else:
-            await self.resume(jid)
+        """Start what was created by a call at `asked` (time.monotonic).
+
+        Raises EngineRefused, with the container that is left.
+        """
+        try:
+            if time.monotonic() - asked < OWN_LEASE:
+                await self._start(identity)
+            else:
+                await self.resume(jid)
+        except EngineRefused as refused:
+            refused.made = identity
+            raise
 
     async def resume(self, jid: str) -> None:
         """Start what nobody has started; who created it has the first seconds. Raises EngineRefused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any, cast
@@ -19,6 +20,8 @@ from pman.executors.docker.memory import Memory
 from pman.executors.docker.storebase import storebase
 from pman.executors.docker.waiting import Waiting
 from pman.job import Document
+
+log = logging.getLogger(__name__)
 
 FOLLOW_AGAIN = 0.5
 """Seconds between two looks whether a job that is followed has its image by now."""
@@ -63,6 +66,20 @@ class DockerExecutor:
             return await self.inspect(jid)
         await self._containers.start(jid, identity, asked)
         return _as_started(jid, body)
+
+    async def discard(self, jid: str, made: str) -> None:
+        """What tells why there is no job, and the container, where it never started."""
+        container, _ = await self._containers.find(jid)
+        left = container if container and container["Id"] == made and not_started(container) else None
+        failed = await self._markers.find("failed", jid)
+        if failed and (failed.identity == made or (left and failed.is_of(left))):
+            await self._markers.remove("failed", jid, failed.body)
+        if left:
+            try:
+                await self._containers.delete(made)
+            except EngineRefused as refused:
+                log.warning("%s was refused, and its container is left: %s", jid, refused)
+            self._memory.forget(jid)
 
     async def resume(self, jid: str) -> None:
         container, _ = await self._containers.find(jid)

@@ -8,6 +8,7 @@ they are what an engine without any image can name, label, list and delete.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,16 @@ class Marker:
         return body
 
     @property
+    def identity(self) -> str:
+        """Another one for what another job of the name has left."""
+        labels = json.dumps(dict(self.labels), sort_keys=True)
+        return f"marker {self.created} {hashlib.sha256(labels.encode()).hexdigest()}"
+
+    def is_of(self, container: Mapping[str, Any]) -> bool:
+        """Whether it is the same job's; its labels have the digest of the request."""
+        return bool(container["Config"]["Labels"] == self.body.get("Labels"))
+
+    @property
     def reason(self) -> str:
         return self.labels.get(_REASON, "")
 
@@ -68,11 +79,12 @@ class Markers:
         labels = {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(body)}
         return (await self._create("pending", jid, labels)).labels == labels
 
-    async def fail(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> None:
+    async def fail(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> Marker:
         """Keep why the engine would not have a job."""
         why = {_CALL: str(refused.native["call"]), _REASON: str(refused.native["message"])}
         kept = {name: value for name, value in body.items() if name != "Env"}  # a token is of no more use
-        await self._create("failed", jid, {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(kept), **why})
+        labels = {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(kept), **why}
+        return await self._create("failed", jid, labels)
 
     async def find(self, kind: Kind, jid: str) -> Marker | None:
         status, answer = await self._api.call("GET", _path(kind, jid))

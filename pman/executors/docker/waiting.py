@@ -42,7 +42,7 @@ class Waiting:
     async def hold(self, jid: str, body: Mapping[str, Any]) -> None:
         """Mark the job and see it through; returns when it is taken, or after a while.
 
-        Raises NameTaken when another job of that name was faster, EngineRefused.
+        Raises NameTaken when another job of that name was faster, EngineRefused with what is left.
         """
         if not await self._markers.hold(jid, body):
             raise NameTaken(f"a job {jid} waits for its image")
@@ -84,7 +84,7 @@ class Waiting:
                 await asyncio.sleep(AGAIN)
             except EngineRefused as refused:
                 if refused.native["call"] != "start" and await self._is_wanted(jid, body):
-                    await self._markers.fail(jid, body, refused)
+                    refused.made = (await self._markers.fail(jid, body, refused)).identity
                 await self._markers.remove("pending", jid, body)
                 raise
             else:

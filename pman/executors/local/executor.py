@@ -64,9 +64,16 @@ class LocalExecutor:
         scripts = [document for document in documents if document.name.endswith(".sh")]
         if len(contents) != 1 or len(scripts) != 1:
             raise ConfigError("templates: a local job is one script (*.sh.j2) and one mapping (*.yaml.j2)")
-        await asyncio.to_thread(self._create, jid, documents, contents[0])
-        await asyncio.to_thread(self._start, jid)
+        made = await asyncio.to_thread(self._create, jid, documents, contents[0])
+        try:
+            await asyncio.to_thread(self._start, jid)
+        except EngineRefused as refused:
+            refused.made = made
+            raise
         return await self.inspect(jid)
+
+    async def discard(self, jid: str, made: str) -> None:
+        await asyncio.to_thread(self._discard, jid, made)
 
     async def resume(self, jid: str) -> None:
         await asyncio.to_thread(self._start, jid)
@@ -162,8 +169,8 @@ class LocalExecutor:
             raise UnknownJob(jid)
         return self._jobs / jid
 
-    def _create(self, jid: str, documents: Sequence[Document], job: object) -> None:
-        """The whole directory appears at once, or NameTaken."""
+    def _create(self, jid: str, documents: Sequence[Document], job: object) -> str:
+        """The whole directory appears at once, or NameTaken; what tells it from others of the name."""
         with _refusing("create"), tempfile.TemporaryDirectory(dir=self._aside) as aside:
             new = Path(aside, jid)
             new.mkdir(mode=0o700)
@@ -176,12 +183,21 @@ class LocalExecutor:
             (new / "job.json").write_text(json.dumps(job), "utf-8")
             for name in ("lock", "log"):
                 (new / name).touch()
+            made = _made(new)
             try:
                 new.rename(self._directory(jid))
             except OSError as error:
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                     raise NameTaken(f"{jid} is there already") from error
                 raise
+        return made
+
+    def _discard(self, jid: str, made: str) -> None:
+        """The directory of a job that never started."""
+        directory = self._directory(jid)
+        with contextlib.suppress(FileNotFoundError, UnknownJob):
+            if _made(directory) == made and state_of(directory)["status"] == "created":
+                self._remove(jid)
 
     def _start(self, jid: str) -> None:
         """Returns when it runs; the supervisor sees to it that this happens once."""
@@ -249,6 +265,12 @@ class LocalExecutor:
                 timeout=self._timeout,
                 check=False,
             )
+
+
+def _made(directory: Path) -> str:
+    """Raises FileNotFoundError."""
+    found = (directory / "job.json").stat()
+    return f"{found.st_ino} {found.st_mtime_ns}"
 
 
 @contextlib.contextmanager
