@@ -31,8 +31,12 @@ SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
 Native = dict[str, Any]
 
 
-def recorded(state: str, age: float = 10) -> Native:
-    """A recording as if it had begun `age` seconds ago."""
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def recorded(state: str, age: float = 10, queued: float = 0) -> Native:
+    """A recording as if all had begun `age` seconds ago, but for Job and pods that were `queued` before."""
     native = states.native("kubernetes", state)
     made = datetime.fromisoformat(native["job"]["metadata"]["creationTimestamp"])
     later = datetime.now(UTC) - timedelta(seconds=age) - made
@@ -40,7 +44,11 @@ def recorded(state: str, age: float = 10) -> Native:
     def moved(found: re.Match[str]) -> str:
         return (datetime.fromisoformat(found[0]) + later).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    shifted: Native = json.loads(re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", moved, json.dumps(native)))
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", moved, json.dumps(native))
+    shifted: Native = json.loads(text)
+    if queued:
+        for each in (shifted["job"], *shifted["pods"]):
+            each["metadata"]["creationTimestamp"] = ago(age + queued)
     return shifted
 
 
@@ -225,7 +233,6 @@ def test_with_several_workers_it_is_said_which_one_failed_and_how_many_have_fini
 GRACE = 300
 
 ENDED_AFTER_GRACE = {
-    "unschedulable-selector": "no node can take the job (Unschedulable): 0/1 nodes are available: 1 ",
     "unschedulable-claim": "no node can take the job (Unschedulable): 0/1 nodes are available: 1 per",
     "image-pull": "the image localhost:1/none:1 could not be pulled: rpc error: code = Unknown desc ",
     "image-pull-back-off": "the image localhost:1/none:1 could not be pulled: rpc error: code = Unkn",
@@ -240,13 +247,14 @@ AT_ONCE = {"image-invalid-name", "image-never-pull"}
 def warned_again(native: Native) -> Native:
     """The same warning a moment ago, as the kubelet repeats it."""
     for event in native["events"]:
-        event["lastTimestamp"] = datetime.now(UTC).isoformat()
+        if event.get("firstTimestamp"):
+            event |= {"lastTimestamp": ago(1), "count": event["count"] + 1}
     return native
 
 
 @pytest.mark.parametrize(("state", "told"), ENDED_AFTER_GRACE.items())
 def test_a_job_that_cannot_start_is_overdue_after_the_grace_and_not_before(state: str, told: str) -> None:
-    before = RULES.read("a-jid", recorded(state, GRACE - 30))
+    before = RULES.read("a-jid", warned_again(recorded(state, GRACE - 30)))
     after = RULES.read("a-jid", warned_again(recorded(state, GRACE + 30)))
 
     assert (before.status, before.overdue) == (NOT_STARTED, False)
@@ -266,14 +274,135 @@ def test_nothing_else_is_ever_overdue(state: str) -> None:
 
 
 def test_a_site_says_how_long_a_job_may_wait() -> None:
-    native = recorded("image-pull", 60)
+    native = warned_again(recorded("image-pull", 60))
     native["job"]["metadata"]["annotations"]["org.chrisproject.pman.start-grace-seconds"] = "50"
 
     assert RULES.read("a-jid", native).overdue
 
 
-def test_trouble_that_is_over_ends_no_job_whose_image_takes_long_to_be_pulled() -> None:
-    assert not RULES.read("a-jid", recorded("mount-failed", GRACE + 300)).overdue
+WAITS = 7200
+"""Seconds that a job has waited for its turn."""
+
+
+@pytest.mark.parametrize("state", sorted(ENDED_AFTER_GRACE))
+def test_the_grace_begins_with_the_obstacle_however_long_the_job_waited_before(state: str) -> None:
+    early = RULES.read("a-jid", warned_again(recorded(state, GRACE - 30, queued=WAITS)))
+    late = RULES.read("a-jid", warned_again(recorded(state, GRACE + 30, queued=WAITS)))
+
+    assert (early.status, early.overdue) == (NOT_STARTED, False)
+    assert (late.status, late.overdue) == (NOT_STARTED, True)
+
+
+@pytest.mark.parametrize("state", ["image-pull", "mount-failed", "sandbox-failed"])
+def test_one_failure_ends_no_job_however_long_ago(state: str) -> None:
+    native = recorded(state, GRACE + 60)
+    for event in native["events"]:
+        event |= {"lastTimestamp": ago(1), "count": 1}
+
+    assert not RULES.read("a-jid", native).overdue
+
+
+@pytest.mark.parametrize("state", ["image-pull-back-off", "config-error", "create-error"])
+def test_without_events_the_time_on_the_node_is_what_counts(state: str) -> None:
+    early, late = recorded(state, GRACE - 30, queued=WAITS), recorded(state, GRACE + 30, queued=WAITS)
+    early["events"] = late["events"] = []
+
+    assert not RULES.read("a-jid", early).overdue
+    assert RULES.read("a-jid", late).overdue
+
+
+def test_a_pull_that_fails_after_a_long_time_has_its_grace_too() -> None:
+    native = warned_again(recorded("image-pull", 2 * GRACE))
+    for event in native["events"]:
+        event["firstTimestamp"] = ago(60)
+
+    assert not RULES.read("a-jid", native).overdue
+
+
+@pytest.mark.parametrize("state", ["mount-failed", "sandbox-failed"])
+def test_an_obstacle_that_was_overcome_ends_no_job_whose_image_takes_long_to_be_pulled(state: str) -> None:
+    native = warned_again(recorded(state, GRACE + 200))
+    for event in native["events"]:
+        event["lastTimestamp"] = ago(60)
+
+    assert not RULES.read("a-jid", native).overdue
+
+
+def test_an_obstacle_of_another_kind_than_the_last_is_another_one() -> None:
+    native = warned_again(recorded("mount-failed", GRACE + 60))
+    for kind in ("one sandbox", "another"):
+        event = deepcopy(native["events"][-1])
+        event |= {"reason": "FailedCreatePodSandBox", "message": kind, "firstTimestamp": ago(20)}
+        native["events"].append(event)
+
+    info = RULES.read("a-jid", native)
+
+    assert (info.overdue, info.message) == (
+        False,
+        "the pod is not ready so far (FailedCreatePodSandBox): another",
+    )
+
+
+def test_a_volume_that_another_node_has_is_waited_for() -> None:
+    native = warned_again(recorded("mount-failed", GRACE + 60))
+    native["events"][-1] |= {
+        "reason": "FailedAttachVolume",
+        "message": 'Multi-Attach error for volume "a" Volume is already used by pod(s) b',
+    }
+
+    assert not RULES.read("a-jid", native).overdue
+
+
+def test_a_worker_that_waited_while_another_one_finished_has_its_grace() -> None:
+    native = recorded("workers-running", WAITS)
+    native["pods"] = [pod for pod in native["pods"] if pod["status"]["phase"] == "Succeeded"]
+    waiting = warned_again(recorded("image-pull", 10, queued=WAITS))
+    native["pods"] += waiting["pods"]
+    native["events"] += waiting["events"]
+
+    assert not RULES.read("a-jid", native).overdue
+
+    waiting = warned_again(recorded("image-pull", GRACE + 10, queued=WAITS))
+    native["pods"][-1:] = waiting["pods"]
+    native["events"] = waiting["events"]
+
+    assert RULES.read("a-jid", native).overdue
+
+
+NOT_A_NODE = [
+    "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.",
+    "0/2 nodes are available: 2 node(s) didn't match node selector.",
+    "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match node selector.",
+    "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules.",
+    "0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints.",
+    "0/3 nodes are available: 1 node(s) didn't have free ports for the requested pod ports, "
+    "2 node(s) didn't match Pod's node affinity/selector.",
+    "0/3 nodes are available: 1 Too many pods, 2 node(s) didn't match Pod's node affinity/selector.",
+    "0/3 nodes are available: 1 node(s) had disk pressure, 2 node(s) didn't match node selector.",
+    "0/3 nodes are available: 1 node(s) exceed max volume count, 2 node(s) didn't match node selector.",
+    "0/3 nodes are available: 3 pod has unbound immediate PersistentVolumeClaims.",
+    '0/3 nodes are available: persistentvolumeclaim "a" is being deleted.',
+]
+
+
+@pytest.mark.parametrize("message", NOT_A_NODE)
+def test_a_job_that_waits_for_a_node_is_never_overdue(message: str) -> None:
+    """Also where no node has the labels: a pool of nodes may be scaled from none when a pod asks for them."""
+    native = recorded("unschedulable-claim", 500_000)
+    scheduled(native, "Unschedulable", message)
+
+    info = RULES.read("a-jid", native)
+
+    assert (info.status, info.overdue) == (NOT_STARTED, False)
+    assert "NODE_SELECTOR" in info.hint
+
+
+def test_a_claim_that_went_while_the_job_waited_has_its_grace() -> None:
+    native = recorded("unschedulable-claim", WAITS)
+    for event in native["events"]:
+        event["eventTime"] = ago(20)
+
+    assert not RULES.read("a-jid", native).overdue
 
 
 def test_of_three_workers_that_run_none_is_ended_since_a_fourth_waits() -> None:
@@ -604,14 +733,48 @@ def test_a_state_that_the_cluster_at_hand_cannot_show_becomes_a_status_and_a_mes
     assert info.message.startswith(told), name
 
 
-def test_a_namespace_that_refuses_the_pods_for_good_makes_the_job_overdue() -> None:
-    native = recorded("without-pods-quota", GRACE + 60)
-    uncreated(native, PSS)
+def denied(*denials: tuple[str, float, float, int]) -> Native:
+    """By message, seconds since the first and the last time, how often; the job waits since long before."""
+    native = recorded("without-pods-quota", WAITS)
+    (event,) = native["events"]
+    native["events"] = [
+        event | {"message": message, "firstTimestamp": ago(first), "lastTimestamp": ago(last), "count": count}
+        for message, first, last, count in denials
+    ]
+    return native
 
-    info = RULES.read("a-jid", native)
+
+QUOTA = 'Error creating: pods "a-x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0'
+WEBHOOK = "Error creating: Internal error occurred: failed calling webhook: context deadline exceeded"
+COMBINED = "(combined from similar events): "
+
+
+def test_a_namespace_that_refuses_the_pods_for_good_makes_the_job_overdue() -> None:
+    info = RULES.read("a-jid", denied((PSS, GRACE + 60, 200, 3), (PSS, 100, 1, 1)))
 
     assert info.overdue
     assert info.message.startswith("the cluster does not let the job have its pods: ")
+    assert RULES.read("a-jid", denied((PSS, 6000, GRACE + 60, 9), (f"{COMBINED}{PSS}", GRACE, 1, 9))).overdue
+
+
+@pytest.mark.parametrize(
+    "denials",
+    [
+        [(WEBHOOK, 1, 1, 1)],
+        [(QUOTA, WAITS, 10, 9), (WEBHOOK, 1, 1, 1)],
+        [(WEBHOOK, WAITS, WAITS, 1), (QUOTA, WAITS, 40, 9), (WEBHOOK, 20, 20, 1), (WEBHOOK, 1, 1, 1)],
+        [(QUOTA, WAITS, 4000, 9), (f"{COMBINED}{WEBHOOK}", 4000, 1, 20)],
+        [(PSS, WAITS, 60, 9)],  # and then it was permitted, and the other pods have not been tried yet
+        [(PSS, GRACE - 30, 1, 9)],
+        [(PSS, WAITS, 60, 9), (QUOTA, 1, 1, 1)],
+    ],
+)
+def test_a_job_that_waits_for_quota_is_not_ended_for_a_hiccup(
+    denials: list[tuple[str, float, float, int]],
+) -> None:
+    info = RULES.read("a-jid", denied(*denials))
+
+    assert (info.status, info.overdue) == (NOT_STARTED, False)
 
 
 @pytest.mark.parametrize(
@@ -622,7 +785,7 @@ def test_a_namespace_that_refuses_the_pods_for_good_makes_the_job_overdue() -> N
         ("RegistryUnavailable", False),
         ("InvalidImageName", True),
         ("ErrImageNeverPull", True),
-        ("ImageInspectError", True),
+        ("ImageInspectError", False),
         ("SignatureValidationFailed", True),
         ("CreateContainerConfigError", False),
         ("CreateContainerError", False),
@@ -635,7 +798,7 @@ def test_a_namespace_that_refuses_the_pods_for_good_makes_the_job_overdue() -> N
 def test_each_word_of_the_kubelet_for_a_container_that_cannot_start_ends_the_job(
     word: str, at_once: bool
 ) -> None:
-    early, late = recorded("image-pull"), recorded("image-pull", GRACE + 60)
+    early, late = recorded("image-pull"), warned_again(recorded("image-pull", GRACE + 60))
     waits(early, word)
     waits(late, word)
 
@@ -811,8 +974,7 @@ def test_every_rule_decides_for_some_state_that_was_seen() -> None:
     natives = [recorded(state) for state, *_ in ROWS]
     natives += [warned_again(recorded(state, GRACE + 60)) for state, *_ in ROWS]
     natives += [variant(source, change) for _, source, change, _, _ in VARIANTS]
-    refused = recorded("without-pods-quota", GRACE + 60)
-    uncreated(refused, PSS)
+    refused = denied((PSS, GRACE + 60, 1, 3))
 
     reached = {RULES.read("a-jid", native).message for native in [*natives, refused]}
 
