@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from hypothesis import strategies as st
 from pman import executors
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.docker.frames import demultiplexed
+from pman.executors.swarm import executor as swarm_executor
+from pman.executors.swarm import services
+from pman.executors.swarm.logs import LOG_LABEL
 from pman.executors.swarm.services import ENDED_LABEL, record
 from pman.job import AUID_LABEL, JID_LABEL, Document
 from pman.render import loader
@@ -228,6 +233,7 @@ ROWS: list[tuple[str, str, int | None, str]] = [
     ("being-ended", STARTED, None, "being ended: a reason"),
     ("unheard-of", STARTED, None, "the swarm calls a task hibernating, which pman does not know"),
     ("complete", SUCCESS, 0, "finished"),
+    ("ended-too-late", SUCCESS, 0, "finished"),
     ("workers-complete", SUCCESS, 0, "all 2 workers finished"),
     ("failed-3", FAILURE, 3, "failed with exit code 3"),
     ("run-again", FAILURE, 3, "failed with exit code 3"),
@@ -252,7 +258,8 @@ ROWS: list[tuple[str, str, int | None, str]] = [
     ("ended", FAILURE, None, "time limit of 1 minutes exceeded"),
     ("shutdown", FAILURE, None, "ended by the swarm"),
     ("remove", FAILURE, None, "ended by the swarm"),
-    ("abandoned", FAILURE, None, "ended by the swarm, or its node was lost"),
+    ("abandoned", STARTED, None, "being ended by the swarm"),
+    ("lost", FAILURE, None, "its node was lost"),
     ("orphaned", FAILURE, None, "its node was lost"),
     ("node-restarted", FAILURE, None, "its node was lost: No such container"),
     ("removed-halfway", FAILURE, None, "ended, to be removed"),
@@ -346,10 +353,9 @@ def test_a_job_ends_with_all_its_tasks_and_succeeds_with_all_of_them_only(
 
     info = RULES.read("a-jid", native)
 
-    living = [desired for state, desired, _, _ in tasks if state not in ENDED]
-    given_up = bool(living) and set(living) <= {"shutdown", "remove"} and not closed
+    living = [state for state, _, _, _ in tasks if state not in ENDED]
     assert info.status != "undefined"
-    assert info.ended == ((not living and (bool(tasks) or closed)) or given_up)
+    assert info.ended == (not living and (bool(tasks) or closed))
     assert (info.status == SUCCESS) == (bool(tasks) and {task[0] for task in tasks} == {"complete"})
     assert info.message
 
@@ -532,6 +538,174 @@ async def test_an_end_is_told_even_where_the_engine_does_not_let_the_service_be_
         POST_services=lambda _: web.json_response({"message": "authorization denied"}, status=403),
     ) as (executor, _):
         assert RULES.read("a", await executor.inspect("pman-state-failed-3")).exit_code == 3
+
+
+def given_up() -> dict[str, Any]:
+    """A job whose one task is to be shut down, and has not ended."""
+    native = states.native("swarm", "abandoned")
+    native["service"]["Spec"]["Mode"] = {"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}}
+    return native
+
+
+@pytest.mark.parametrize(
+    ("node", "known", "status", "closes"),
+    [
+        ("ready", 200, STARTED, False),
+        ("unknown", 200, STARTED, False),  # all of them are, to a manager that has just become the leader
+        ("", 403, STARTED, False),
+        ("down", 200, FAILURE, True),
+        ("disconnected", 200, FAILURE, True),
+        ("", 404, FAILURE, True),
+    ],
+)
+async def test_a_job_that_a_swarm_gives_up_has_ended_once_its_node_is_lost_and_it_can_not_go_on(
+    tmp_path: Path, node: str, known: int, status: str, closes: bool
+) -> None:
+    native = given_up()
+
+    async def update(request: web.Request) -> web.Response:
+        native["service"]["Spec"] = await request.json()
+        return web.json_response({})
+
+    async with engine(
+        tmp_path,
+        GET_services=lambda _: web.json_response(native["service"]),
+        GET_tasks=lambda _: web.json_response(native["tasks"]),
+        GET_nodes=lambda _: web.json_response({"Status": {"State": node}}, status=known),
+        POST_services=update,
+    ) as (executor, calls):
+        told = RULES.read("a", await executor.inspect("pman-state-running"))
+        native["tasks"][0]["Status"]["State"] = "complete"  # as its node comes back
+        if closes:
+            told_later = RULES.read("a", await executor.inspect("pman-state-running"))
+            assert told_later == told
+
+    assert told.status == status
+    assert any(call.endswith("/update") for call in calls) == closes
+
+
+@pytest.mark.parametrize("refusal", [403, 0])
+async def test_a_lost_job_goes_on_being_ended_where_its_service_cannot_be_closed(
+    tmp_path: Path, refusal: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native = given_up()
+    if not refusal:
+        monkeypatch.setattr(services, "RECORD_BYTES", 10)
+
+    async with engine(
+        tmp_path,
+        GET_services=lambda _: web.json_response(native["service"]),
+        GET_tasks=lambda _: web.json_response(native["tasks"]),
+        GET_nodes=lambda _: web.json_response({"Status": {"State": "down"}}),
+        POST_services=lambda _: web.json_response({"message": "authorization denied"}, status=refusal or 200),
+    ) as (executor, _):
+        told = RULES.read("a", await executor.inspect("pman-state-running"))
+
+    assert (told.status, told.message) == (STARTED, "being ended by the swarm")
+
+
+async def test_without_a_leader_nobody_knows_of_a_node(tmp_path: Path) -> None:
+    native = given_up()
+
+    async with engine(
+        tmp_path,
+        GET_services=lambda _: web.json_response(native["service"]),
+        GET_tasks=lambda _: web.json_response(native["tasks"]),
+        GET_nodes=no_leader,
+    ) as (executor, _):
+        with pytest.raises(EngineUnreachable, match="state of a node"):
+            await executor.inspect("pman-state-running")
+
+
+async def test_a_job_that_completes_while_its_end_is_prepared_is_not_ended(tmp_path: Path) -> None:
+    native = states.native("swarm", "running")
+
+    def tasks(request: web.Request) -> web.Response:
+        if request.path.endswith("/logs"):
+            native["tasks"][0]["Status"]["State"] = "complete"
+            return web.Response(body=b"\x01\0\0\0\0\0\0\x04log\n")
+        return web.json_response(native["tasks"])
+
+    async with engine(
+        tmp_path, GET_services=lambda _: web.json_response(native["service"]), GET_tasks=tasks
+    ) as (executor, calls):
+        await executor.end("pman-state-running", "a reason")
+
+    assert any(call.endswith("/logs") for call in calls)
+    assert not [call for call in calls if not call.startswith("GET")]
+
+
+@pytest.mark.parametrize(("seconds", "raises"), [(200, True), (400, False), (None, False)])
+async def test_a_log_that_a_swarm_cannot_fetch_is_awaited_for_some_minutes_after_the_end(
+    tmp_path: Path, seconds: int | None, raises: bool
+) -> None:
+    native = states.native("swarm", "running" if seconds is None else "complete")
+    ended = datetime.now(UTC) - timedelta(seconds=seconds or 0)
+    native["tasks"][0]["Status"]["Timestamp"] = f"{ended:%Y-%m-%dT%H:%M:%S}.123456789Z"
+    name = native["service"]["Spec"]["Name"]
+
+    def tasks(request: web.Request) -> web.Response:
+        if request.path.endswith("/logs"):
+            return web.Response(body=b"\x01\0\0\0\0\0\0\x04log\n\x03\0\0\0\0\0\0\x06Error\n")
+        return web.json_response(native["tasks"])
+
+    async with engine(
+        tmp_path, GET_services=lambda _: web.json_response(native["service"]), GET_tasks=tasks
+    ) as (executor, _):
+        if raises:
+            with pytest.raises(EngineUnreachable, match=r"Error$"):
+                [chunk async for chunk in executor.logs(name, 10)]
+        else:
+            assert b"".join([chunk async for chunk in executor.logs(name, 10)]) == b"log\nError\n"
+
+
+LINES = "a\rb\n\u2028c\x85d\fe\n\nend"
+
+
+@pytest.mark.parametrize(
+    ("log", "tail", "told"),
+    [
+        (LINES, 1, "end"),
+        (LINES, 2, "\nend"),
+        (LINES, 3, "\u2028c\x85d\fe\n\nend"),
+        (LINES, 9, LINES),
+        ("one\ntwo\n", 1, "two\n"),
+        ("one\ntwo\n", 2, "one\ntwo\n"),
+        ("", 1, ""),
+    ],
+)
+async def test_the_lines_of_a_log_that_is_kept_end_with_a_newline_only(
+    tmp_path: Path, log: str, tail: int, told: str
+) -> None:
+    service = states.native("swarm", "ended")["service"]
+    service["Spec"]["Labels"][LOG_LABEL] = log
+
+    async with engine(tmp_path, GET_services=lambda _: web.json_response(service)) as (executor, _):
+        chunks = [chunk async for chunk in executor.logs(service["Spec"]["Name"], tail)]
+
+    assert b"".join(chunks).decode() == told
+
+
+async def test_a_removal_that_does_not_see_the_end_of_a_task_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(swarm_executor, "REMOVAL", 0.2)
+    native = states.native("swarm", "running")
+
+    async with engine(
+        tmp_path,
+        GET_services=lambda _: web.json_response(native["service"]),
+        GET_tasks=lambda _: web.json_response(native["tasks"]),
+        POST_services=lambda _: web.json_response({}),
+        DELETE_services=lambda _: web.json_response({}),
+        DELETE_containers=lambda _: web.json_response({}, status=404),
+    ) as (executor, calls):
+        await executor.remove("pman-state-running")
+
+    assert f"DELETE /services/{native['service']['ID']}" in calls
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert native["tasks"][0]["ID"] in told
+    assert native["tasks"][0]["NodeID"] in told
 
 
 def test_more_tasks_than_a_label_holds_are_not_kept() -> None:

@@ -139,6 +139,16 @@ def _abandoned(native: Native) -> None:
     native["tasks"][0]["DesiredState"] = "shutdown"
 
 
+def _lost(native: Native) -> None:
+    _abandoned(native)
+    native["lost"] = [native["tasks"][0]["ID"]]
+
+
+def _ended_too_late(native: Native) -> None:
+    _being_ended(native)
+    native["tasks"][0]["Status"]["State"] = "complete"
+
+
 ABSENT = "No such container: pman-state-running.a.b"
 
 DERIVED: Mapping[str, tuple[str, Callable[[Native], None], str]] = {
@@ -162,7 +172,9 @@ DERIVED: Mapping[str, tuple[str, Callable[[Native], None], str]] = {
     "being-removed": ("running", _closed, "closed"),
     "removed-halfway": ("running", _closed_without_tasks, "closed, its tasks gone"),
     "being-ended": ("running", _being_ended, "closed, for a reason"),
+    "ended-too-late": ("running", _ended_too_late, "closed for a reason, State complete"),
     "abandoned": ("running", _abandoned, "DesiredState shutdown"),
+    "lost": ("running", _lost, "DesiredState shutdown, and its node down"),
     "unheard-of": ("running", _status(State="hibernating"), "State hibernating"),
 }  # fmt: skip
 """From which state, what differs, and in words."""

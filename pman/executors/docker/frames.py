@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+
+_ERRORS = 3
 
 
-async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def demultiplexed(
+    chunks: AsyncIterator[bytes], on_error: Callable[[bytes], None] | None = None
+) -> AsyncIterator[bytes]:
     """The payloads of Docker's frames: 1 byte stream, 3 zero, 4 length; a terminal's log has none.
 
-    Stream 3 has the words of a swarm that cannot fetch a log.
+    Stream 3 has the words of an engine that cannot fetch a log, or a part of it; `on_error` hears of them
+    before they come.
     API 1.41 does not say which of the two it sends, but no text begins as a frame does.
     """
     buffer, framed = bytearray(), None
@@ -24,6 +29,8 @@ async def demultiplexed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             end = start + 8 + int.from_bytes(buffer[start + 4 : start + 8])
             if end > len(buffer):
                 break
+            if on_error and buffer[start] == _ERRORS:
+                on_error(bytes(buffer[start + 8 : end]))
             payload += buffer[start + 8 : end]
             start = end
         if payload:

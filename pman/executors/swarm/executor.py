@@ -13,12 +13,13 @@ from pman.executors.docker.api import Api, docker_address
 from pman.executors.docker.storebase import storebase
 from pman.executors.swarm.logs import LOG_LABEL, Logs
 from pman.executors.swarm.services import (
-    ENDED,
     Service,
     Services,
     Task,
+    firsts,
     has_ended,
     is_closed,
+    is_over,
     record,
     recorded,
     wanted,
@@ -61,7 +62,7 @@ class SwarmExecutor:
         (document,) = documents
         body = cast(Mapping[str, Any], document.content)
         await self._services.create(body)
-        return {"service": {"Spec": body}, "tasks": [], "containers": {}}
+        return {"service": {"Spec": body}, "tasks": [], "containers": {}, "lost": []}
 
     async def discard(self, jid: str, made: str) -> None:
         """Nothing: a service is created and started in one."""
@@ -76,17 +77,15 @@ class SwarmExecutor:
         """Nobody is told of an end before it is certain that the swarm neither repeats nor changes it."""
         service = await self._found(jid)
         if ended := recorded(service):
-            return {"service": service, **ended}
+            return {"service": service, "lost": [], **ended}
         tasks = await self._services.tasks(service)
         killed = [task for task in tasks if _was_killed(task)]
         containers = await asyncio.gather(*map(self._services.container, killed))
         known = {task["ID"]: found for task, found in zip(killed, containers, strict=True) if found}
-        if has_ended(service, tasks):
-            try:
-                await self._services.close(service, record(tasks, known))
-            except EngineRefused as refused:
-                log.warning("%s has ended and could not be closed: %s", jid, refused)
-        return {"service": service, "tasks": tasks, "containers": known}
+        lost = [] if is_closed(service) else await self._services.lost(firsts(tasks))
+        closed = has_ended(service, tasks, lost) and await self._close(service, record(tasks, known, lost))
+        # What is lost may come back and go on, unless the service is closed and keeps that it was lost.
+        return {"service": service, "tasks": tasks, "containers": known, "lost": lost if closed else []}
 
     def revision(self, jid: str) -> Hashable | None:
         """Never known: Docker's event stream tells of services, not of their tasks."""
@@ -107,6 +106,8 @@ class SwarmExecutor:
         while living and time.monotonic() < end:
             await asyncio.sleep(0.1)
             living = await self._services.living(jid)
+        if living:
+            log.warning("%s: removed, though its tasks do not end: %s", jid, ", ".join(map(_told, living)))
         if service:
             await self._services.delete(service)
         # Docker 20.10 forgets the tasks of a deleted job, and their containers, at its next start only.
@@ -117,13 +118,12 @@ class SwarmExecutor:
 
     async def end(self, jid: str, reason: str) -> None:
         """The swarm removes the tasks that it ends; the end of the log is kept in a label."""
-        service = await self._found(jid)
-        tasks = await self._services.tasks(service)
-        if is_closed(service) or (tasks and all(task["Status"]["State"] in ENDED for task in tasks)):
+        if await self._going_on(jid) is None:
             return
         said = b"".join([chunk async for chunk in self._logs.read(jid, KEPT_LINES)])[-KEPT_BYTES:]
         kept = said.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        await self._services.close(service, {REASON_LABEL: reason, LOG_LABEL: kept})
+        if service := await self._going_on(jid):  # it may have ended while its log was read
+            await self._services.close(service, {REASON_LABEL: reason, LOG_LABEL: kept})
 
     async def list(self) -> Sequence[str]:
         return sorted(item["Spec"]["Name"] for item in await self._services.all())
@@ -135,11 +135,31 @@ class SwarmExecutor:
     async def close(self) -> None:
         await self._api.close()
 
+    async def _close(self, service: Service, labels: Mapping[str, str]) -> bool:
+        """Whether it is closed with these labels, if there are any."""
+        try:
+            await self._services.close(service, labels)
+        except EngineRefused as refused:
+            log.warning("%s has ended and could not be closed: %s", service["Spec"]["Name"], refused)
+            return False
+        return bool(labels)
+
+    async def _going_on(self, jid: str) -> Service | None:
+        """The service, unless its tasks have ended or it is closed. Raises UnknownJob."""
+        service = await self._found(jid)
+        tasks = await self._services.tasks(service)
+        ended = is_closed(service) or (tasks and all(map(is_over, tasks)))
+        return None if ended else service
+
     async def _found(self, jid: str) -> Service:
         service = await self._services.find(jid)
         if service is None:
             raise UnknownJob(jid)
         return service
+
+
+def _told(task: Task) -> str:
+    return f"{task['ID']} on {task.get('NodeID') or 'no node'}, {task['Status']['State']}"
 
 
 def _was_killed(task: Task) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 
 from pman.errors import EngineUnreachable
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.frames import demultiplexed
-from pman.executors.swarm.services import ENDED, Services, Task, container_id, firsts, is_closed, slot
+from pman.executors.swarm.services import Services, Task, container_id, firsts, is_closed, is_over, slot
 
 LOG_LABEL = "org.chrisproject.pman.log"
 """The end of the log of a job that pman ended: the swarm removes the tasks, and their logs with them."""
@@ -22,6 +23,10 @@ LOOKS = 10
 ENOUGH = 2**14
 """Bytes of the last line that are compared."""
 
+PATIENCE = 300.0
+"""Seconds after the end of a job for which its log must be whole; thereafter the swarm's words may stand
+for what it cannot fetch, say from a node that is gone."""
+
 _SILENT = frozenset(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready"])
 """The states in which nothing has started: the engine then answers with an error instead of a log."""
 
@@ -32,16 +37,22 @@ class Logs:
         self._services = services
 
     async def read(self, jid: str, tail: int) -> AsyncIterator[bytes]:
-        """As much as there is, worker after worker."""
+        """As much as there is, worker after worker.
+
+        Raises EngineUnreachable where the swarm cannot fetch a part of it for now: the platform asks for
+        the log of a job once it has ended, and no more.
+        """
         service = await self._services.find(jid)
         if service is None or not tail:
             return
         if (kept := service["Spec"]["Labels"].get(LOG_LABEL)) is not None:
-            yield "".join(kept.splitlines(keepends=True)[-tail:]).encode()
+            yield _last_lines(kept, tail).encode()
             return
         tasks = firsts(await self._services.tasks(service))
+        on_error = _unfetched if _ended_lately(tasks) else None
         for task in filter(_speaks, sorted(tasks, key=slot)):
-            async for chunk in self._task(jid, task, len(tasks), tail, follow=False):
+            chunks = self._chunks(task["ID"], _share(tail, len(tasks)), on_error=on_error)
+            async for chunk in _named(jid, task, len(tasks), chunks):
                 yield chunk
 
     async def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
@@ -68,9 +79,10 @@ class Logs:
             while tasks := await self._begun(jid):
                 for task in tasks:
                     if _speaks(task) and task["ID"] not in readers:
-                        source = self._task(jid, task, len(tasks), tail, follow=True)
+                        chunks_of = self._followed(task["ID"], _share(tail, len(tasks)))
+                        source = _named(jid, task, len(tasks), chunks_of)
                         readers[task["ID"]] = asyncio.create_task(pump(source))
-                if all(task["Status"]["State"] in ENDED for task in tasks):
+                if all(map(is_over, tasks)):
                     break
                 await asyncio.sleep(LOOK_AGAIN)
             await asyncio.gather(*readers.values())
@@ -90,24 +102,6 @@ class Logs:
                 return tasks
             await asyncio.sleep(LOOK_AGAIN)
         return ()
-
-    async def _task(
-        self, jid: str, task: Task, workers: int, tail: int, *, follow: bool
-    ) -> AsyncIterator[bytes]:
-        """The chunks of one task; of several workers whole lines, each with the task's name before."""
-        source = self._followed if follow else self._chunks
-        chunks = source(task["ID"], max(tail // workers, 1) if tail else 0)
-        if workers == 1:
-            async for chunk in chunks:
-                yield chunk
-            return
-        name, rest = f"[{jid}.{slot(task)}] ".encode(), b""
-        async for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            if lines:
-                yield b"".join(name + line + b"\n" for line in lines)
-        if rest:
-            yield name + rest + b"\n"
 
     async def _followed(self, identity: str, tail: int) -> AsyncIterator[bytes]:
         """To the last line of a task that has ended: the engine keeps its stream open (20.10.24)."""
@@ -132,12 +126,19 @@ class Logs:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
 
-    async def _chunks(self, identity: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
+    async def _chunks(
+        self,
+        identity: str,
+        tail: int,
+        *,
+        follow: bool = False,
+        on_error: Callable[[bytes], None] | None = None,
+    ) -> AsyncIterator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
         path = f"/tasks/{identity}/logs"
         async with self._api.request("GET", path, query, stream=True, endless=follow) as response:
             if response.status == 200:
-                async for chunk in demultiplexed(response.content.iter_any()):
+                async for chunk in demultiplexed(response.content.iter_any(), on_error):
                     yield chunk
                 return
             told = words(await response.read())
@@ -145,6 +146,46 @@ class Logs:
             yield f"pman: the engine does not show this log: {told}\n".encode()
         elif response.status != 404:
             raise EngineUnreachable(f"the swarm cannot show the log of a task: {told}")
+
+
+async def _named(jid: str, task: Task, workers: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Of several workers whole lines, each with the task's name before."""
+    if workers == 1:
+        async for chunk in chunks:
+            yield chunk
+        return
+    name, rest = f"[{jid}.{slot(task)}] ".encode(), b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        if lines:
+            yield b"".join(name + line + b"\n" for line in lines)
+    if rest:
+        yield name + rest + b"\n"
+
+
+def _share(tail: int, workers: int) -> int:
+    return max(tail // workers, 1) if tail else 0
+
+
+def _last_lines(text: str, count: int) -> str:
+    """As an engine counts them: by newlines, and by nothing else that Unicode takes for the end of a line."""
+    lines = text.split("\n")
+    ended = not lines[-1]
+    return "\n".join(lines[-count - ended :])
+
+
+def _ended_lately(tasks: Sequence[Task]) -> bool:
+    if not tasks or not all(map(is_over, tasks)):
+        return False
+    last = max(str(task["Status"]["Timestamp"])[:19] for task in tasks)  # with nanoseconds, always UTC
+    return (datetime.now(UTC) - datetime.fromisoformat(f"{last}+00:00")).total_seconds() < PATIENCE
+
+
+def _unfetched(told: bytes) -> None:
+    raise EngineUnreachable(
+        f"the swarm cannot fetch the log of a task for now: {told.decode(errors='replace').strip()}",
+        "its node must be up to tell it",
+    )
 
 
 def _speaks(task: Task) -> bool:

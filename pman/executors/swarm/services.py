@@ -90,15 +90,32 @@ class Services:
         last = max(map(_iteration, found), default=0)
         return [task for task in found if _iteration(task) == last]
 
+    async def lost(self, tasks: Sequence[Task]) -> list[str]:
+        """The ids of those that the swarm has given up and whose node does not answer: no end will come."""
+        given_up = [task for task in tasks if is_given_up(task)]
+        lost = await asyncio.gather(*(self._is_lost(str(task.get("NodeID") or "")) for task in given_up))
+        return [str(task["ID"]) for task, is_lost in zip(given_up, lost, strict=True) if is_lost]
+
+    async def _is_lost(self, node: str) -> bool:
+        """Down, or no more in the swarm; `unknown` are all of them to a new leader, for a moment."""
+        if not node:
+            return False  # the task was never anywhere, so the swarm ends it itself
+        status, answer = await self._api.call("GET", f"/nodes/{quote(node, safe='')}")
+        if status == 200:
+            return json.loads(answer)["Status"]["State"] in ("down", "disconnected")
+        if status == 503:
+            raise EngineUnreachable(f"the swarm cannot tell the state of a node: {words(answer)}")
+        return status == 404
+
     async def is_over(self, identity: str) -> bool:
         """Whether a task has ended, or is not there any more."""
         status, answer = await self._api.call("GET", f"/tasks/{identity}")
-        return status == 404 or (status == 200 and json.loads(answer)["Status"]["State"] in ENDED)
+        return status == 404 or (status == 200 and is_over(json.loads(answer)))
 
     async def living(self, jid: str) -> list[Task]:
         """What has not ended of a job, its service deleted or not."""
         found = await self._api.json("/tasks", _filter("label", f"{JID_LABEL}={jid}"))
-        return [task for task in found if task["Status"]["State"] not in ENDED]
+        return [task for task in found if not is_over(task)]
 
     async def close(self, service: Service, labels: Mapping[str, str] | None = None) -> None:
         """End what has not ended, and let nothing run again; the labels are added to its own.
@@ -183,22 +200,34 @@ def is_closed(service: Service) -> bool:
     return wanted(service) == 0
 
 
-def has_ended(service: Service, tasks: Sequence[Task]) -> bool:
+def is_over(task: Task) -> bool:
+    return task["Status"]["State"] in ENDED
+
+
+def is_given_up(task: Task) -> bool:
+    """Its node was drained or lost, or somebody changed the service; it ends, if its node hears of it."""
+    return not is_over(task) and task.get("DesiredState") in ("shutdown", "remove")
+
+
+def has_ended(service: Service, tasks: Sequence[Task], lost: Sequence[str] = ()) -> bool:
     """Whether each worker has, and nobody has closed the service yet."""
-    states = [task["Status"]["State"] for task in firsts(tasks)]
-    return not is_closed(service) and len(states) >= wanted(service) and ENDED.issuperset(states)
+    workers = firsts(tasks)
+    ended = all(is_over(task) or task["ID"] in lost for task in workers)
+    return not is_closed(service) and len(workers) >= wanted(service) and ended
 
 
-def record(tasks: Sequence[Task], containers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def record(
+    tasks: Sequence[Task], containers: Mapping[str, Mapping[str, Any]], lost: Sequence[str] = ()
+) -> dict[str, str]:
     """The label that keeps them; none where they are too many."""
     kept = [{name: task[name] for name in _KEPT if name in task} for task in firsts(tasks)]
     states = {identity: {"State": container["State"]} for identity, container in containers.items()}
-    text = json.dumps({"tasks": kept, "containers": states}, separators=(",", ":"))
+    text = json.dumps({"tasks": kept, "containers": states, "lost": list(lost)}, separators=(",", ":"))
     return {ENDED_LABEL: text} if len(text) <= RECORD_BYTES else {}
 
 
 def recorded(service: Service) -> Mapping[str, Any] | None:
-    """`tasks` and `containers` as they were at the end."""
+    """`tasks`, `containers` and `lost` as they were at the end."""
     text = service["Spec"]["Labels"].get(ENDED_LABEL)
     found: Mapping[str, Any] | None = json.loads(text) if text else None
     return found
