@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pman.errors import BadRequest, ConfigError
+from pman.executors.kubernetes.permissions import CLAIM as SEE_CLAIM
 from pman.executors.kubernetes.permissions import NEEDED
 from pman.settings import DECLARED
 from pman.translation import PROBE, Translation
@@ -592,7 +593,8 @@ def test_pman_may_do_in_the_cluster_what_it_does_and_nothing_else() -> None:
     }
 
     needed = {resource: set(verbs) for resource, verbs in NEEDED.items()}
-    assert permitted == {**needed, ("", "persistentvolumeclaims"): {"get"}}
+    verb, group, resource = SEE_CLAIM
+    assert permitted == {**needed, (group, resource): {verb}}
 
 
 def test_the_role_is_that_of_the_service_account_under_which_pman_runs() -> None:

@@ -98,7 +98,7 @@ def _templates(settings: Settings) -> str:
 
 def _storebase(facts: Mapping[str, Any], settings: Settings) -> Check:
     if not facts["storebase"]:
-        told = f"{settings['STORAGE_TYPE']} {settings['VOLUME_NAME']} is there; jobs mount it, pman does not"
+        told = f"jobs mount {settings['VOLUME_NAME']}; pman does not look into it"
         advice = "it is left to the engine to find that input_dir and output_dir exist"
         return Check("storebase", "skipped", told, advice)
     path = Path(facts["storebase"])

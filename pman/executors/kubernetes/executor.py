@@ -73,7 +73,7 @@ class KubernetesExecutor:
             self._permissions.check_namespace(),
             self._permissions.check_claim(claim),
             self._api.read("/version"),
-            self._permissions.missing(),
+            self._permissions.missing(claim),
             return_exceptions=True,
         )
         for answer in asked:  # in this order: without the namespace, nothing else is there either
@@ -103,7 +103,7 @@ class KubernetesExecutor:
         if not fresh and self._is_current() and (known := self._memory.native(jid)):
             self._asked.pop(jid, None)
             return known
-        found = await self._state.native(jid) if is_name(jid) else None
+        found = await self._state.native(jid) if _can_be(jid) else None
         if found is None or self._memory.is_deleted(found["job"]):
             self._asked.pop(jid, None)
             raise UnknownJob(jid)
@@ -119,7 +119,7 @@ class KubernetesExecutor:
         return self._logs.follow(jid, tail) if follow else self._logs.last(jid, tail)
 
     async def remove(self, jid: str) -> None:
-        if not is_name(jid):
+        if not _can_be(jid):
             raise UnknownJob(jid)
         await self._removal.remove(jid)
 
@@ -130,7 +130,7 @@ class KubernetesExecutor:
         return sorted(state.name(job) for job in await self._jobs() if not state.has_ended(job))
 
     async def end(self, jid: str, reason: str) -> None:
-        if not is_name(jid):
+        if not _can_be(jid):
             raise UnknownJob(jid)
         self._memory.expect(await self._removal.end(jid, reason))
 
@@ -161,13 +161,18 @@ class KubernetesExecutor:
                 task.add_done_callback(_tell)
 
     def _is_current(self) -> bool:
-        """Whether the memory tells what is. Without events, where pman may not see them."""
+        """Whether the memory tells what is. Without events, where pman may not see them any more."""
         events = self._watches[EVENTS]
         return (
             self._watches[JOBS].is_live
             and self._watches[PODS].is_live
             and (events.is_live or events.is_forbidden)
         )
+
+
+def _can_be(jid: str) -> bool:
+    """Whether a Job can have this name: it is the value of a label, too, of at most 63 characters."""
+    return is_name(jid) and len(jid) <= 63
 
 
 def _tell(task: asyncio.Task[None]) -> None:

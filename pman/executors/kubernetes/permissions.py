@@ -18,15 +18,19 @@ NEEDED = {
 }
 """What the calls of this package ask for, by API group and resource. Documents of other kinds need more."""
 
+CLAIM = ("get", "", "persistentvolumeclaims")
+"""To see at start whether the claim is there, where the storebase is one."""
+
 
 class Permissions:
     def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
         self._namespace = namespace
 
-    async def missing(self) -> Sequence[str]:
+    async def missing(self, claim: str | None) -> Sequence[str]:
         """E.g. `create jobs.batch`, `get pods/log`: what the API server says that pman may not."""
         wanted = [(verb, *resource) for resource, verbs in NEEDED.items() for verb in verbs]
+        wanted += [CLAIM] if claim else []
         allowed = await asyncio.gather(*(self._may(*each) for each in wanted))
         return [
             f"{verb} {resource}{f'.{group}' if group else ''}"
@@ -44,7 +48,7 @@ class Permissions:
             )
 
     async def check_claim(self, claim: str | None) -> None:
-        """Raises ConfigError. Who may not look at claims learns nothing."""
+        """Raises ConfigError. That pman may not look at claims is told by `missing`."""
         if claim is None:
             return
         answer = await self._api.call("GET", path(self._namespace, "/api/v1 persistentvolumeclaims", claim))
