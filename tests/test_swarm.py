@@ -237,7 +237,7 @@ ROWS: list[tuple[str, str, int | None, str]] = [
     ("workers-complete", SUCCESS, 0, "all 2 workers finished"),
     ("failed-3", FAILURE, 3, "failed with exit code 3"),
     ("run-again", FAILURE, 3, "failed with exit code 3"),
-    ("workers-failed", FAILURE, 3, "worker 1 of 2: failed with exit code 3"),
+    ("workers-failed", FAILURE, 3, "worker pman-state-workers-failed.0: failed with exit code 3"),
     ("failed-126", FAILURE, 126, "exit code 126, a program could not be executed"),
     ("failed-127", FAILURE, 127, "exit code 127, a program was not found"),
     ("failed-139", FAILURE, 139, "killed by SIGSEGV (exit code 139)"),
