@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.kubernetes import access, api, connect, watch
+from pman.executors.kubernetes import access, api, connect, logs, objects, watch
 from pman.executors.kubernetes.executor import KubernetesExecutor
 from pman.executors.kubernetes.state import has_ended
 from pman.job import DIGEST_LABEL, JID_LABEL, Document
@@ -310,6 +310,40 @@ async def test_a_name_that_another_job_has_is_taken_and_nothing_is_added(
     await pman.remove(jid)
 
 
+async def test_what_another_call_has_taken_over_is_not_taken_back(
+    site: Site, pman: KubernetesExecutor, jid: str
+) -> None:
+    async with executor(site) as other:
+        slow = objects._Call(other._api, site.name, jid, *await prepared(other, jid, digest="one"))
+        found = await slow._ensure(slow._before[0], None)
+        await pman.apply(jid, [config_map(jid), job(jid, digest="two")])
+
+        with pytest.raises(NameTaken):
+            await slow._create_job()
+        await slow.take_back()
+
+    assert site.find(MAPS, jid)["metadata"]["uid"] == found["metadata"]["uid"]
+    await pman.remove(jid)
+    await gone(site, MAPS, jid)
+
+
+async def prepared(pman: KubernetesExecutor, jid: str, digest: str) -> tuple[list[objects.Manifest], int]:
+    documents = [config_map(jid), job(jid, digest=digest)]
+    return [await pman._objects._manifest(each) for each in documents], 1
+
+
+async def test_what_somebody_else_changed_is_taken_back_as_well(
+    site: Site, pman: KubernetesExecutor, jid: str
+) -> None:
+    call = objects._Call(pman._api, site.name, jid, *await prepared(pman, jid, digest="one"))
+    await call._ensure(call._before[0], None)
+    site.cluster.call("PATCH", f"{MAPS.format(site.name)}/{jid}", {"metadata": {"labels": {"a": "b"}}})
+
+    await call.take_back()
+
+    await gone(site, MAPS, jid)
+
+
 @pytest.mark.parametrize("value", ["1", "2"], ids=["the same", "another"])
 async def test_what_was_left_before_there_was_a_job_is_taken_over_or_replaced(
     site: Site, pman: KubernetesExecutor, jid: str, value: str
@@ -503,6 +537,38 @@ async def test_a_job_that_cannot_start_has_an_empty_log(pman: KubernetesExecutor
     await pman.remove(jid)
 
 
+@pytest.mark.parametrize("status", [400, 404, 500, 502, 504])
+async def test_a_log_that_a_node_does_not_show_for_a_moment_is_awaited(
+    behind: KubernetesExecutor, proxy: Proxy, jid: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await behind.apply(jid, [job(jid, "echo important words; exit 3")])
+    native = await ended(behind, jid)
+    name = native["pods"][0]["metadata"]["name"]
+    proxy.faults.append(Fault("GET", "/log", status=status))
+
+    with pytest.raises(EngineUnreachable, match=f"the log of {name} cannot be read now: the proxy says no"):
+        await log_of(behind, jid)
+
+    monkeypatch.setattr(logs, "HOPE", 0)  # the node is lost
+    assert (
+        await log_of(behind, jid) == f"pman: the log of {name} cannot be read: the proxy says no\n".encode()
+    )
+    proxy.faults.clear()
+    assert await log_of(behind, jid) == b"important words\n"
+    await behind.remove(jid)
+
+
+async def test_of_a_job_that_runs_it_is_told_that_its_node_does_not_show_the_log(
+    behind: KubernetesExecutor, proxy: Proxy, jid: str
+) -> None:
+    await behind.apply(jid, [job(jid, "echo words; sleep 60")])
+    await running(behind, jid)
+    proxy.faults.append(Fault("GET", "/log", status=502))
+
+    assert b"cannot be read: the proxy says no" in await log_of(behind, jid)
+    await behind.remove(jid)
+
+
 # --- end and remove ---
 
 
@@ -667,7 +733,7 @@ async def test_a_watch_that_is_too_old_begins_anew(
 
     await ended(behind, jid)
     await remembered(behind, jid)
-    assert proxy.count("GET", r"/jobs\?.*limit=") > lists
+    assert how == "cut" or proxy.count("GET", r"/jobs\?.*limit=") > lists  # a cut one just goes on
     await behind.remove(jid)
 
 

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from pman.errors import UnknownJob
+from pman.errors import EngineUnreachable, UnknownJob
 from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object, path
 from pman.executors.kubernetes.kinds import PODS
-from pman.executors.kubernetes.state import Native, has_ended, main_container, name, started, uid
+from pman.executors.kubernetes.state import (
+    Native,
+    end_time,
+    has_ended,
+    has_log,
+    main_container,
+    name,
+    started,
+    uid,
+)
 
 AGAIN = 0.3
 """Seconds between two looks for pods that start later, while a job is followed; most are at the memory."""
 
 LAST_WORDS = 10.0
 """Seconds that a followed log may go on after the Job has ended."""
+
+HOPE = 300.0
+"""Seconds after the end of a Job for which a log that its node does not show is awaited: whoever asks then
+keeps the answer, while a kubelet that starts again, or a connection to it, takes a minute."""
 
 Inspect = Callable[[str], Awaitable[Native]]
 
@@ -35,8 +49,10 @@ class Logs:
         pods = [pod for pod in native["pods"] if started(pod)]
         several = _is_several(native)
         share = -(-tail // max(1, len(pods)))
+        awaited = _is_awaited(native["job"])
         for pod in pods:
-            async for chunk in _prefixed(pod, self._log(pod, share, follow=False), several=several):
+            chunks = self._log(pod, share, follow=False, awaited=awaited)
+            async for chunk in _prefixed(pod, chunks, several=several):
                 yield chunk
 
     async def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
@@ -85,8 +101,13 @@ class Logs:
             await asyncio.gather(*tasks.values(), return_exceptions=True)
             await chunks.put(None)
 
-    async def _log(self, pod: Object, tail: int, *, follow: bool) -> AsyncIterator[bytes]:
-        """Nothing where there is none (yet, or any more); why, where the node does not show it."""
+    async def _log(
+        self, pod: Object, tail: int, *, follow: bool, awaited: bool = False
+    ) -> AsyncIterator[bytes]:
+        """Nothing where there is none (yet, or any more); why, where the node does not show it.
+
+        What is awaited is not told so: that is EngineUnreachable.
+        """
         query = {
             "container": main_container(pod),
             "tailLines": str(tail),
@@ -100,17 +121,29 @@ class Logs:
                     yield chunk
                 return
             answer = self._api.answer(response.status, await response.read())
-        if answer.status in (400, 404):  # "waiting to start", or gone meanwhile
+        if answer.status in (400, 404) and not has_log(pod):  # "waiting to start", or it never ran
             return
         error = self._api.unexpected("GET", where, answer)
         if isinstance(error, Forbidden) or _is_of_the_server(answer):
             raise error
+        if awaited:
+            raise EngineUnreachable(f"the log of {name(pod)} cannot be read now: {answer.words}", error.hint)
+        if answer.status in (400, 404) and follow:  # gone meanwhile
+            return
         yield f"pman: the log of {name(pod)} cannot be read: {answer.words}\n".encode()
 
 
 def _is_of_the_server(answer: Answer) -> bool:
     """Not of the node, which may be lost for ever, while the state of its jobs is known."""
     return answer.status in (401, 429, 503)
+
+
+def _is_awaited(job: Object) -> bool:
+    """Whether it has ended, and not long ago by pman's clock."""
+    ended = end_time(job)
+    if not ended:
+        return False
+    return (datetime.now(UTC) - datetime.fromisoformat(ended)).total_seconds() < HOPE
 
 
 def _is_several(native: Native) -> bool:

@@ -113,9 +113,20 @@ class _Call:
         """What was created, last first; what cannot be reached now stays, and is completed by a repeat."""
         for manifest, found in reversed(self._made):
             try:
-                await self._delete(manifest, found)
+                await self._take_back(manifest, found)
             except (EngineUnreachable, EngineRefused) as error:
                 log.warning("%s: %s %s is left: %s", self._jid, manifest.kind, name(found), error)
+
+    async def _take_back(self, manifest: Manifest, made: Object) -> None:
+        """But for what another call has made its Job's since; the Job itself has its status changed at once."""
+        own = {uid(each) for _, each in self._made}
+        found: Object | None = made
+        for _ in range(PATIENCE):
+            if found is None or uid(found) != uid(made) or not self._owners(found) <= own:
+                return
+            if await self._delete(manifest, found, as_found=manifest is not self._job):
+                return
+            found = await self._find(manifest)
 
     async def _create_job(self) -> Object:
         told = ""
@@ -213,12 +224,14 @@ class _Call:
                 return Answer(201, found)
         return answer
 
-    async def _delete(self, manifest: Manifest, found: Object) -> None:
-        """This one, not a later one of its name."""
-        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid(found)}}
+    async def _delete(self, manifest: Manifest, found: Object, *, as_found: bool = True) -> bool:
+        """This one, not a later one of its name; False where it has changed, or is another one by now."""
+        conditions = {"uid": uid(found), **({"resourceVersion": version(found)} if as_found else {})}
+        options = {"propagationPolicy": "Background", "preconditions": conditions}
         answer = await self._api.call("DELETE", self._path(manifest), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):
             raise EngineRefused(f"delete {manifest.kind}", answer.status, answer.words)
+        return answer.status != 409
 
     async def _find(self, manifest: Manifest) -> Object | None:
         return await self._api.find(self._path(manifest))

@@ -63,7 +63,11 @@ class State:
         return [stripped(pod) for pod in found]
 
     async def _events(self, objects: Sequence[Object]) -> list[Object]:
-        """The warnings; none where pman may not see them, since a job can be told without."""
+        """The warnings; none where pman may not see them any more.
+
+        It may at the start, or does not start. Who takes the permission later loses the reasons why jobs
+        wait, not the jobs.
+        """
         warnings = "type=Warning"
         fields = [f"{warnings},involvedObject.uid={uid(each)}" for each in objects]
         if len(fields) > ONE_BY_ONE:
@@ -133,8 +137,19 @@ def owner(pod: Object, jid: str = "") -> str:
 
 
 def has_ended(job: Object) -> bool:
+    return bool(_ends(job))
+
+
+def end_time(job: Object) -> str:
+    """ISO 8601; empty where it has not ended."""
+    return max((str(each.get("lastTransitionTime") or "") for each in _ends(job)), default="")
+
+
+def _ends(job: Object) -> list[Object]:
     conditions = (job.get("status") or {}).get("conditions") or ()
-    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
+    return [
+        each for each in conditions if each["type"] in ("Complete", "Failed") and each["status"] == "True"
+    ]
 
 
 def main_container(pod: Object) -> str:
@@ -147,6 +162,14 @@ def started(pod: Object) -> bool:
     for each in (pod.get("status") or {}).get("containerStatuses") or ():
         if each["name"] == main_container(pod):
             return "running" in each["state"] or "terminated" in each["state"]
+    return False
+
+
+def has_log(pod: Object) -> bool:
+    """Whether the main container ran and has ended: whether its node must know the log, or has lost it."""
+    for each in (pod.get("status") or {}).get("containerStatuses") or ():
+        if each["name"] == main_container(pod):
+            return bool((each["state"].get("terminated") or {}).get("containerID"))
     return False
 
 
