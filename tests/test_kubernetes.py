@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+import gc
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from pman.errors import ConfigError
-from pman.executors.kubernetes import access, connect, memory
+from pman.errors import ConfigError, EngineUnreachable
+from pman.executors.kubernetes import access, api, connect, memory, watch
 from pman.executors.kubernetes.access import Access, authorization
-from pman.executors.kubernetes.api import is_name, path
+from pman.executors.kubernetes.api import Api, _Clients, is_name, path
 from pman.executors.kubernetes.memory import Memory
 from pman.executors.kubernetes.objects import _has
 from pman.executors.kubernetes.state import has_ended, is_over, main_container, started
-from pman.executors.kubernetes.watch import _changes
+from pman.executors.kubernetes.watch import Watch, _changes
 from pman.job import JID_LABEL
 
 Object = dict[str, Any]
@@ -415,3 +419,105 @@ async def test_nothing_is_left_of_an_executor_that_is_closed(tmp_path: Path) -> 
         await executor.list()
     await executor.close()
     assert asyncio.all_tasks() == before
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@contextlib.asynccontextmanager
+async def served(handler: Handler, directory: Path) -> AsyncIterator[Api]:
+    """An API whose server answers as the handler does."""
+    app = web.Application()
+    app.router.add_route("*", "/{address:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    file = directory / "kubeconfig"
+    file.write_text(KUBECONFIG.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    found = Api(Access(str(file)), 5)
+    try:
+        yield found
+    finally:
+        await found.close()
+        await runner.cleanup()
+
+
+async def test_connections_of_credentials_that_were_replaced_are_closed_with_their_last_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "ANEW", -1)
+    known = True
+    streaming = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path != "/stream":
+            return web.json_response({}, status=200 if known else 401)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one")
+        await streaming.wait()
+        await response.write(b"two")
+        return response
+
+    async with served(answer, tmp_path) as there:
+        async with there.request("GET", "/stream", stream=True) as stream:
+            known = False
+            for _ in range(10):
+                with pytest.raises(EngineUnreachable, match="does not know pman's credentials"):
+                    await there.call("GET", "/version")
+            streaming.set()
+            assert await stream.read() == b"onetwo"
+        pools = [
+            client.pool_manager
+            for each in gc.get_objects()
+            if isinstance(each, _Clients)
+            for client in (each._calls, each._streams)
+        ]
+        assert sum(not pool.closed for pool in pools if pool) <= 2  # those in use
+        known = True
+        assert await there.read("/version") == {}
+
+
+async def test_watches_that_something_between_cuts_go_on_where_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "STEADY", 0.05)
+    lists: list[str] = []
+    versions: list[str] = []
+    six = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            lists.append(request.path)
+            return web.json_response({"metadata": {"resourceVersion": "0"}, "items": []})
+        versions.append(request.query["resourceVersion"])
+        if len(versions) == 6:
+            six.set()
+        response = web.StreamResponse()
+        await response.prepare(request)
+        change = {"type": "MODIFIED", "object": job(version=str(len(versions)))}
+        await response.write(json.dumps(change).encode() + b"\n")
+        await asyncio.sleep(0.1)
+        if request.transport:
+            request.transport.abort()
+        return response
+
+    known = Memory()
+
+    class Sink:
+        put = staticmethod(known.put_job)
+        drop = staticmethod(known.forget)
+        retain = staticmethod(known.retain_jobs)
+
+    async with served(answer, tmp_path) as there:
+        found = Watch(there, "/jobs", {}, Sink())
+        task = asyncio.create_task(found.run())
+        await asyncio.wait_for(six.wait(), 5)  # with pauses that grow, it takes nine seconds
+        assert found.is_live
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert lists == ["/jobs"]
+    assert versions[:6] == ["0", "1", "2", "3", "4", "5"]
+    assert told(known)["job"]["metadata"]["resourceVersion"] in ("5", "6")

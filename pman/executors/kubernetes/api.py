@@ -73,7 +73,6 @@ class Api:
         self.timeout = timeout
         self._access = access
         self._clients: _Clients | None = None
-        self._replaced: list[_Clients] = []
         self._connecting = asyncio.Lock()
         self._renewed = 0.0
 
@@ -147,9 +146,8 @@ class Api:
         if stream:
             timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=silence)
         try:
-            response = await self._send(_Request(method, path, query, body, timeout, stream))
-            status = response.status
-            async with response:
+            async with self._sent(_Request(method, path, query, body, timeout, stream)) as response:
+                status = response.status
                 yield response
         except TimeoutError as error:
             raise EngineUnreachable(
@@ -198,21 +196,22 @@ class Api:
         )
 
     async def close(self) -> None:
-        for clients in (*self._replaced, *filter(None, [self._clients])):
-            await clients.close()
+        if self._clients:
+            await self._clients.close()
 
-    async def _send(self, request: _Request) -> aiohttp.ClientResponse:
+    @asynccontextmanager
+    async def _sent(self, request: _Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Credentials that are refused are read anew, once."""
-        clients = await self._connected()
-        while True:
-            response = await clients.send(request)
-            if response.status != 401 and not (response.status == 403 and clients.is_anonymous):
-                return response
-            renewed = await self._renewal(clients)
-            if renewed is clients:
-                return response
-            response.release()
-            clients = renewed
+        refused = await self._connected()
+        async with refused.used(), await refused.send(request) as response:
+            clients = refused
+            if response.status == 401 or (response.status == 403 and refused.is_anonymous):
+                clients = await self._renewal(refused)
+            if clients is refused:
+                yield response
+                return
+        async with clients.used(), await clients.send(request) as response:
+            yield response
 
     async def _connected(self) -> _Clients:
         async with self._connecting:
@@ -227,8 +226,8 @@ class Api:
             if self._clients is refused and time.monotonic() - self._renewed > ANEW:
                 self._renewed = time.monotonic()
                 configuration = await self._configuration()
-                self._replaced.append(refused)  # may still be in use by other calls
                 self._clients = _Clients(configuration)
+                refused.is_replaced = True
             return self._clients or refused
 
     async def _configuration(self) -> Configuration:
@@ -247,6 +246,8 @@ class _Clients:
     def __init__(self, configuration: Configuration) -> None:
         self.address = configuration.host
         self._configuration = configuration
+        self._uses = 0
+        self.is_replaced = False
         try:
             self._calls, self._streams = RESTClientObject(configuration), RESTClientObject(configuration)
         except OSError as error:
@@ -254,6 +255,17 @@ class _Clients:
         # Credentials of a plugin that failed are none, which the package only logs.
         self.is_anonymous = not configuration.api_key and not configuration.cert_file
         self._calls.maxsize, self._streams.maxsize = 64, 0  # 0: no limit
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        """For one request. Those that were replaced are closed after their last one: a set is 350 KiB."""
+        self._uses += 1
+        try:
+            yield
+        finally:
+            self._uses -= 1
+            if self.is_replaced and not self._uses:
+                await self.close()
 
     async def send(self, request: _Request) -> aiohttp.ClientResponse:
         kind = "application/merge-patch+json" if request.method == "PATCH" else "application/json"

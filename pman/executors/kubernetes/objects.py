@@ -118,7 +118,7 @@ class _Call:
                 log.warning("%s: %s %s is left: %s", self._jid, manifest.kind, name(found), error)
 
     async def _take_back(self, manifest: Manifest, made: Object) -> None:
-        """But for what another call has made its Job's since; the Job itself has its status changed at once."""
+        """But for what another call has made its Job's; the Job's status changes at once."""
         own = {uid(each) for _, each in self._made}
         found: Object | None = made
         for _ in range(PATIENCE):

@@ -13,6 +13,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Set
 from typing import Any, Protocol
 
+import aiohttp
+
 from pman.errors import ConfigError, EngineUnreachable
 from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object
 
@@ -26,6 +28,9 @@ SILENCE = 10
 
 BETWEEN = 2.0
 """Seconds that may pass between two watches without what is known being old."""
+
+STEADY = 1.0
+"""Seconds after which a watch that ends was one that works."""
 
 SOON, LATE = 0.2, 15.0
 """Seconds to the next try, at first and at last."""
@@ -46,6 +51,8 @@ class Watch:
         self._path = path
         self._query = query
         self._sink = sink
+        self._version = ""
+        """All until this one is told; none, where there is nothing to go on from."""
         self._good_until = 0.0
         self._trouble = ""
         self.is_forbidden = False
@@ -58,22 +65,24 @@ class Watch:
 
     async def run(self) -> None:
         """For ever. What goes wrong is tried again, later each time, and not at once by all pmans."""
-        pause, version = SOON, ""
+        pause = SOON
         while True:
             began = time.monotonic()
             try:
-                version = await self._watch(version or await self._list())
+                self._version = self._version or await self._list()
+                await self._watch()
             except (EngineUnreachable, ConfigError) as error:
-                version = ""
+                self._version = ""
                 self._lost(error)
-            if time.monotonic() - began > LASTS / 2:
+            lasted = time.monotonic() - began
+            if self._version and lasted > STEADY:
                 pause = SOON
-                if version:
+                if lasted > LASTS / 2:
                     continue
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, LATE)
             if not self.is_live:
-                version = ""  # too much may have been missed to go on as if nothing had been
+                self._version = ""  # too much may have been missed to go on as if nothing had been
 
     async def _list(self) -> str:
         version, there = "", set[str]()
@@ -84,34 +93,37 @@ class Watch:
         self._sink.retain(there)
         return version
 
-    async def _watch(self, version: str) -> str:
-        """The version to go on from; none where that is too old by now."""
+    async def _watch(self) -> None:
+        """Goes on from the version, and leaves the one to go on from: none where that is too old by now."""
         query = {
             **self._query,
             "watch": "1",
             "allowWatchBookmarks": "true",
-            "resourceVersion": version,
+            "resourceVersion": self._version,
             "timeoutSeconds": str(LASTS),
         }
         silence = LASTS + SILENCE
         async with self._api.request("GET", self._path, query, stream=True, silence=silence) as response:
             if response.status != 200:
-                self._good_until = 0.0
-                return self._ended(self._api.answer(response.status, await response.read()))
+                self._end(self._api.answer(response.status, await response.read()))
+                return
             self._found()
+            began = time.monotonic()
             try:
                 async for change in _changes(response.content.iter_any()):
                     self._good_until = time.monotonic() + LASTS + SILENCE
                     if change["type"] == "ERROR":
-                        self._good_until = 0.0
-                        return self._ended(Answer(change["object"].get("code", 500), change["object"]))
+                        self._end(Answer(change["object"].get("code", 500), change["object"]))
+                        return
                     self._take(change["type"], change["object"])
-                    version = change["object"]["metadata"]["resourceVersion"]
+                    self._version = change["object"]["metadata"]["resourceVersion"]
+            except aiohttp.ClientError:  # what is between the two may end what is idle, again and again
+                if time.monotonic() - began < STEADY or not self.is_live:
+                    raise
             except BaseException:
                 self._good_until = 0.0
                 raise
             self._good_until = time.monotonic() + BETWEEN
-        return version
 
     def _take(self, what: str, found: Object) -> None:
         if what in ("ADDED", "MODIFIED"):
@@ -119,10 +131,10 @@ class Watch:
         elif what == "DELETED":
             self._sink.drop(found)  # what is left is a BOOKMARK, which only has a version
 
-    def _ended(self, answer: Answer) -> str:
-        if answer.status == 410:  # Gone: changes since that version are no longer known
-            return ""
-        raise self._api.unexpected("GET", self._path, answer)
+    def _end(self, answer: Answer) -> None:
+        self._version, self._good_until = "", 0.0
+        if answer.status != 410:  # Gone: changes since that version are no longer known
+            raise self._api.unexpected("GET", self._path, answer)
 
     def _found(self) -> None:
         self._good_until = time.monotonic() + LASTS + SILENCE
