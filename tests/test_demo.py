@@ -15,7 +15,7 @@ import requests
 
 from pman.demo import input as demo_input
 from pman.demo import plugin as demo_plugin
-from pman.demo.engines import Unsuitable
+from pman.demo.engines import Unsuitable, names
 from pman.demo.server import serving
 from tests import engines
 from tests.engines import registry
@@ -46,7 +46,7 @@ def demo(
     )
 
 
-@pytest.fixture(params=engines.NAMES)
+@pytest.fixture(params=names(None))
 def engine(request: pytest.FixtureRequest) -> engines.Engine:
     return engines.need(request.param)
 
