@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -505,13 +506,15 @@ def test_logs_prints_the_log_or_its_end(shared: Live, job: dict[str, Any]) -> No
 
 
 def test_logs_follows_a_job_to_its_end(shared: Live) -> None:
-    request = shared.script("echo one; sleep 1; echo two")
+    request = shared.script("echo one; while [ ! -e $out/go ]; do sleep 0.1; done; echo two")
     shared.submit(request)
-    shared.started(request["jid"])
 
-    done = remote(shared, "logs", "-f", request["jid"])
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(remote, shared, "logs", "-f", request["jid"])
+        until(lambda: shared.status(request["jid"])["logs"])
+        shared.output(request, "go").touch()
 
-    assert done.stdout == "one\ntwo\n"
+        assert following.result().stdout == "one\ntwo\n"
 
 
 def test_rm_deletes_what_it_can_and_tells_the_rest(shared: Live, job: dict[str, Any]) -> None:
