@@ -20,8 +20,8 @@ REASON = "org.chrisproject.pman.reason"
 GRACE = 1
 """Seconds that the processes of a deleted job have to end. 0 would forget the pod before they do."""
 
-PATIENCE = 20.0
-"""Seconds that a removal waits for them; a lost node never tells of their end."""
+PATIENCE = 60.0
+"""Seconds that a removal waits for them; a lost node never tells of their end. pfcon waits 100."""
 
 LOOKS = (0.1, 0.2, 0.3, 0.5)
 """Seconds between two looks at them; the last one goes on."""
