@@ -34,7 +34,7 @@ def test_an_overdue_job_is_ended_whoever_polls_it_and_stays_to_be_seen(
         assert answer["status"] == "finishedWithError"
         assert answer["exit_code"] == 137
         assert answer["logs"].startswith("said\n")
-        assert f"{request['jid']} is ended: above the site's second" in running.server.output()
+        assert f"{request['jid']} was ended: above the site's second" in running.server.output()
 
 
 def test_an_overdue_job_is_ended_by_a_pman_that_was_away(storebase: Path, tmp_path: Path) -> None:

@@ -190,9 +190,10 @@ def test_a_job_of_several_workers_is_over_with_the_last_of_them_though_one_fails
     answer = swarm.finished(request["jid"])
 
     assert answer["status"] == "finishedWithError"
-    assert "of 2: failed with exit code 3" in answer["message"]
+    workers = [f"{request['jid']}.{number}" for number in (0, 1)]
+    assert answer["message"] in {f"worker {worker}: failed with exit code 3" for worker in workers}
     said = sorted(answer["logs"].splitlines())
-    assert {line.partition("] ")[0] for line in said[:-1]} == {f"[{request['jid']}.{n}" for n in (0, 1)}
+    assert {line.partition("] ")[0] for line in said[:-1]} == {f"[{worker}" for worker in workers}
     assert {line.partition("] ")[2] for line in said[:-1]} >= {"bad", "good"}
 
 
