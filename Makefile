@@ -1,6 +1,8 @@
 # Everything a newcomer needs: `make demo` and `make test` set up what they use.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests wait for engines more than they compute.
+WORKERS ?= 4
 
 .PHONY: help demo test lint bench image docs clean
 
@@ -12,7 +14,7 @@ demo: .venv/run  ## Run a real job on the best engine that answers here
 
 test: .venv/dev  ## Run all tests that can run here; engines by DOCKER_HOST, CONTAINER_HOST, KUBECONFIG
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report $(if $(PMAN_REQUIRE_ENGINES),--fail-under=95)
 

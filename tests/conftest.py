@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis
@@ -29,30 +28,37 @@ def storebase(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, the tests of an engine go to one of them: they share its pman, and its node."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    parameters = (
+        item.callspec.params.values()
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else ()
+    )
+    named = [name for name in engines.NAMES if name in parameters or item.path.stem == f"test_{name}"]
+    return named[0] if named else item.path.stem
+
+
 @pytest.fixture(scope="session", params=engines.NAMES)
-def shared(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
+def shared(request: pytest.FixtureRequest, storebase: Path, time_limited: TimeLimited) -> Iterator[Live]:
     """Each engine in turn, with one pman for all its tests."""
     with live(engines.need(request.param), storebase) as running:
+        time_limited.begin(request.param)
         yield running
 
 
 @pytest.fixture(scope="session")
 def time_limited(storebase: Path) -> Iterator[TimeLimited]:
-    """On all engines that are there, at once: a job that would run on after its minute."""
-    there = [name for name in engines.NAMES if not engines.absent(name)]
-
-    def begin(name: str) -> tuple[Live, str]:
-        running = Live(engines.need(name), storebase, {"TIMELIMIT_MINUTES": "1"})
-        request = running.script("while true; do date +%s >> $out/alive; sleep 1; done")
-        running.submit(request)
-        return running, request["jid"]
-
-    with ThreadPoolExecutor(len(there)) as pool:
-        begun = {name: pool.submit(begin, name) for name in there}
-    yield begun
-    for future in begun.values():
-        if not future.exception():
-            future.result()[0].close()
+    """Jobs that would run on after their minute; begun early, so that nobody waits for it to pass."""
+    limited = TimeLimited(storebase)
+    yield limited
+    limited.close()
 
 
 @pytest.fixture(scope="session", params=["docker", "podman"])

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import requests
 
+from tests import engines
 from tests.engines import Engine
 
 T = TypeVar("T")
@@ -207,8 +208,35 @@ def live(engine: Engine, storebase: Path, **settings: str) -> Iterator[Live]:
         running.close()
 
 
-TimeLimited = Mapping[str, "Future[tuple[Live, str]]"]
-"""By engine: the pman with a time limit of a minute, and the name of a job that would run longer."""
+class TimeLimited:
+    """By engine: a pman with a time limit of a minute, and a job that would run longer."""
+
+    def __init__(self, storebase: Path) -> None:
+        self._storebase = storebase
+        self._pool = ThreadPoolExecutor()
+        self._begun: dict[str, Future[tuple[Live, str]]] = {}
+
+    def begin(self, name: str) -> None:
+        """In the background, once."""
+        if name not in self._begun:
+            self._begun[name] = self._pool.submit(self._submit, name)
+
+    def job(self, name: str) -> tuple[Live, str]:
+        """The pman, and the job's name."""
+        self.begin(name)
+        return self._begun[name].result()
+
+    def _submit(self, name: str) -> tuple[Live, str]:
+        running = Live(engines.need(name), self._storebase, {"TIMELIMIT_MINUTES": "1"})
+        request = running.script("while true; do date +%s >> $out/alive; sleep 1; done")
+        running.submit(request)
+        return running, request["jid"]
+
+    def close(self) -> None:
+        for future in self._begun.values():
+            if not future.exception():
+                future.result()[0].close()
+        self._pool.shutdown()
 
 
 def refused_start(environment: Mapping[str, str], *options: str) -> str:

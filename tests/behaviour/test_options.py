@@ -310,7 +310,7 @@ def _kept(sight: Sight) -> None:
 
 @shows("TIMELIMIT_MINUTES")
 def _time_limit(sight: Sight) -> None:
-    running, jid = sight.time_limited[sight.engine.name].result()
+    running, jid = sight.time_limited.job(sight.engine.name)
     assert "time limit of 1 min" in running.finished(jid, 120)["message"]
 
 
