@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import json
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -52,31 +50,6 @@ def create_app(engine: Engine) -> Quart:
     return app
 
 
-def logged(app: Quart) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """One line for each request; beside Quart, whose own hooks cost a poll a tenth more."""
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        began, status = time.monotonic(), 0
-
-        async def noting(message: Any) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
-        try:
-            await app(scope, receive, noting)
-        finally:
-            level = logging.DEBUG if scope["method"] in ("GET", "HEAD") and status < 500 else logging.INFO
-            if log.isEnabledFor(level):
-                took = (time.monotonic() - began) * 1e3
-                log.log(level, "%s %s %d %.1f ms", scope["method"], quote(scope["path"]), status, took)
-
-    return serve
-
-
 def _v1(app: Quart, engine: Engine) -> None:
     @app.get("/api/v1/")
     async def about() -> Mapping[str, Any]:
@@ -105,11 +78,10 @@ def _v1(app: Quart, engine: Engine) -> None:
     @app.get("/api/v1/<jid>/")
     async def status(jid: str) -> Response:
         if request.method == "HEAD":
-            info, logs = await engine.info(_jid(jid)), ""
+            body = (await engine.info(_jid(jid))).json("")
         else:
-            info, logs = await engine.status(_jid(jid))
-        # Not a dict, which Quart takes a third longer to answer with: this is what is polled.
-        return Response(json.dumps(info.answer(logs)) + "\n", mimetype="application/json")
+            _, body = await engine.status(_jid(jid))
+        return Response(body, mimetype="application/json")
 
     @app.delete("/api/v1/<jid>/")
     async def delete(jid: str) -> tuple[str, int]:

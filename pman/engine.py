@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
@@ -36,8 +37,8 @@ LARGE = 64 * 2**10
 """Bytes of a request; most have one or two thousand."""
 
 
-TAKE_UP_AGAIN = 5
-"""Seconds after which an engine that went away is asked again for what was left unstarted."""
+ASK_AGAIN = 5
+"""Seconds after which an engine that is away is asked again: who it is, what was left unstarted."""
 
 LOOK_AGAIN = 5
 """Seconds between two looks whether a job is overdue, such as one above its time limit."""
@@ -51,6 +52,7 @@ class Engine:
         self._translation = translation
         self._executor = executor
         self._facts: Mapping[str, Any] | None = None
+        self._asking = asyncio.Lock()
         self._ended = EndedJobs()
         self._recent = RecentLogs(self._tail)
         self._background: set[asyncio.Task[Any]] = set()
@@ -63,7 +65,8 @@ class Engine:
         try:
             await engine._ask()
         except EngineUnreachable as error:
-            log.warning("%s (%s); asked again at the next request", error, error.hint)
+            log.warning("%s (%s); asked again until it answers", error, error.hint)
+            engine._spawn(engine._ask_until_told())
         except BaseException:
             await engine.close()
             raise
@@ -71,14 +74,22 @@ class Engine:
 
     async def _ask(self) -> Mapping[str, Any]:
         """What only the engine can tell, asked once. Raises ConfigError, EngineUnreachable."""
-        if self._facts is None:
-            facts = await self._executor.facts()
-            self._translation.check(facts)
-            self._facts = facts
-            self._spawn(self._take_up())
-            if self._translation.rules.tell_overdue:
-                self._spawn(self._end_overdue())
+        async with self._asking:
+            if self._facts is None:
+                facts = await self._executor.facts()
+                self._translation.check(facts)
+                self._facts = facts
+                self._spawn(self._take_up())
+                if self._translation.rules.tell_overdue:
+                    self._spawn(self._end_overdue())
         return self._facts
+
+    async def _ask_until_told(self) -> None:
+        """So that time limits hold, and what was left is taken up, whether or not anybody calls."""
+        while self._facts is None:
+            await asyncio.sleep(ASK_AGAIN)
+            with contextlib.suppress(EngineUnreachable):
+                await self.facts()
 
     async def facts(self) -> Mapping[str, Any]:
         """What the engine told at start, or tells now that it is back. Raises EngineUnreachable."""
@@ -126,19 +137,23 @@ class Engine:
         await asyncio.to_thread(_check_directories, facts["storebase"], job)
         return await asyncio.shield(self._spawn(self._submit(job, documents)))
 
-    async def status(self, jid: str) -> tuple[JobInfo, str]:
-        """The job and the end of its log. Raises UnknownJob, EngineUnreachable."""
-        if remembered := self._ended.unchanged(jid, self._executor.revision(jid)):
+    async def status(self, jid: str) -> tuple[JobInfo, bytes]:
+        """The job, and the JSON that answers for it. Raises UnknownJob, EngineUnreachable."""
+        if remembered := self.remembered(jid):
             return remembered
         info, revision = await self._look(jid)
         if info.status == "notstarted":
-            return info, ""
+            return info, info.json("")
         if remembered := self._ended.same(info, revision):
             return remembered
-        logs = with_cause(await self._recent.get(jid, ended=info.ended), info)
+        body = info.json(with_cause(await self._recent.get(jid, ended=info.ended), info))
         if info.ended:
-            self._ended.remember(info, logs, revision)
-        return info, logs
+            self._ended.remember(info, body, revision)
+        return info, body
+
+    def remembered(self, jid: str) -> tuple[JobInfo, bytes] | None:
+        """The same without a question to the engine, of a job that is known to have ended."""
+        return self._ended.unchanged(jid, self._executor.revision(jid))
 
     async def info(self, jid: str) -> JobInfo:
         return (await self._look(jid))[0]
@@ -171,6 +186,9 @@ class Engine:
 
         async def one(jid: str) -> JobInfo | None:
             async with turns:
+                await asyncio.sleep(0)  # from memory, a thousand of them would be one piece of work
+                if remembered := self.remembered(jid):
+                    return remembered[0]
                 try:
                     return await self.info(jid)
                 except UnknownJob:
@@ -260,7 +278,7 @@ class Engine:
                     left.pop(0)
             except EngineUnreachable as error:
                 log.warning("what was left unstarted waits: %s", error)
-                await asyncio.sleep(TAKE_UP_AGAIN)
+                await asyncio.sleep(ASK_AGAIN)
 
     async def _take_up_one(self, jid: str) -> None:
         try:

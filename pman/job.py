@@ -95,6 +95,10 @@ class JobInfo:
             "hint": self.hint,
         }
 
+    def json(self, logs: str) -> bytes:
+        """The body of such an answer."""
+        return json.dumps(self.answer(logs)).encode() + b"\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
@@ -11,6 +12,9 @@ from pman.job import JobInfo
 
 FRESH = 1.0
 """Seconds for which the log of a running job is good enough for all who poll it."""
+
+LONG = 4096
+"""Bytes of an answer from which on it is kept compressed."""
 
 
 class EndedJobs:
@@ -21,37 +25,58 @@ class EndedJobs:
     """
 
     def __init__(self, limit: int = 32 * 2**20) -> None:
+        """`limit`: bytes, of answers as they are kept."""
         self._limit = limit
         self._size = 0
-        self._answers: OrderedDict[str, tuple[Hashable, JobInfo, str]] = OrderedDict()
+        self._answers: OrderedDict[str, _Kept] = OrderedDict()
 
-    def unchanged(self, jid: str, revision: Hashable) -> tuple[JobInfo, str] | None:
+    def unchanged(self, jid: str, revision: Hashable) -> tuple[JobInfo, bytes] | None:
         """The answer, where the engine's word is known to be the one it was made of."""
         found = self._answers.get(jid)
-        if found is None or revision is None or found[0] != revision:
+        if found is None or revision is None or found.revision != revision:
             return None
         self._answers.move_to_end(jid)
-        return found[1:]
+        return found.answer()
 
-    def same(self, info: JobInfo, revision: Hashable) -> tuple[JobInfo, str] | None:
+    def same(self, info: JobInfo, revision: Hashable) -> tuple[JobInfo, bytes] | None:
         """The answer, where the engine says of the job what it said then."""
         found = self._answers.get(info.jid)
-        if found is None or found[1] != info:
+        if found is None or found.info != info:
             return None
-        self._answers[info.jid] = (revision, *found[1:])
+        found.revision = revision
         self._answers.move_to_end(info.jid)
-        return found[1:]
+        return found.answer()
 
-    def remember(self, info: JobInfo, logs: str, revision: Hashable) -> None:
+    def remember(self, info: JobInfo, body: bytes, revision: Hashable) -> None:
         self.forget(info.jid)
-        self._answers[info.jid] = (revision, info, logs)
-        self._size += _cost(info, logs)
+        self._answers[info.jid] = kept = _Kept(info, body, revision)
+        self._size += kept.size
         while self._size > self._limit:
             self.forget(next(iter(self._answers)))
 
     def forget(self, jid: str) -> None:
         if found := self._answers.pop(jid, None):
-            self._size -= _cost(*found[1:])
+            self._size -= found.size
+
+
+class _Kept:
+    """One answer; a long one compressed, since of a thousand such logs not a hundred would fit."""
+
+    __slots__ = ("_body", "_compressed", "info", "revision")
+
+    def __init__(self, info: JobInfo, body: bytes, revision: Hashable) -> None:
+        self.info = info
+        self.revision = revision
+        self._compressed = len(body) > LONG
+        self._body = zlib.compress(body, 1) if self._compressed else body
+
+    @property
+    def size(self) -> int:
+        """Bytes, roughly: the objects around it and the command, which the info has once more."""
+        return len(self._body) + 4 * len(self.info.cmd) + 1000
+
+    def answer(self) -> tuple[JobInfo, bytes]:
+        return self.info, zlib.decompress(self._body) if self._compressed else self._body
 
 
 class RecentLogs:
@@ -97,8 +122,3 @@ class RecentLogs:
         while self._texts and asked - next(iter(self._texts.values()))[0] > FRESH:
             self._texts.popitem(last=False)
         return text
-
-
-def _cost(info: JobInfo, logs: str) -> int:
-    """Bytes, roughly: what is shown twice, and the objects around it."""
-    return 4 * len(logs) + 4 * len(info.cmd) + 2000

@@ -11,9 +11,9 @@ import uvicorn
 import uvloop
 
 from pman import __version__
-from pman.app import create_app, logged
 from pman.engine import Engine
 from pman.errors import ConfigError
+from pman.front import served
 from pman.loopback import is_loopback, loopback_only
 from pman.settings import Settings
 
@@ -40,7 +40,7 @@ async def _serve(settings: Settings, host: str) -> None:
     try:
         listener = _listener(host, settings["PORT"])
         config = uvicorn.Config(
-            logged(create_app(engine)),
+            served(engine),
             http="httptools",
             lifespan="off",
             access_log=False,

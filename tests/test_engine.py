@@ -45,8 +45,12 @@ class Held:
         self.discarded: list[tuple[str, str]] = []
         self.removed: list[str] = []
         self.looked = asyncio.Event()
+        self.told = 0
+        self.taken_up = 0
 
     async def facts(self) -> Mapping[str, Any]:
+        await asyncio.sleep(0)
+        self.told += 1
         return {"storebase": "/nowhere", "native": {}}
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
@@ -60,6 +64,7 @@ class Held:
     async def resume(self, jid: str) -> None: ...
 
     async def unfinished(self) -> Sequence[str]:
+        self.taken_up += 1
         return []
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
@@ -166,6 +171,37 @@ async def test_nothing_ends_the_looks_for_what_is_overdue(
     await looks(held, 2)
 
     assert held.ended == ["late"]
+
+
+async def test_an_engine_that_comes_back_is_asked_once_however_many_wait_for_it(
+    held: Held, tmp_path: Path
+) -> None:
+    site = site_templates(tmp_path, {"docker/state.yaml": STATE})
+    engine = Engine(Translation(settings_of(PMAN_TEMPLATES=str(site))), held)
+
+    await asyncio.gather(*(engine.facts() for _ in range(20)))
+    await asyncio.sleep(0.01)
+
+    assert (held.told, held.taken_up) == (1, 1)
+    await engine.close()
+
+
+async def test_a_list_of_many_jobs_lets_others_have_their_turn(engine: Engine, held: Held) -> None:
+    held.jobs = {f"job-{number}": {} for number in range(500)}
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.create_task(others())
+
+    assert len(await engine.list()) == 500
+
+    beside.cancel()
+    assert turns >= 500 / 16
 
 
 # --- a refused submission --------------------------------------------------------------------------

@@ -51,16 +51,14 @@ class Live:
         return jid
 
     async def finished(self, jid: str) -> tuple[JobInfo, str]:
-        answer: tuple[JobInfo, str] = await until(
-            lambda: self.engine.status(jid), lambda answer: answer[0].ended
-        )
-        return answer
+        info, body = await until(lambda: self.engine.status(jid), lambda answer: answer[0].ended)
+        return info, json.loads(body)["logs"]
 
     async def ran(self, *argv: str, **fields: Any) -> tuple[JobInfo, str]:
         return await self.finished(await self.submit(*argv, **fields))
 
     async def logged(self, jid: str, word: str) -> None:
-        await until(lambda: self.engine.status(jid), lambda answer: word in answer[1])
+        await until(lambda: self.engine.status(jid), lambda answer: word.encode() in answer[1])
 
 
 def a_request(argv: tuple[str, ...], **fields: Any) -> str:
@@ -574,9 +572,9 @@ async def test_a_job_that_pman_ends_says_why_and_is_kept(anyhow: Live) -> None:
     await anyhow.executor.end(jid, "nobody waits for it")
     await anyhow.executor.end(jid, "a second reason")
 
-    info, logs = await anyhow.engine.status(jid)
+    info, body = await anyhow.engine.status(jid)
     assert (info.status, info.message, info.exit_code) == ("finishedWithError", "nobody waits for it", 137)
-    assert "begun" in logs
+    assert b"begun" in body
     assert await anyhow.executor.active() == []
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests import engines
 from tests.a_job import site_templates
+from tests.engines.relay import relay
 from tests.live import Server, live, until
 
 RULE = """
@@ -34,7 +35,7 @@ def test_an_overdue_job_is_ended_whoever_polls_it_and_stays_to_be_seen(
         assert answer["status"] == "finishedWithError"
         assert answer["exit_code"] == 137
         assert answer["logs"].startswith("said\n")
-        assert f"{request['jid']} was ended: above the site's second" in running.server.output()
+        until(lambda: f"{request['jid']} was ended: above the site's second" in running.server.output())
 
 
 def test_an_overdue_job_is_ended_by_a_pman_that_was_away(storebase: Path, tmp_path: Path) -> None:
@@ -46,6 +47,27 @@ def test_an_overdue_job_is_ended_by_a_pman_that_was_away(storebase: Path, tmp_pa
 
         later = Server({**running.environment(), "PMAN_TEMPLATES": str(site)})
         try:
+            until(lambda: running.status(request["jid"])["status"] == "finishedWithError")
+        finally:
+            later.stop()
+
+
+def test_overdue_jobs_are_ended_though_the_engine_was_away_at_the_start_and_nobody_calls(
+    storebase: Path, tmp_path: Path
+) -> None:
+    site = site_templates(tmp_path, {"docker/state.yaml": RULE.format(engine="docker")})
+    docker = engines.need("docker")
+    with live(docker, storebase) as running, relay(docker.address) as between:
+        request = running.script("sleep 600")
+        running.submit(request)
+        running.started(request["jid"])
+        between.down()
+        address = docker.at(between.address, tmp_path)
+        later = Server({**running.environment(), **address, "PMAN_TEMPLATES": str(site)})
+        try:
+            assert "asked again until it answers" in later.output()
+            between.up()
+
             until(lambda: running.status(request["jid"])["status"] == "finishedWithError")
         finally:
             later.stop()
