@@ -722,7 +722,7 @@ def variant(source: str, change: Callable[[Native], None]) -> Native:
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "change", "status", "told"), VARIANTS, ids=lambda it: str(it)[:40]
+    ("name", "source", "change", "status", "told"), VARIANTS, ids=[row[0] for row in VARIANTS]
 )
 def test_a_state_that_the_cluster_at_hand_cannot_show_becomes_a_status_and_a_message(
     name: str, source: str, change: Callable[[Native], None], status: str, told: str
