@@ -8,7 +8,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 DEADLINE = 60.0
 """Seconds for what takes one; a slow machine must not fail a test."""
+
+MUCH = "yes $(printf %1000d 1) | head -n 20000; sleep 300"
+"""20 MB of log, more than is read ahead of a client."""
 
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 MAPS = "/api/v1/namespaces/{}/configmaps"
@@ -514,6 +517,26 @@ async def test_all_workers_are_followed_at_once_and_line_by_line(pman: Kubernete
     assert sorted(lines) == sorted(f"[{name}] a{i}" for name in names for i in (1, 2, 3))
     assert len(names) == 3
     await pman.remove(jid)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_client_that_goes_while_a_log_comes_faster_than_it_reads_leaves_nothing_behind(
+    site: Site, jid: str, workers: int
+) -> None:
+    async with executor(site) as pman:
+        await pman.apply(jid, [job(jid, MUCH, workers=workers)])
+        await running(pman, jid)
+        before = asyncio.all_tasks()
+        following = pman.logs(jid, 100_000, follow=True)
+        assert isinstance(following, AsyncGenerator)
+        await anext(following)
+        await asyncio.sleep(0.5)  # as much as is read ahead is there by then
+
+        await asyncio.wait_for(following.aclose(), 5)
+
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() <= before
+        await pman.remove(jid)
 
 
 async def test_a_job_that_cannot_start_has_an_empty_log(pman: KubernetesExecutor, jid: str) -> None:

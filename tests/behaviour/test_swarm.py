@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from tests import engines
 from tests.a_job import settings_of
 from tests.engines.proxy import Hook, before
 from tests.live import Live, live, until
+
+MUCH = "yes $(printf %1000d 1) | head -n 20000; sleep 300"
+"""20 MB of log, more than is read ahead of a client."""
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +210,25 @@ def test_the_logs_of_several_workers_are_followed_to_the_end_of_the_last(swarm: 
 
     jid = request["jid"]
     assert sorted(lines) == sorted(f"[{jid}.{n}] {word}" for n in (0, 1) for word in ("one", "two"))
+
+
+async def test_a_client_that_goes_while_a_log_comes_faster_than_it_reads_leaves_nothing_behind(
+    swarm: Live, executor: Executor
+) -> None:
+    request = swarm.script(MUCH)
+    swarm.submit(request)
+    swarm.started(request["jid"])
+    before = asyncio.all_tasks()
+    following = executor.logs(request["jid"], 100_000, follow=True)
+    assert isinstance(following, AsyncGenerator)
+    await anext(following)
+    await asyncio.sleep(0.5)  # as much as is read ahead is there by then
+
+    await asyncio.wait_for(following.aclose(), 5)
+
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() <= before
+    assert swarm.delete(request["jid"]).status_code == 204
 
 
 # --- what a swarm would do by itself ---------------------------------------------------------------
