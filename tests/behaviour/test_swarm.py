@@ -18,7 +18,7 @@ from docker.types import ServiceMode
 from pman import executors
 from pman.errors import UnknownJob
 from pman.executors import Executor
-from pman.executors.swarm.services import ENDED
+from pman.executors.swarm.services import ENDED, OPEN_LABEL
 from tests import engines
 from tests.a_job import settings_of
 from tests.engines.proxy import Hook, before
@@ -247,6 +247,22 @@ def test_a_job_that_has_ended_is_closed_so_that_no_manager_runs_it_again_and_sta
         assert another.status(request["jid"]) == first
     assert first["logs"].startswith("seen\n")
     assert first["exit_code"] == code
+    assert len(tasks(native, request["jid"])) == 1
+
+
+def test_a_job_that_nobody_asks_for_is_closed_all_the_same(swarm: Live, native: Any) -> None:
+    request = swarm.request()
+    swarm.submit(request)
+
+    def closed() -> bool:
+        return not native.api.inspect_service(request["jid"])["Spec"]["Mode"]["ReplicatedJob"][
+            "TotalCompletions"
+        ]
+
+    until(closed)
+
+    assert not native.services.list(filters={"label": OPEN_LABEL, "name": request["jid"]})
+    assert swarm.status(request["jid"])["status"] == "finishedSuccessfully"
     assert len(tasks(native, request["jid"])) == 1
 
 
