@@ -572,7 +572,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextlib.asynccontextmanager
-async def served(handler: Handler, directory: Path) -> AsyncIterator[Api]:
+async def served(handler: Handler, directory: Path, kubeconfig: str = KUBECONFIG) -> AsyncIterator[Api]:
     """An API whose server answers as the handler does."""
     app = web.Application()
     app.router.add_route("*", "/{address:.*}", handler)
@@ -581,7 +581,7 @@ async def served(handler: Handler, directory: Path) -> AsyncIterator[Api]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     file = directory / "kubeconfig"
-    file.write_text(KUBECONFIG.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    file.write_text(kubeconfig.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
     found = Api(Access(str(file)), 5)
     try:
         yield found
@@ -623,6 +623,34 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
         ]
         assert sum(not pool.closed for pool in pools if pool) <= 2  # those in use
         known = True
+        assert await there.read("/version") == {}
+
+
+async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "RENEW", 0)
+    hung = tmp_path / "hung"
+    plugin = tmp_path / "plugin"
+    version = "client.authentication.k8s.io/v1"
+    status = {"token": "secret", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    answer = json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": status})
+    plugin.write_text(f"#!/bin/sh\ntest ! -e {hung} || exec sleep 60\necho '{answer}'\n")
+    plugin.chmod(0o755)
+    user = {"exec": {"apiVersion": version, "command": str(plugin)}}
+    kubeconfig = KUBECONFIG.replace("{token: secret}", json.dumps(user))
+
+    async def known(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async with served(known, tmp_path, kubeconfig) as there:
+        assert await there.read("/version") == {}
+        there.timeout = 1
+        hung.touch()
+        with pytest.raises(EngineUnreachable, match="no credentials for Kubernetes within 1 s") as raised:
+            await asyncio.wait_for(there.read("/version"), 30)
+        assert "KUBECONFIG" in raised.value.hint
+        hung.unlink()
         assert await there.read("/version") == {}
 
 
