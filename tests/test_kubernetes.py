@@ -22,8 +22,8 @@ from pman.errors import ConfigError, EngineUnreachable
 from pman.executors.kubernetes import access, api, connect, memory, watch
 from pman.executors.kubernetes.access import Access, authorization
 from pman.executors.kubernetes.api import Api, _Clients, is_name, path
+from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.memory import Memory
-from pman.executors.kubernetes.objects import _has
 from pman.executors.kubernetes.state import has_ended, is_over, main_container, started
 from pman.executors.kubernetes.watch import Sink, Watch, _changes
 from pman.job import JID_LABEL
@@ -452,10 +452,17 @@ def test_the_main_container_is_the_first_or_the_one_that_is_named() -> None:
 
 def test_the_defaults_of_the_api_server_make_no_other_object() -> None:
     wanted = {"a": 1, "b": [{"c": "d"}], "e": {}}
-    assert _has({"a": 1, "b": [{"c": "d", "x": 1}], "e": {"y": 2}, "z": 3}, wanted)
-    assert not _has({"a": 2, "b": [{"c": "d"}], "e": {}}, wanted)
-    assert not _has({"a": 1, "b": [], "e": {}}, wanted)
-    assert not _has({"a": 1}, wanted)
+    assert has({"a": 1, "b": [{"c": "d", "x": 1}], "e": {"y": 2}, "z": 3}, wanted)
+    assert not has({"a": 2, "b": [{"c": "d"}], "e": {}}, wanted)
+    assert not has({"a": 1, "b": [], "e": {}}, wanted)
+    assert not has({"a": 1}, wanted)
+
+
+def test_fields_that_the_api_server_drops_are_named_and_their_values_are_not() -> None:
+    sent = {"a": 1, "b": [{"c": "secret", "d": 1}, {"c": "x"}], "e": {}, "f": {"g": "secret"}, "h": "1024Mi"}
+    found = {"a": 1, "b": [{"d": 1}, {"c": "x", "y": 1}], "f": {}, "h": "1Gi", "z": 2}
+    assert list(dropped(sent, found)) == ["b[0].c", "f.g"]
+    assert not list(dropped(sent, sent))
 
 
 def test_names_stay_inside_of_their_path() -> None:
