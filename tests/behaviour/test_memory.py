@@ -35,9 +35,9 @@ class Watched:
             self.live.status(jid)
         return self.asked.seen - before
 
-    def settled(self, jid: str) -> None:
-        """Until polls ask nothing: Podman tells of a container's cleanup some time after its end."""
-        until(lambda: self.polled(jid, 300) == 0)
+    def settled(self, jid: str, times: int = 300) -> None:
+        """Until so many polls ask nothing: Podman tells of a container's cleanup some time after its end."""
+        until(lambda: self.polled(jid, times) == 0)
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def test_a_container_that_is_started_again_or_killed_from_outside_is_seen(
 
     container.start()
     until(lambda: pman.live.status(request["jid"])["status"] == "started", SOON)
-    pman.settled(request["jid"])
+    pman.settled(request["jid"], times=20)  # within a second, after which its log is asked for
     container.kill()
 
     assert pman.live.finished(request["jid"], SOON)["status"] == "finishedWithError"
