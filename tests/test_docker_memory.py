@@ -318,19 +318,21 @@ async def test_an_engine_that_cannot_tell_of_one_container_is_believed_of_the_ot
 async def test_an_engine_that_does_not_tell_of_a_new_container_is_not_believed_until_it_does(
     engine: Engine, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SILENCE", 0.05)
     learn(memory, "a")
 
+    monkeypatch.setattr(module, "SILENCE", 60)
     with memory.creating("b"):
         pass
     assert memory.inspection("a") == b"{}"
-    await asyncio.sleep(0.1)
+    monkeypatch.setattr(module, "SILENCE", -1)
+    with memory.creating("c"):
+        pass
     assert memory.inspection("a") is None
 
     await until(lambda: len(engine.queries) == 2 and engine.streams)
     learn(memory, "a")
     assert memory.inspection("a") is None
-    engine.tell("c")
+    engine.tell("d")
     await connected(memory)
 
 

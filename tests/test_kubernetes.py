@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
+import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pman.errors import ConfigError, EngineUnreachable
 from pman.executors.kubernetes import access, api, connect, memory, watch
 from pman.executors.kubernetes.access import Access, authorization
 from pman.executors.kubernetes.api import Api, _Clients, is_name, path
+from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.memory import Memory
-from pman.executors.kubernetes.objects import _has
 from pman.executors.kubernetes.state import has_ended, is_over, main_container, started
-from pman.executors.kubernetes.watch import Watch, _changes
+from pman.executors.kubernetes.watch import Sink, Watch, _changes
 from pman.job import JID_LABEL
 
 Object = dict[str, Any]
@@ -146,7 +151,8 @@ def test_what_was_deleted_does_not_come_back(known: Memory) -> None:
     known.forget(job())
     known.put_job(job(version="2"))  # what the watch had on its way
     assert known.native("a") is None
-    assert known.is_deleted(job())
+    assert known.is_deleted(job(), since=0)
+    assert not known.is_deleted(job(), since=time.monotonic())
 
     known.put_job(job(uid="2"))
     known.forget(job(version="3"))
@@ -167,6 +173,147 @@ def test_what_pman_made_does_not_go_behind_what_the_watch_told_since(known: Memo
     known.put_job(job(version="5"))
     known.put_new_job(job(version="4"))
     assert told(known)["job"]["metadata"]["resourceVersion"] == "5"
+
+
+def test_what_the_watch_tells_late_of_an_earlier_job_does_not_bury_the_one_that_pman_made(
+    known: Memory,
+) -> None:
+    known.put_new_job(job(uid="2"))
+    known.put_job(job(uid="1"))  # another pman's, which was deleted before
+    assert told(known)["job"]["metadata"]["uid"] == "2"
+    known.forget(job(uid="1"))
+    known.put_job(job(uid="2", version="2"))
+
+    assert told(known)["job"]["metadata"]["resourceVersion"] == "2"
+    assert not known.is_deleted(job(uid="2"), since=0)
+
+
+def test_a_job_that_pman_made_and_no_watch_tells_of_is_asked_for(
+    known: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.put_new_job(job())
+    assert known.native("a")
+    monkeypatch.setattr(memory, "SETTLING", -1)
+    assert known.native("a") is None
+    known.put_job(job())
+    assert known.native("a")
+
+
+NAMES = st.sampled_from(["a", "b"])
+
+
+class LaggingWatch(RuleBasedStateMachine):
+    """Jobs that this pman and another one make and delete, and that the watch tells of when it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = Memory()
+        self.live: dict[str, Object] = {}
+        self.count = itertools.count(1)
+        self.changes: list[tuple[Callable[[Object], None], Object]] = []
+        """Of which the watch has not told yet."""
+        self.listed: list[Object] | None = None
+        self.there: set[str] = set()
+        self.own: dict[str, str] = {}
+        """By name, what pman itself has made last and nobody has deleted."""
+        self.deleted: set[str] = set()
+        """What pman itself has deleted."""
+
+    def changed(self, what: Callable[[Object], None], found: Object) -> None:
+        found["metadata"]["resourceVersion"] = str(next(self.count))
+        self.changes.append((what, copy.deepcopy(found)))
+
+    def create(self, name: str) -> Object:
+        self.live[name] = job(name, uid=f"{name}-{next(self.count)}")
+        self.changed(self.memory.put_job, self.live[name])
+        return copy.deepcopy(self.live[name])
+
+    def delete(self, name: str) -> Object:
+        found = self.live.pop(name)
+        self.own.pop(name, None)
+        self.changed(self.memory.forget, found)
+        return copy.deepcopy(found)
+
+    @rule(name=NAMES)
+    def another_creates(self, name: str) -> None:
+        if name not in self.live:
+            self.create(name)
+
+    @rule(name=NAMES)
+    def another_deletes(self, name: str) -> None:
+        if name in self.live:
+            self.delete(name)
+
+    @rule(name=NAMES)
+    def pman_creates(self, name: str) -> None:
+        if name not in self.live:
+            made = self.create(name)
+            self.memory.put_new_job(made)
+            self.own[name] = made["metadata"]["uid"]
+
+    @rule(name=NAMES)
+    def pman_deletes(self, name: str) -> None:
+        if name in self.live:
+            gone = self.delete(name)
+            self.memory.forget(gone)
+            self.deleted.add(gone["metadata"]["uid"])
+
+    @rule(name=NAMES)
+    def the_cluster_changes(self, name: str) -> None:
+        if name in self.live:
+            self.changed(self.memory.put_job, self.live[name])
+
+    @precondition(lambda self: self.listed is None)
+    @rule()
+    def the_watch_tells(self) -> None:
+        if self.changes:
+            what, found = self.changes.pop(0)
+            what(found)
+
+    @precondition(lambda self: self.listed is None)
+    @rule()
+    def a_list_begins(self) -> None:
+        self.memory.begin_jobs()
+        self.listed = copy.deepcopy(list(self.live.values()))
+        self.there = {each["metadata"]["uid"] for each in self.listed}
+        self.changes.clear()
+
+    @precondition(lambda self: self.listed is not None)
+    @rule()
+    def the_list_tells(self) -> None:
+        assert self.listed is not None
+        if self.listed:
+            self.memory.put_job(self.listed.pop())
+        else:
+            self.memory.retain_jobs(self.there)
+            self.listed = None
+
+    @invariant()
+    def what_lives_is_not_taken_for_deleted(self) -> None:
+        for found in self.live.values():
+            assert not self.memory.is_deleted(found, since=time.monotonic())
+
+    @invariant()
+    def pman_sees_what_it_does_itself(self) -> None:
+        for name in ("a", "b"):
+            native = self.memory.native(name)
+            found = native["job"]["metadata"]["uid"] if native else None
+            assert found not in self.deleted
+            assert name not in self.own or found in (None, self.own[name])
+
+    def teardown(self) -> None:
+        while self.listed is not None:
+            self.the_list_tells()
+        while self.changes:
+            self.the_watch_tells()
+        for name in ("a", "b"):
+            native = self.memory.native(name)
+            version = native["job"]["metadata"]["resourceVersion"] if native else None
+            assert version == (self.live[name]["metadata"]["resourceVersion"] if name in self.live else None)
+        assert self.memory.jids() == sorted(self.live)
+
+
+test_the_memory_tells_what_is_however_late_a_watch_tells_it = LaggingWatch.TestCase
 
 
 def test_what_pman_changed_is_not_known_before_the_watch_tells_it(
@@ -305,10 +452,17 @@ def test_the_main_container_is_the_first_or_the_one_that_is_named() -> None:
 
 def test_the_defaults_of_the_api_server_make_no_other_object() -> None:
     wanted = {"a": 1, "b": [{"c": "d"}], "e": {}}
-    assert _has({"a": 1, "b": [{"c": "d", "x": 1}], "e": {"y": 2}, "z": 3}, wanted)
-    assert not _has({"a": 2, "b": [{"c": "d"}], "e": {}}, wanted)
-    assert not _has({"a": 1, "b": [], "e": {}}, wanted)
-    assert not _has({"a": 1}, wanted)
+    assert has({"a": 1, "b": [{"c": "d", "x": 1}], "e": {"y": 2}, "z": 3}, wanted)
+    assert not has({"a": 2, "b": [{"c": "d"}], "e": {}}, wanted)
+    assert not has({"a": 1, "b": [], "e": {}}, wanted)
+    assert not has({"a": 1}, wanted)
+
+
+def test_fields_that_the_api_server_drops_are_named_and_their_values_are_not() -> None:
+    sent = {"a": 1, "b": [{"c": "secret", "d": 1}, {"c": "x"}], "e": {}, "f": {"g": "secret"}, "h": "1024Mi"}
+    found = {"a": 1, "b": [{"d": 1}, {"c": "x", "y": 1}], "f": {}, "h": "1Gi", "z": 2}
+    assert list(dropped(sent, found)) == ["b[0].c", "f.g"]
+    assert not list(dropped(sent, sent))
 
 
 def test_names_stay_inside_of_their_path() -> None:
@@ -425,7 +579,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextlib.asynccontextmanager
-async def served(handler: Handler, directory: Path) -> AsyncIterator[Api]:
+async def served(handler: Handler, directory: Path, kubeconfig: str = KUBECONFIG) -> AsyncIterator[Api]:
     """An API whose server answers as the handler does."""
     app = web.Application()
     app.router.add_route("*", "/{address:.*}", handler)
@@ -434,7 +588,7 @@ async def served(handler: Handler, directory: Path) -> AsyncIterator[Api]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     file = directory / "kubeconfig"
-    file.write_text(KUBECONFIG.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    file.write_text(kubeconfig.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
     found = Api(Access(str(file)), 5)
     try:
         yield found
@@ -479,45 +633,116 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
         assert await there.read("/version") == {}
 
 
+async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "RENEW", 0)
+    hung = tmp_path / "hung"
+    plugin = tmp_path / "plugin"
+    version = "client.authentication.k8s.io/v1"
+    status = {"token": "secret", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    answer = json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": status})
+    plugin.write_text(f"#!/bin/sh\ntest ! -e {hung} || exec sleep 60\necho '{answer}'\n")
+    plugin.chmod(0o755)
+    user = {"exec": {"apiVersion": version, "command": str(plugin)}}
+    kubeconfig = KUBECONFIG.replace("{token: secret}", json.dumps(user))
+
+    async def known(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async with served(known, tmp_path, kubeconfig) as there:
+        assert await there.read("/version") == {}
+        there.timeout = 1
+        hung.touch()
+        with pytest.raises(EngineUnreachable, match="no credentials for Kubernetes within 1 s") as raised:
+            await asyncio.wait_for(there.read("/version"), 30)
+        assert "KUBECONFIG" in raised.value.hint
+        hung.unlink()
+        assert await there.read("/version") == {}
+
+
 async def test_watches_that_something_between_cuts_go_on_where_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "STEADY", 0.05)
+    monkeypatch.setattr(watch, "STEADY", 0)
+    monkeypatch.setattr(watch, "SOON", 0.01)  # with pauses that grow, twenty watches would take hours
+    monkeypatch.setattr(watch, "LATE", 1e6)
+    known = Memory()
+    known.put_job(job(version="0"))
     lists: list[str] = []
     versions: list[str] = []
-    six = asyncio.Event()
+    twenty = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if "watch" not in request.query:
             lists.append(request.path)
-            return web.json_response({"metadata": {"resourceVersion": "0"}, "items": []})
+            return web.json_response({"metadata": {"resourceVersion": "0"}, "items": [job(version="0")]})
         versions.append(request.query["resourceVersion"])
-        if len(versions) == 6:
-            six.set()
+        version = str(len(versions))
+        if len(versions) == 20:
+            twenty.set()
         response = web.StreamResponse()
         await response.prepare(request)
-        change = {"type": "MODIFIED", "object": job(version=str(len(versions)))}
+        change = {"type": "MODIFIED", "object": job(version=version)}
         await response.write(json.dumps(change).encode() + b"\n")
-        await asyncio.sleep(0.1)
+        await until(lambda: told(known)["job"]["metadata"]["resourceVersion"] == version)
         if request.transport:
             request.transport.abort()
         return response
 
-    known = Memory()
-
-    class Sink:
-        put = staticmethod(known.put_job)
-        drop = staticmethod(known.forget)
-        retain = staticmethod(known.retain_jobs)
-
-    async with served(answer, tmp_path) as there:
-        found = Watch(there, "/jobs", {}, Sink())
-        task = asyncio.create_task(found.run())
-        await asyncio.wait_for(six.wait(), 5)  # with pauses that grow, it takes nine seconds
+    sink = Sink(put=known.put_job, drop=known.forget, retain=known.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Watch(there, "/jobs", {}, sink)) as found:
+        await asyncio.wait_for(twenty.wait(), 60)
         assert found.is_live
+
+    assert lists == ["/jobs"]
+    assert versions[:20] == [str(version) for version in range(20)]
+
+
+async def until(probe: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not probe():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def watching(found: Watch) -> AsyncIterator[Watch]:
+    task = asyncio.create_task(found.run())
+    try:
+        yield found
+    finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    assert lists == ["/jobs"]
-    assert versions[:6] == ["0", "1", "2", "3", "4", "5"]
-    assert told(known)["job"]["metadata"]["resourceVersion"] in ("5", "6")
+
+async def test_a_bug_does_not_end_a_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "SOON", 0.01)
+    lists: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            lists.append(request.path)
+            return web.json_response({"metadata": {"resourceVersion": "0"}, "items": [job()]})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(60)
+        return response
+
+    known = Memory()
+
+    def put(found: Mapping[str, Any]) -> None:
+        if len(lists) < 3:
+            raise LookupError("what no API server says")
+        known.put_job(found)
+
+    sink = Sink(put=put, drop=known.forget, retain=known.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Watch(there, "/jobs", {}, sink)) as found:
+        await until(lambda: found.is_live)
+        assert told(known)
+
+    assert len(lists) == 3
+    traces = [record for record in caplog.records if record.exc_info]
+    assert ["by a bug" in record.getMessage() for record in traces] == [True, True]

@@ -1019,6 +1019,7 @@ REFUSALS = [
     (500, "etcdserver: request is too large", 400, "too large"),
     (422, 'Job.batch "a" is invalid: spec.metadata.labels[controller-uid]: Invalid', 400, "too large"),
     (409, 'configmaps "a" already exists', 409, "is in the way"),
+    (409, 'object is being deleted: jobs.batch "a" already exists', 503, "is still being deleted"),
     (
         409,
         "Operation cannot be fulfilled on resourcequotas: the object has been modified",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 DEADLINE = 60.0
 """Seconds for what takes one; a slow machine must not fail a test."""
+
+MUCH = "yes $(printf %1000d 1) | head -n 20000; sleep 300"
+"""20 MB of log, more than is read ahead of a client."""
 
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 MAPS = "/api/v1/namespaces/{}/configmaps"
@@ -270,7 +274,7 @@ async def test_a_document_that_is_refused_takes_the_others_back(
     assert refused.value.native["call"] == "create ConfigMap"
     assert refused.value.native["status"] == 422
     await gone(site, MAPS, jid)
-    assert site.find(JOBS, jid) is None
+    await gone(site, JOBS, jid)
     with pytest.raises(UnknownJob):
         await until_raised(pman, jid)
 
@@ -320,7 +324,7 @@ async def test_what_another_call_has_taken_over_is_not_taken_back(
 
         with pytest.raises(NameTaken):
             await slow._create_job()
-        await slow.take_back()
+        await slow.take_back(is_answered=True)
 
     assert site.find(MAPS, jid)["metadata"]["uid"] == found["metadata"]["uid"]
     await pman.remove(jid)
@@ -339,9 +343,46 @@ async def test_what_somebody_else_changed_is_taken_back_as_well(
     await call._ensure(call._before[0], None)
     site.cluster.call("PATCH", f"{MAPS.format(site.name)}/{jid}", {"metadata": {"labels": {"a": "b"}}})
 
-    await call.take_back()
+    await call.take_back(is_answered=True)
 
     await gone(site, MAPS, jid)
+
+
+async def test_what_another_call_has_completed_is_not_taken_back(
+    site: Site, pman: KubernetesExecutor, jid: str
+) -> None:
+    failing = objects._Call(pman._api, site.name, jid, *await prepared(pman, jid, digest="one"))
+    await failing._ensure(failing._before[0], None)
+    made = await failing._create_job()
+    with pytest.raises(NameTaken):
+        await pman.apply(jid, [config_map(jid), job(jid, digest="one")])
+
+    await failing.take_back(is_answered=False)
+
+    assert site.find(JOBS, jid)["metadata"]["uid"] == made["metadata"]["uid"]
+    assert "deletionTimestamp" not in site.find(JOBS, jid)["metadata"]
+    (owner,) = site.find(MAPS, jid)["metadata"]["ownerReferences"]
+    assert owner["uid"] == made["metadata"]["uid"]
+    await pman.remove(jid)
+
+
+async def test_a_job_that_is_taken_back_while_another_call_completes_it_is_made_again(
+    site: Site, pman: KubernetesExecutor, jid: str
+) -> None:
+    manifests = await prepared(pman, jid, digest="one")
+    failing = objects._Call(pman._api, site.name, jid, *manifests)
+    completing = objects._Call(pman._api, site.name, jid, *manifests)
+    await failing._ensure(failing._before[0], None)
+    made = await failing._create_job()
+    await failing.take_back(is_answered=False)
+
+    await completing._complete(made)  # it found the Job before
+    found = await completing.apply()
+
+    assert found["metadata"]["uid"] != made["metadata"]["uid"]
+    (owner,) = site.find(MAPS, jid)["metadata"]["ownerReferences"]
+    assert owner["uid"] == found["metadata"]["uid"]
+    await pman.remove(jid)
 
 
 @pytest.mark.parametrize("value", ["1", "2"], ids=["the same", "another"])
@@ -383,7 +424,7 @@ async def test_what_belongs_to_somebody_else_is_left_alone(
 
     assert refused.value.native["status"] == 409
     assert site.find(MAPS, jid)["metadata"]["labels"] == {"app": "theirs"}
-    assert site.find(JOBS, jid) is None
+    await gone(site, JOBS, jid)
 
 
 @pytest.mark.parametrize(
@@ -430,6 +471,57 @@ async def test_two_at_once_make_one_job(site: Site, pman: KubernetesExecutor, ji
     for name in (f"{jid}-a", f"{jid}-b"):
         assert [each["uid"] for each in site.find(MAPS, name)["metadata"]["ownerReferences"]] == [uid]
     await pman.remove(jid)
+
+
+async def test_a_job_that_a_finalizer_holds_is_told_so(
+    site: Site, pman: KubernetesExecutor, jid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pman.apply(jid, [job(jid, finalizers=["example.org/held"])])
+    await pman.remove(jid)
+    monkeypatch.setattr(objects, "PATIENCE", 2)
+
+    with pytest.raises(
+        EngineRefused, match=r"is being deleted, which waits for its .*example\.org/held"
+    ) as held:
+        await pman.apply(jid, [job(jid, digest="two")])
+
+    assert held.value.native["status"] == 409
+    site.cluster.call("PATCH", f"{JOBS.format(site.name)}/{jid}", {"metadata": {"finalizers": None}})
+    monkeypatch.undo()
+    await pman.apply(jid, [job(jid, digest="two")])
+    await pman.remove(jid)
+
+
+async def test_a_conflict_of_which_nothing_is_found_is_tried_again_and_told_in_the_servers_words(
+    behind: KubernetesExecutor, proxy: Proxy, jid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.faults.append(Fault("POST", "/(jobs|configmaps)$", status=409, times=2))
+    began = time.monotonic()
+    await behind.apply(jid, [config_map(jid), job(jid)])
+    assert time.monotonic() - began > 2 * objects.TURN
+    await behind.remove(jid)
+
+    monkeypatch.setattr(objects, "PATIENCE", 2)
+    monkeypatch.setattr(objects, "TURN", 0)
+    for kind in ("jobs", "configmaps"):
+        proxy.faults[:] = [Fault("POST", f"/{kind}$", status=409)]
+        with pytest.raises(EngineRefused, match="409 the proxy says no"):
+            await behind.apply(jid, [config_map(jid, f"{jid}-b"), job(jid, digest="two")])
+        assert proxy.faults[0].seen == 2
+
+
+async def test_a_field_of_a_job_that_the_api_server_ignores_is_told_once(
+    pman: KubernetesExecutor, jid: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (f"{jid}-a", f"{jid}-b"):
+        document = job(name)
+        content: Any = document.content
+        content["spec"]["template"]["spec"]["noSuchField"] = "a value"
+        await pman.apply(name, [document])
+        await pman.remove(name)
+
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told.endswith("ignores, of the Job: spec.template.spec.noSuchField")
 
 
 # --- strangers ---
@@ -514,6 +606,26 @@ async def test_all_workers_are_followed_at_once_and_line_by_line(pman: Kubernete
     assert sorted(lines) == sorted(f"[{name}] a{i}" for name in names for i in (1, 2, 3))
     assert len(names) == 3
     await pman.remove(jid)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_client_that_goes_while_a_log_comes_faster_than_it_reads_leaves_nothing_behind(
+    site: Site, jid: str, workers: int
+) -> None:
+    async with executor(site) as pman:
+        await pman.apply(jid, [job(jid, MUCH, workers=workers)])
+        await running(pman, jid)
+        before = asyncio.all_tasks()
+        following = pman.logs(jid, 100_000, follow=True)
+        assert isinstance(following, AsyncGenerator)
+        await anext(following)
+        await asyncio.sleep(0.5)  # as much as is read ahead is there by then
+
+        await asyncio.wait_for(following.aclose(), 5)
+
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() <= before
+        await pman.remove(jid)
 
 
 async def test_a_job_that_cannot_start_has_an_empty_log(pman: KubernetesExecutor, jid: str) -> None:
@@ -811,6 +923,29 @@ async def test_a_creation_whose_connection_is_cut_is_one(
     for name in (f"{jid}-a", f"{jid}-b"):
         (owner,) = site.find(MAPS, name)["metadata"]["ownerReferences"]
         assert owner["uid"] == uid
+    await behind.remove(jid)
+
+
+@pytest.mark.parametrize("how", [{"status": 500}, {"cut": "before"}, {"cut": "after"}], ids=str)
+@pytest.mark.parametrize("first", [True, False], ids=["before the Job", "after it"])
+async def test_a_job_of_which_a_document_is_not_answered_is_taken_back_and_its_repeat_runs_once(
+    site: Site, behind: KubernetesExecutor, proxy: Proxy, jid: str, how: dict[str, Any], first: bool
+) -> None:
+    maps = [config_map(jid, f"{jid}-a"), config_map(jid, f"{jid}-b")]
+    documents = [*maps, job(jid, "sleep 300")] if first else [maps[0], job(jid, "sleep 300"), maps[1]]
+    fault = Fault("POST", "/configmaps$", body=f"{jid}-b", times=2 if "cut" in how else 1, **how)
+    proxy.faults.append(fault)
+
+    with pytest.raises(EngineUnreachable):
+        await behind.apply(jid, documents)
+
+    assert fault.times == 0
+    native = await behind.apply(jid, documents)
+    for each in ("a", "b"):
+        (owner,) = site.find(MAPS, f"{jid}-{each}")["metadata"]["ownerReferences"]
+        assert owner["uid"] == native["job"]["metadata"]["uid"]
+    await running(behind, jid)
+    assert len(site.own.pods(jid)) == 1
     await behind.remove(jid)
 
 

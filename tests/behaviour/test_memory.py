@@ -14,6 +14,9 @@ from tests import engines
 from tests.engines.proxy import Hook, before
 from tests.live import Live, live, until
 
+SOON = 40.0
+"""Seconds, for a slow machine: less than after which pman would ask without a sign from the engine."""
+
 
 @dataclass
 class Watched:
@@ -32,9 +35,9 @@ class Watched:
             self.live.status(jid)
         return self.asked.seen - before
 
-    def settled(self, jid: str) -> None:
-        """Until polls ask nothing: Podman tells of a container's cleanup some time after its end."""
-        until(lambda: self.polled(jid, 300) == 0)
+    def settled(self, jid: str, times: int = 300) -> None:
+        """Until so many polls ask nothing: Podman tells of a container's cleanup some time after its end."""
+        until(lambda: self.polled(jid, times) == 0)
 
 
 @contextmanager
@@ -81,9 +84,9 @@ def test_the_log_of_a_running_job_is_fetched_once_a_second_whoever_polls(pman: W
     while time.monotonic() < began + 3:
         asked += pman.polled(request["jid"], 10)
 
-    assert 2 <= asked <= 5  # and perhaps one inspection
+    assert 2 <= asked <= time.monotonic() - began + 2  # the first one, and perhaps one inspection
     before = pman.live.status(request["jid"])["logs"]
-    until(lambda: pman.live.status(request["jid"])["logs"] != before, 5)
+    until(lambda: pman.live.status(request["jid"])["logs"] != before, SOON)
 
 
 def test_a_container_that_is_removed_behind_pmans_back_is_unknown_at_once(
@@ -96,7 +99,7 @@ def test_a_container_that_is_removed_behind_pmans_back_is_unknown_at_once(
     assert engine.native is not None
     engine.native.containers.get(request["jid"]).remove()
 
-    until(lambda: pman.live.get(request["jid"]).status_code == 404, 5)
+    until(lambda: pman.live.get(request["jid"]).status_code == 404, SOON)
 
 
 def test_a_container_that_is_started_again_or_killed_from_outside_is_seen(
@@ -109,11 +112,11 @@ def test_a_container_that_is_started_again_or_killed_from_outside_is_seen(
     container = engine.native.containers.get(request["jid"])
 
     container.start()
-    until(lambda: pman.live.status(request["jid"])["status"] == "started", 5)
-    pman.settled(request["jid"])
+    until(lambda: pman.live.status(request["jid"])["status"] == "started", SOON)
+    pman.settled(request["jid"], times=20)  # within a second, after which its log is asked for
     container.kill()
 
-    assert pman.live.finished(request["jid"], 5)["status"] == "finishedWithError"
+    assert pman.live.finished(request["jid"], SOON)["status"] == "finishedWithError"
 
 
 def test_a_name_that_is_given_again_tells_of_the_new_job(pman: Watched) -> None:
@@ -140,7 +143,7 @@ def test_what_another_pman_deletes_is_gone_for_this_one(
     with live(engine, storebase) as other:
         assert other.delete(request["jid"]).status_code == 204
 
-    until(lambda: pman.live.get(request["jid"]).status_code == 404, 5)
+    until(lambda: pman.live.get(request["jid"]).status_code == 404, SOON)
 
 
 def test_without_events_each_poll_asks_and_with_them_none_does(

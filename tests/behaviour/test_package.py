@@ -8,14 +8,18 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 from docker.models.containers import Container
 
 from tests import engines
-from tests.live import until
+from tests.engines.cluster import PATHS, PERMISSIONS, Cluster, ClusterError, OwnNamespace, namespace, shipped
+from tests.engines.relay import Relay, relay
+from tests.live import ended, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,3 +146,172 @@ def test_the_image_reports_its_health(container: Container) -> None:
         return bool(container.attrs["State"]["Health"]["Status"] == "healthy")
 
     until(healthy)
+
+
+class Deployed:
+    """deploy/kubernetes with the image that was built here, and a directory as the claim `storebase`."""
+
+    def __init__(self, own: OwnNamespace, storebase: Path) -> None:
+        self.own = own
+        self.storebase = storebase
+        self._proxy = f"/api/v1/namespaces/{own.name}/services/pman:http/proxy"
+
+    def apply(self, image: str, bridge: Relay) -> None:
+        shared: dict[str, Any] = {"storageClassName": "", "accessModes": ["ReadWriteMany"]}
+        size = {"storage": "1Gi"}
+        reference = {"namespace": self.own.name, "name": "storebase"}
+        volume = {
+            **shared,
+            "capacity": size,
+            "hostPath": {"path": str(self.storebase)},
+            "claimRef": reference,
+        }
+        claim = {**shared, "volumeName": self.own.name, "resources": {"requests": size}}
+        call = self.own.cluster.call
+        call("POST", "/api/v1/persistentvolumes", {"metadata": {"name": self.own.name}, "spec": volume})
+        call("POST", f"/api/v1/namespaces/{self.own.name}/persistentvolumeclaims",
+             {"metadata": {"name": "storebase"}, "spec": claim})  # fmt: skip
+        for document in shipped(self.own.name):
+            if document["kind"] == "Deployment":
+                pod = document["spec"]["template"]["spec"]
+                pod["containers"][0]["image"] = image
+                if "//127.0.0.1:" in self.own.cluster.server:
+                    _lead_to(bridge, pod)
+            if document["kind"] not in PERMISSIONS:  # those are there
+                call("POST", PATHS[document["kind"]].format(self.own.name), document)
+
+    def pod(self) -> Any:
+        """Once it is ready. Skips where the node does not have the image."""
+        selector = "app.kubernetes.io/name=pman"
+
+        def ready() -> Any:
+            pods = f"/api/v1/namespaces/{self.own.name}/pods"
+            for pod in self.own.cluster.call("GET", pods, labelSelector=selector)["items"]:
+                for status in pod["status"].get("containerStatuses", ()):
+                    if "Image" in (status["state"].get("waiting") or {}).get("reason", ""):
+                        pytest.skip("the cluster's node does not have the images of the Docker engine")
+                    if status["ready"]:
+                        return pod
+            return None
+
+        return until(ready, 120)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Of pman's API, by way of the cluster's."""
+        return self.own.cluster.call(method, f"{self._proxy}{path}", body)
+
+    def request(self, jid: str) -> dict[str, Any]:
+        """With directories of its own; tells what it reads, writes who it is."""
+        for name in ("incoming", "outgoing"):
+            directory = self.storebase / f"key-{jid}" / name
+            directory.mkdir(parents=True)
+            directory.chmod(0o777)
+        (self.storebase / f"key-{jid}/incoming/in.txt").write_text("hello\n")
+        return {
+            "jid": jid,
+            "image": engines.IMAGE,
+            "entrypoint": ["sh", "-c", "cat $0/in.txt; id -u > $1/out.txt"],
+            "args": [],
+            "args_path_flags": [],
+            "auid": "cube",
+            "number_of_workers": "1",
+            "cpu_limit": "100",
+            "memory_limit": "100",
+            "gpu_limit": 0,
+            "type": "ds",
+            "env": [],
+            "input_dir": f"key-{jid}/incoming",
+            "output_dir": f"key-{jid}/outgoing",
+        }
+
+    def remove_claim(self) -> None:
+        path = f"/api/v1/namespaces/{self.own.name}/persistentvolumeclaims/storebase"
+        self.own.cluster.call("DELETE", path)
+
+        def gone() -> bool:
+            try:
+                self.own.cluster.call("GET", path)
+            except ClusterError as error:
+                return error.status == 404
+            return False
+
+        until(gone)
+
+    def close(self) -> None:
+        self.own.close()
+        self.own.cluster.call("DELETE", f"/api/v1/persistentvolumes/{self.own.name}")
+
+
+def _lead_to(bridge: Relay, pod: Any) -> None:
+    """To an API server that listens on loopback only, of a cluster on which nothing leads services there."""
+    host = "kubernetes.default.svc"  # stands in the certificate of each API server
+    pod["hostAliases"] = [{"ip": bridge.address.split(":")[0], "hostnames": [host]}]
+    address = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(bridge.port)}
+    pod["containers"][0]["env"] += [{"name": name, "value": value} for name, value in address.items()]
+
+
+@pytest.fixture(scope="module")
+def deployed(image: str, storebase: Path) -> Iterator[Deployed]:
+    engines.need("kubernetes")
+    own = namespace(Cluster(os.environ["KUBECONFIG"]))
+    if not isinstance(own, OwnNamespace):
+        pytest.skip("KUBECONFIG's user may make no namespace")
+    found = Deployed(own, storebase)
+    client: Any = engines.need("docker").native
+    network = client.networks.get("bridge").attrs["IPAM"]["Config"][0]
+    gateway = ip_network(network["Subnet"])[1]
+    with relay(own.cluster.server, host=str(gateway)) as bridge:
+        try:
+            found.apply(image, bridge)
+            yield found
+        finally:
+            found.close()
+
+
+def test_the_deployment_runs_a_job_as_it_is_shipped(deployed: Deployed) -> None:
+    pod = deployed.pod()
+    client: Any = engines.need("docker").native
+    (container,) = client.containers.list(
+        filters={
+            "label": [f"io.kubernetes.pod.uid={pod['metadata']['uid']}", "io.kubernetes.container.name=pman"]
+        }
+    )
+    status = container.exec_run(["cat", "/proc/1/status"]).output.decode()
+    for line in ("Uid:\t10001", "Gid:\t10001", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"):
+        assert line in status
+    assert container.exec_run(["touch", "/file"]).exit_code != 0
+    assert container.exec_run(["touch", "/tmp/file"]).exit_code == 0
+
+    request = deployed.request("deployed")
+    assert deployed.call("POST", "/api/v1/", request)["jid"] == "deployed"
+
+    def finished() -> Any:
+        answer = deployed.call("GET", "/api/v1/deployed/")
+        return answer if ended(answer) else None
+
+    answer = until(finished)
+    assert (answer["status"], answer["logs"]) == ("finishedSuccessfully", "hello\n"), answer
+    assert (deployed.storebase / request["output_dir"] / "out.txt").read_text() == "1001\n"
+    assert deployed.call("GET", "/api/v1/")["container_env"] == "kubernetes"
+    deployed.call("DELETE", "/api/v1/deployed/")
+    assert deployed.call("GET", "/api/v2/jobs") == {"jobs": []}
+    again = deployed.pod()
+    assert again["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert [each["restartCount"] for each in again["status"]["containerStatuses"]] == [0]
+
+
+def test_a_claim_that_is_removed_while_pman_runs_is_named_by_the_jobs_that_wait_for_it(
+    deployed: Deployed,
+) -> None:
+    deployed.pod()
+    deployed.remove_claim()
+    deployed.call("POST", "/api/v1/", deployed.request("claimless"))
+
+    def told() -> Any:
+        answer = deployed.call("GET", "/api/v1/claimless/")
+        return answer if '"storebase" not found' in answer["message"] else None
+
+    answer = until(told)
+
+    assert answer["status"] == "notstarted"
+    assert answer["hint"] == "check VOLUME_NAME"

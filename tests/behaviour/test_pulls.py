@@ -12,6 +12,7 @@ import requests
 
 from tests import engines
 from tests.engines import registry as registries
+from tests.engines.proxy import Hook, before
 from tests.engines.registry import Registry
 from tests.live import Live, Server, live, until
 
@@ -155,3 +156,21 @@ def test_many_jobs_wait_for_one_pull(running: Live, registry: Registry) -> None:
 
     for request in requested:
         assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
+
+
+def test_a_job_that_the_engine_does_not_let_go_is_not_unknown(
+    engine: engines.Engine, storebase: Path, registry: Registry, tmp_path: Path
+) -> None:
+    hook = Hook("DELETE", "/volumes/", status=500)
+    with (
+        before(engine.address, tmp_path / "proxy.sock", hook) as address,
+        live(engine, storebase, DOCKER_HOST=address) as waiting,
+    ):
+        request = waiting.request(image=fresh(registry))
+        waiting.submit(request)
+
+        assert waiting.delete(request["jid"]).status_code == 502
+        assert waiting.status(request["jid"])["status"] == "notstarted"
+        hook.times = 0
+        assert waiting.delete(request["jid"]).status_code == 204
+        assert waiting.get(request["jid"]).status_code == 404

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from docker.types import ServiceMode
 from pman import executors
 from pman.errors import UnknownJob
 from pman.executors import Executor
-from pman.executors.swarm.services import ENDED
+from pman.executors.swarm.services import ENDED, OPEN_LABEL
 from tests import engines
 from tests.a_job import settings_of
 from tests.engines.proxy import Hook, before
 from tests.live import Live, live, until
+
+MUCH = "yes $(printf %1000d 1) | head -n 20000; sleep 300"
+"""20 MB of log, more than is read ahead of a client."""
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +212,25 @@ def test_the_logs_of_several_workers_are_followed_to_the_end_of_the_last(swarm: 
     assert sorted(lines) == sorted(f"[{jid}.{n}] {word}" for n in (0, 1) for word in ("one", "two"))
 
 
+async def test_a_client_that_goes_while_a_log_comes_faster_than_it_reads_leaves_nothing_behind(
+    swarm: Live, executor: Executor
+) -> None:
+    request = swarm.script(MUCH)
+    swarm.submit(request)
+    swarm.started(request["jid"])
+    before = asyncio.all_tasks()
+    following = executor.logs(request["jid"], 100_000, follow=True)
+    assert isinstance(following, AsyncGenerator)
+    await anext(following)
+    await asyncio.sleep(0.5)  # as much as is read ahead is there by then
+
+    await asyncio.wait_for(following.aclose(), 5)
+
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() <= before
+    assert swarm.delete(request["jid"]).status_code == 204
+
+
 # --- what a swarm would do by itself ---------------------------------------------------------------
 
 
@@ -224,6 +247,22 @@ def test_a_job_that_has_ended_is_closed_so_that_no_manager_runs_it_again_and_sta
         assert another.status(request["jid"]) == first
     assert first["logs"].startswith("seen\n")
     assert first["exit_code"] == code
+    assert len(tasks(native, request["jid"])) == 1
+
+
+def test_a_job_that_nobody_asks_for_is_closed_all_the_same(swarm: Live, native: Any) -> None:
+    request = swarm.request()
+    swarm.submit(request)
+
+    def closed() -> bool:
+        return not native.api.inspect_service(request["jid"])["Spec"]["Mode"]["ReplicatedJob"][
+            "TotalCompletions"
+        ]
+
+    until(closed)
+
+    assert not native.services.list(filters={"label": OPEN_LABEL, "name": request["jid"]})
+    assert swarm.status(request["jid"])["status"] == "finishedSuccessfully"
     assert len(tasks(native, request["jid"])) == 1
 
 

@@ -22,7 +22,7 @@ KEPT = ("Authorization", "Content-Type", "Accept")
 
 @dataclass
 class Fault:
-    """For the first `times` requests whose method and address match."""
+    """For the first `times` requests whose method, address and body match."""
 
     method: str
     address: str
@@ -35,11 +35,14 @@ class Fault:
     cut: str = ""
     """`before` the API server is asked, or `after`, when it has answered."""
 
+    body: str = ""
+    """Part of it."""
+
     times: int = 1_000_000
     seen: int = 0
 
-    def takes(self, request: web.Request) -> bool:
-        found = self.times > 0 and self.method == request.method
+    def takes(self, request: web.Request, body: bytes) -> bool:
+        found = self.times > 0 and self.method == request.method and self.body.encode() in body
         found = found and re.search(self.address, request.raw_path) is not None
         self.times -= found
         self.seen += found
@@ -112,7 +115,8 @@ class Proxy:
 
     async def _relay(self, request: web.Request) -> web.StreamResponse:
         self.seen.append((request.method, request.raw_path))
-        fault = next((fault for fault in self.faults if fault.takes(request)), None)
+        body = await request.read()
+        fault = next((fault for fault in self.faults if fault.takes(request, body)), None)
         if fault and fault.cut == "before":
             _abort(request)
             return web.Response()
@@ -121,7 +125,6 @@ class Proxy:
             return web.json_response(told, status=fault.status, headers=fault.headers)
         headers = {name: request.headers[name] for name in KEPT if name in request.headers}
         headers["Accept-Encoding"] = "identity"
-        body = await request.read()
         url = URL(self._cluster.server + request.raw_path, encoded=True)
         async with self._session.request(request.method, url, data=body or None, headers=headers) as answer:
             if fault and fault.cut == "after":

@@ -23,7 +23,13 @@ PATHS = {
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "Service": "/api/v1/namespaces/{}/services",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
 }
+
+PERMISSIONS = ("ServiceAccount", "Role", "RoleBinding")
+"""Kinds of the documents that give pman its permissions."""
 
 DAY = 86_400
 
@@ -71,7 +77,7 @@ class Cluster:
             answer = self._session.request(method, url, params=query, json=body, headers=headers, timeout=60)
         except requests.RequestException as error:
             raise ClusterError(str(error)) from error
-        told = answer.json()
+        told = answer.json() if answer.content else {}
         if answer.status_code >= 400:
             raise ClusterError(told.get("message", answer.text), answer.status_code)
         return told
@@ -140,17 +146,11 @@ class OwnNamespace(Namespace):
 
     def _apply_permissions(self) -> str:
         """The name of the service account."""
-        accounts = []
-        for document in permissions():
-            kind = document["kind"]
-            document["metadata"]["namespace"] = self.name
-            for subject in document.get("subjects", ()):
-                subject["namespace"] = self.name
-            self.cluster.call("POST", PATHS[kind].format(self.name), document)
-            if kind == "ServiceAccount":
-                accounts.append(document["metadata"]["name"])
-        (account,) = accounts
-        return str(account)
+        documents = [each for each in shipped(self.name) if each["kind"] in PERMISSIONS]
+        for document in documents:
+            self.cluster.call("POST", PATHS[document["kind"]].format(self.name), document)
+        (account,) = (each for each in documents if each["kind"] == "ServiceAccount")
+        return str(account["metadata"]["name"])
 
     def _token(self, account: str) -> str:
         path = PATHS["ServiceAccount"].format(self.name) + f"/{account}"
@@ -188,12 +188,14 @@ class OwnNamespace(Namespace):
         shutil.rmtree(self._directory)
 
 
-def permissions() -> Iterator[Any]:
-    """What deploy/kubernetes/ gives pman: documents of the kinds of PATHS."""
-    for file in sorted(DEPLOY.rglob("*.yaml")):
-        for document in yaml.safe_load_all(file.read_text()):
-            if document and document.get("kind") in PATHS:
-                yield document
+def shipped(namespace: str) -> Iterator[Any]:
+    """The documents of deploy/kubernetes/, in a namespace as its kustomization would put them."""
+    for file in yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]:
+        for document in yaml.safe_load_all((DEPLOY / file).read_text()):
+            document["metadata"]["namespace"] = namespace
+            for subject in document.get("subjects", ()):
+                subject["namespace"] = namespace
+            yield document
 
 
 def namespace(cluster: Cluster) -> Namespace:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 class Relay:
     """Bytes there and back. Down, the port refuses, and what was connected is cut."""
 
-    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         """`address` of the engine: unix:///path, tcp:// or https://host:port; `tls`: what the port speaks."""
+        self._host = host
         self._target = urlsplit(address)
         self._tls = tls
         self._connected: set[socket.socket] = set()
@@ -28,10 +29,10 @@ class Relay:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     def up(self) -> None:
-        listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        listener = socket.create_server((self._host, self.port), backlog=128)
         self.port, self._listener = listener.getsockname()[1], listener
         threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
 
@@ -110,8 +111,8 @@ class Certificates:
 
 
 @contextmanager
-def relay(address: str, tls: ssl.SSLContext | None = None) -> Iterator[Relay]:
-    between = Relay(address, tls)
+def relay(address: str, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Relay]:
+    between = Relay(address, tls, host)
     try:
         yield between
     finally:

@@ -57,10 +57,29 @@ class Api:
             ) from error
 
     async def call(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
-        async with self.request(method, path, query, body=body) as response:
+        async with self.request(method, path, query, body=body, headers=headers) as response:
             return response.status, await response.read()
+
+    async def create(
+        self, path: str, query: Mapping[str, str], body: object, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """A POST that takes a name, sent again where the engine closed a kept-alive connection meanwhile.
+
+        Whether or not the first one went through, the second is safe: the name can be taken only once.
+        """
+        try:
+            return await self.call("POST", path, query, body, headers)
+        except EngineUnreachable as error:
+            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
+                raise
+        return await self.call("POST", path, query, body, headers)
 
     @asynccontextmanager
     async def request(

@@ -11,8 +11,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
-
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.markers import Markers
@@ -52,14 +50,7 @@ class Containers:
             return await self._create(jid, body)
 
     async def _create(self, jid: str, body: Mapping[str, Any]) -> str:
-        try:
-            status, answer = await self._api.call("POST", "/containers/create", {"name": jid}, body)
-        except EngineUnreachable as error:
-            # A kept-alive connection that the engine closed meanwhile. Whether or not the call went
-            # through, a second one is safe: the name can be taken only once.
-            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
-                raise
-            status, answer = await self._api.call("POST", "/containers/create", {"name": jid}, body)
+        status, answer = await self._api.create("/containers/create", {"name": jid}, body)
         if status == 201:
             return str(json.loads(answer)["Id"])
         told = words(answer)

@@ -72,13 +72,14 @@ class DockerExecutor:
         container, _ = await self._containers.find(jid)
         left = container if container and container["Id"] == made and not_started(container) else None
         failed = await self._markers.find("failed", jid)
-        if failed and (failed.identity == made or (left and failed.is_of(left))):
-            await self._markers.remove("failed", jid, failed.body)
-        if left:
-            try:
+        try:
+            if failed and (failed.identity == made or (left and failed.is_of(left))):
+                await self._markers.remove("failed", jid, failed.body)
+            if left:
                 await self._containers.delete(made)
-            except EngineRefused as refused:
-                log.warning("%s was refused, and its container is left: %s", jid, refused)
+        except EngineRefused as refused:
+            log.warning("%s was refused, and something of it is left: %s", jid, refused)
+        finally:
             self._memory.forget(jid)
 
     async def resume(self, jid: str) -> None:

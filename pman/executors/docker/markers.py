@@ -101,15 +101,17 @@ class Markers:
         return failed or pending
 
     async def remove(self, kind: Kind, jid: str, body: Mapping[str, Any] | None = None) -> bool:
-        """Whether there was one; with a body, only that job's."""
+        """Whether there was one; with a body, only that job's. Raises EngineRefused."""
         found = await self.find(kind, jid)
         if not found or (body is not None and found.body != body):
             return False
-        status, _ = await self._api.call("DELETE", _path(kind, jid))
+        status, answer = await self._api.call("DELETE", _path(kind, jid))
+        if status not in (204, 404):
+            raise EngineRefused("remove", status, words(answer))
         return status == 204
 
     async def remove_all(self, jid: str) -> bool:
-        """Whether there was any."""
+        """Whether there was any. Raises EngineRefused."""
         return any(await asyncio.gather(*(self.remove(kind, jid) for kind in _KINDS)))
 
     async def jids(self, kinds: Sequence[Kind] = _KINDS) -> set[str]:

@@ -85,7 +85,7 @@ class Waiting:
             except EngineRefused as refused:
                 if refused.native["call"] != "start" and await self._is_wanted(jid, body):
                     refused.made = (await self._markers.fail(jid, body, refused)).identity
-                await self._markers.remove("pending", jid, body)
+                await self._unmark(jid, body)
                 raise
             else:
                 return
@@ -104,17 +104,24 @@ class Waiting:
             except NameTaken:
                 if await self._is_same(jid, body):
                     await self._containers.resume(jid)
-                    await self._markers.remove("pending", jid, body)
+                    await self._unmark(jid, body)
                     return
                 await asyncio.sleep(_PAUSE)  # what was deleted just now, and its pman does not know yet
                 continue
             if await self._is_wanted(jid, body):
                 await self._containers.start(jid, identity, asked)
-                await self._markers.remove("pending", jid, body)
+                await self._unmark(jid, body)
             else:
                 await self._delete_unstarted(jid, identity)
             return
         raise EngineRefused("create", 409, f"the name {jid} is taken by something else")
+
+    async def _unmark(self, jid: str, body: Mapping[str, Any]) -> None:
+        """What stays of it does no harm: what is found first is the container, or why there is none."""
+        try:
+            await self._markers.remove("pending", jid, body)
+        except EngineRefused as refused:
+            log.warning("%s waits no more, though it is marked so: %s", jid, refused)
 
     async def _is_wanted(self, jid: str, body: Mapping[str, Any]) -> bool:
         """Whether the marker is there, and is this job's, not that of a later one of its name."""

@@ -2,6 +2,7 @@
 
 executor.py     the protocol: a job is one Job
 objects.py      create documents in order, as one: owned by the Job, taken back where one is refused
+fields.py       which fields of a document an object has
 kinds.py        which path of the API a kind of document has
 state.py        a Job with its pods and events, asked now; what pods tell of their containers
 memory.py       the same, remembered

@@ -7,8 +7,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -216,7 +216,7 @@ class Api:
     async def _connected(self) -> _Clients:
         async with self._connecting:
             if self._clients is None:
-                self._clients = _Clients(await self._configuration())
+                self._clients = _Clients(await self._configuration(), self._credentials_in_time)
                 self._renewed = time.monotonic()
             return self._clients
 
@@ -226,26 +226,37 @@ class Api:
             if self._clients is refused and time.monotonic() - self._renewed > ANEW:
                 self._renewed = time.monotonic()
                 configuration = await self._configuration()
-                self._clients = _Clients(configuration)
+                self._clients = _Clients(configuration, self._credentials_in_time)
                 refused.is_replaced = True
             return self._clients or refused
 
     async def _configuration(self) -> Configuration:
+        async with self._credentials_in_time():
+            return await self._access.load()
+
+    @asynccontextmanager
+    async def _credentials_in_time(self) -> AsyncIterator[None]:
+        """A plugin for credentials, or who gives tokens, may hang."""
         try:
-            async with asyncio.timeout(self.timeout):  # a plugin for credentials may hang
-                return await self._access.load()
+            async with asyncio.timeout(self.timeout):
+                yield
         except TimeoutError as error:
             raise EngineUnreachable(
-                f"no credentials for Kubernetes within {self.timeout} s", self._access.told
+                f"no credentials for Kubernetes within {self.timeout} s",
+                f"a plugin of the kubeconfig may hang: {self._access.told}",
             ) from error
 
 
 class _Clients:
     """Connections with one configuration: those of the calls are limited, the streams have their own."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(
+        self, configuration: Configuration, in_time: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        """`in_time`: within which credentials are renewed."""
         self.address = configuration.host
         self._configuration = configuration
+        self._in_time = in_time
         self._uses = 0
         self.is_replaced = False
         try:
@@ -269,7 +280,9 @@ class _Clients:
 
     async def send(self, request: _Request) -> aiohttp.ClientResponse:
         kind = "application/merge-patch+json" if request.method == "PATCH" else "application/json"
-        headers = {"Content-Type": kind, "User-Agent": "pman", **await authorization(self._configuration)}
+        async with self._in_time():
+            credentials = await authorization(self._configuration)
+        headers = {"Content-Type": kind, "User-Agent": "pman", **credentials}
         query = f"?{urlencode(request.query)}" if request.query else ""
         client = self._streams if request.stream else self._calls
         answer = await client.request(  # type: ignore[no-untyped-call]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pman.errors import UnknownJob
@@ -19,10 +18,8 @@ from pman.executors.kubernetes.objects import Objects
 from pman.executors.kubernetes.permissions import Permissions
 from pman.executors.kubernetes.removal import Removal
 from pman.executors.kubernetes.state import State
-from pman.executors.kubernetes.watch import Watch
+from pman.executors.kubernetes.watch import Sink, Watch
 from pman.job import JID_LABEL, Document
-
-log = logging.getLogger(__name__)
 
 ASKED = 10_000
 """Jobs of which pman knows that it asked for them; it matters until the next look at them."""
@@ -30,13 +27,6 @@ ASKED = 10_000
 
 def connect(settings: Mapping[str, Any]) -> KubernetesExecutor:
     return KubernetesExecutor(Api(Access(settings["KUBECONFIG"]), settings["ENGINE_TIMEOUT"]), settings)
-
-
-@dataclass(frozen=True)
-class _Sink:
-    put: Any
-    drop: Any
-    retain: Any
 
 
 class KubernetesExecutor:
@@ -54,9 +44,11 @@ class KubernetesExecutor:
         self._removal = Removal(api, namespace, self._state, memory.forget)
         labelled = {"labelSelector": JID_LABEL}
         warnings = {"fieldSelector": "type=Warning"}
-        jobs = _Sink(memory.put_job, memory.forget, memory.retain_jobs)
-        pods = _Sink(memory.put_pod, memory.drop_pod, memory.retain_pods)
-        events = _Sink(memory.put_event, memory.drop_event, memory.retain_events)
+        jobs = Sink(
+            begin=memory.begin_jobs, put=memory.put_job, drop=memory.forget, retain=memory.retain_jobs
+        )
+        pods = Sink(put=memory.put_pod, drop=memory.drop_pod, retain=memory.retain_pods)
+        events = Sink(put=memory.put_event, drop=memory.drop_event, retain=memory.retain_events)
         self._watches = {
             JOBS: Watch(api, path(namespace, JOBS), labelled, jobs),
             PODS: Watch(api, path(namespace, PODS), labelled, pods),
@@ -103,8 +95,9 @@ class KubernetesExecutor:
         if not fresh and self._is_current() and (known := self._memory.native(jid)):
             self._asked.pop(jid, None)
             return known
+        asked = time.monotonic()
         found = await self._state.native(jid) if _can_be(jid) else None
-        if found is None or self._memory.is_deleted(found["job"]):
+        if found is None or self._memory.is_deleted(found["job"], asked):
             self._asked.pop(jid, None)
             raise UnknownJob(jid)
         self._asked[jid] = None
@@ -151,14 +144,13 @@ class KubernetesExecutor:
         await self._api.close()
 
     async def _jobs(self) -> Sequence[Object]:
-        return [job for job in await self._state.jobs() if not self._memory.is_deleted(job)]
+        asked = time.monotonic()
+        return [job for job in await self._state.jobs() if not self._memory.is_deleted(job, asked)]
 
     def _watch(self) -> None:
         """From the first call on."""
         if not self._tasks:
             self._tasks = [asyncio.create_task(watch.run()) for watch in self._watches.values()]
-            for task in self._tasks:
-                task.add_done_callback(_tell)
 
     def _is_current(self) -> bool:
         """Whether the memory tells what is. Without events, where pman may not see them any more."""
@@ -173,9 +165,3 @@ class KubernetesExecutor:
 def _can_be(jid: str) -> bool:
     """Whether a Job can have this name: it is the value of a label, too, of at most 63 characters."""
     return is_name(jid) and len(jid) <= 63
-
-
-def _tell(task: asyncio.Task[None]) -> None:
-    """A watch only ends with pman, or by a mistake of pman's: then everything is asked each time."""
-    if not task.cancelled():
-        log.error("a watch ended", exc_info=task.exception())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from pman.executors.kubernetes.state import (
     started,
     uid,
 )
+from pman.executors.merged import Sources, merged, prefixed
 
 AGAIN = 0.3
 """Seconds between two looks for pods that start later, while a job is followed; most are at the memory."""
@@ -52,58 +53,34 @@ class Logs:
         awaited = _is_awaited(native["job"])
         for pod in pods:
             chunks = self._log(pod, share, follow=False, awaited=awaited)
-            async for chunk in _prefixed(pod, chunks, several=several):
+            async for chunk in prefixed(name(pod), chunks) if several else chunks:
                 yield chunk
 
-    async def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
+    def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
         """Of all pods at once, by line, from the first that starts to the end of the Job."""
-        chunks: asyncio.Queue[bytes | None] = asyncio.Queue(100)
-        work = asyncio.create_task(self._follow_all(jid, tail, chunks))
-        try:
-            while (chunk := await chunks.get()) is not None:
-                yield chunk
-            await work
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+        return merged(lambda sources: self._feed(sources, jid, tail))
 
-    async def _follow_all(self, jid: str, tail: int, chunks: asyncio.Queue[bytes | None]) -> None:
-        tasks: dict[str, asyncio.Task[None]] = {}
-
-        async def one(pod: Object, *, several: bool) -> None:
-            async for chunk in _prefixed(pod, self._log(pod, tail, follow=True), several=several):
-                await chunks.put(chunk)
-
-        try:
-            ended = False
-            while not ended:
-                try:
-                    native = await self._inspect(jid)
-                except UnknownJob:
-                    break
-                ended = has_ended(native["job"])
-                several = _is_several(native)
-                for pod in native["pods"]:
-                    if started(pod) and uid(pod) not in tasks:
-                        tasks[uid(pod)] = asyncio.create_task(one(pod, several=several))
-                if not ended:
-                    await asyncio.sleep(AGAIN)
-                for task in tasks.values():
-                    if task.done():
-                        task.result()  # raises what kept it from its end
-            if tasks:
-                done, _ = await asyncio.wait(tasks.values(), timeout=LAST_WORDS)
-                for task in done:
-                    task.result()
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
-            await chunks.put(None)
+    async def _feed(self, sources: Sources, jid: str, tail: int) -> None:
+        ended = False
+        while not ended:
+            try:
+                native = await self._inspect(jid)
+            except UnknownJob:
+                break
+            ended = has_ended(native["job"])
+            several = _is_several(native)
+            for pod in native["pods"]:
+                if started(pod) and uid(pod) not in sources:
+                    chunks = self._log(pod, tail, follow=True)
+                    sources.add(uid(pod), prefixed(name(pod), chunks) if several else chunks)
+            if not ended:
+                await asyncio.sleep(AGAIN)
+            sources.check()
+        await sources.ended(LAST_WORDS)
 
     async def _log(
         self, pod: Object, tail: int, *, follow: bool, awaited: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Nothing where there is none (yet, or any more); why, where the node does not show it.
 
         What is awaited is not told so: that is EngineUnreachable.
@@ -151,18 +128,3 @@ def _is_several(native: Native) -> bool:
     spec: dict[str, Any] = native["job"]["spec"]
     workers = max(spec.get("completions") or 1, spec.get("parallelism") or 1)
     return workers > 1 or len(native["pods"]) > 1 or bool(spec.get("backoffLimit"))
-
-
-async def _prefixed(pod: Object, chunks: AsyncIterator[bytes], *, several: bool) -> AsyncIterator[bytes]:
-    """Whole lines with the pod's name before each, the last one ended; as they come, of a single pod."""
-    if not several:
-        async for chunk in chunks:
-            yield chunk
-        return
-    prefix, rest = f"[{name(pod)}] ".encode(), b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        if lines:
-            yield b"".join(prefix + line + b"\n" for line in lines)
-    if rest:
-        yield prefix + rest + b"\n"

@@ -69,11 +69,18 @@ class _Event:
 
 
 class Memory:
+    """Of the Jobs of a name, the one that pman has made itself counts until it is told of.
+
+    What is told of another one is older then: the watch lags behind pman's own calls.
+    """
+
     def __init__(self) -> None:
         self._jobs: dict[str, _Job] = {}
         """By name."""
         self._names: dict[str, str] = {}
         """Of the Jobs, by uid."""
+        self._new: set[str] = set()
+        """The uids of those that pman has made and that may not be told of yet."""
         self._pods: dict[str, dict[str, _Pod]] = {}
         """By uid, of each owner's uid."""
         self._owners: dict[str, str] = {}
@@ -86,7 +93,8 @@ class Memory:
         self._count = itertools.count(1)
         self._changed: dict[str, float] = {}
         self._expected: dict[str, tuple[str, float]] = {}
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._deleted: OrderedDict[str, float] = OrderedDict()
+        """When it became known, by uid."""
 
     def native(self, jid: str) -> Native | None:
         """None for what is not known, or not for sure."""
@@ -107,8 +115,9 @@ class Memory:
     def active(self) -> list[str]:
         return sorted(jid for jid, job in self._jobs.items() if not job.has_ended)
 
-    def is_deleted(self, found: Object) -> bool:
-        return uid(found) in self._deleted
+    def is_deleted(self, found: Object, since: float) -> bool:
+        """Whether that has become known since (time.monotonic), so that what was asked for then is old."""
+        return self._deleted.get(uid(found), since) > since
 
     def expect(self, job: Object) -> None:
         """What pman has just changed is not known before the watch tells of it, in its turn."""
@@ -119,19 +128,38 @@ class Memory:
         """What pman has just deleted, or the watch tells was."""
         self._bury(uid(job))
 
+    def begin_jobs(self) -> None:
+        """All that there are now are about to be told, and of none of a name but the last one."""
+        self._new.clear()
+
     def retain_jobs(self, there: Set[str]) -> None:
-        for each in self._names.keys() - there:
+        for each in self._names.keys() - there - self._new:
             self._drop_job(each)
 
     def put_job(self, job: Object) -> None:
-        jid, known = name(job), self._jobs.get(name(job))
+        known = self._jobs.get(name(job))
         if not is_pmans(job) or is_going(job):
             self._drop_job(uid(job))
             return
-        if self.is_deleted(job) or (known and (known.uid, known.version) == (uid(job), version(job))):
+        if uid(job) in self._deleted or (known and known.uid in self._new - {uid(job)}):
+            return
+        self._new.discard(uid(job))
+        if known and (known.uid, known.version) == (uid(job), version(job)):
             return
         if known and known.uid != uid(job):
             self._bury(known.uid)  # only one at a time can have the name
+        self._put_job(name(job), job)
+
+    def put_new_job(self, job: Object) -> None:
+        """What pman has just created; the watch may have told more of it by now."""
+        if uid(job) in self._names or uid(job) in self._deleted:
+            return
+        if known := self._jobs.get(name(job)):
+            self._drop_job(known.uid)
+        self.put_job(job)
+        self._new |= {uid(job)} & self._names.keys()
+
+    def _put_job(self, jid: str, job: Object) -> None:
         if self._expected.get(jid, ("",))[0] == version(job):
             del self._expected[jid]
         status = job.get("status") or {}
@@ -147,11 +175,6 @@ class Memory:
         self._names[uid(job)] = jid
         self._changed[jid] = time.monotonic()
         self._revise(jid)
-
-    def put_new_job(self, job: Object) -> None:
-        """What pman has just created; the watch may have told more of it by now."""
-        if uid(job) not in self._names:
-            self.put_job(job)
 
     def retain_pods(self, there: Set[str]) -> None:
         for each in self._owners.keys() - there:
@@ -197,6 +220,8 @@ class Memory:
         with it why. The platform asks only once for what has ended.
         """
         now = time.monotonic()
+        if job.uid in self._new and now > self._changed[jid] + SETTLING:
+            return False
         if jid in self._expected:
             if now < self._expected[jid][1]:
                 return False
@@ -212,7 +237,7 @@ class Memory:
     def _bury(self, identity: str) -> None:
         """What still comes of it is old."""
         self._drop_job(identity)
-        self._deleted[identity] = None
+        self._deleted[identity] = time.monotonic()
         if len(self._deleted) > DELETED:
             self._deleted.popitem(last=False)
 
@@ -220,6 +245,7 @@ class Memory:
         if jid := self._names.pop(identity, ""):
             for kept in (self._jobs, self._revisions, self._changed, self._expected):
                 kept.pop(jid, None)
+        self._new.discard(identity)
         self._drop_events(identity)
 
     def _drop_pod(self, identity: str) -> None:

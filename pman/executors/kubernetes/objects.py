@@ -2,6 +2,9 @@
 
 The Job owns the others, so that deleting it deletes them. Names are taken only once, which makes
 every creation safe to repeat: what a call that was cut has left is found and completed.
+
+Whoever completes a Job that another call has made marks it, and whoever takes one back deletes it only
+as it was without the mark: so a Job for which one call answers is not deleted by another that failed.
 """
 
 from __future__ import annotations
@@ -14,17 +17,21 @@ from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.kubernetes.api import Answer, Api, Object, path
+from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.kinds import JOBS, Kinds
 from pman.executors.kubernetes.state import is_going, is_pmans, labels, name, stripped, uid, version
 from pman.job import JID_LABEL, Document
 
 log = logging.getLogger(__name__)
 
+COMPLETED = "org.chrisproject.pman.completed"
+"""Annotation of a Job whose documents another call than its own has found complete."""
+
 TURN = 0.25
 """Seconds between two tries to take a name."""
 
 PATIENCE = 80
-"""Tries for what is being deleted."""
+"""Tries for what is being deleted, or what the API server could not do."""
 
 YOUNG = 8
 """Tries after which what belongs to no Job counts as left behind: before, another pman may be at it."""
@@ -46,9 +53,13 @@ class Objects:
         self._api = api
         self._namespace = namespace
         self._kinds = Kinds(api)
+        self._dropped: set[str] = set()
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Object:
-        """The Job. Raises NameTaken, EngineRefused, and then leaves nothing of its own behind."""
+        """The Job. Raises NameTaken, EngineRefused, and then leaves nothing of its own behind.
+
+        With EngineUnreachable only what cannot be reached, or what may be another call's by now.
+        """
         manifests = [await self._manifest(document) for document in documents]
         at = next(
             (i for i, each in enumerate(manifests) if each.where == JOBS and name(each.body) == jid), None
@@ -57,10 +68,18 @@ class Objects:
             raise ConfigError(f"templates/kubernetes: none of the documents is a Job of the name {jid}")
         call = _Call(self._api, self._namespace, jid, manifests, at)
         try:
-            return await call.apply()
-        except (NameTaken, EngineRefused):
-            await call.take_back()
+            job = await call.apply()
+        except (NameTaken, EngineRefused, EngineUnreachable) as error:
+            await call.take_back(is_answered=not isinstance(error, EngineUnreachable))
             raise
+        self._tell_dropped(manifests[at].body, job)
+        return job
+
+    def _tell_dropped(self, sent: Object, job: Object) -> None:
+        """Once for each field: what is of a later version, or of a feature that is off, is not refused."""
+        if new := set(dropped(sent, job)) - self._dropped:
+            log.warning("this API server does not know, and ignores, of the Job: %s", ", ".join(sorted(new)))
+            self._dropped |= new
 
     async def _manifest(self, document: Document) -> Manifest:
         """Raises ConfigError for what cannot belong to a Job in the namespace."""
@@ -109,24 +128,33 @@ class _Call:
             await self._ensure(each, job)
         return stripped(job)
 
-    async def take_back(self) -> None:
-        """What was created, last first; what cannot be reached now stays, and is completed by a repeat."""
-        for manifest, found in reversed(self._made):
-            try:
-                await self._take_back(manifest, found)
-            except (EngineUnreachable, EngineRefused) as error:
-                log.warning("%s: %s %s is left: %s", self._jid, manifest.kind, name(found), error)
+    async def take_back(self, *, is_answered: bool) -> None:
+        """What was created; what cannot be reached now stays, and is completed by a repeat."""
+        try:
+            is_made = any(manifest is self._job for manifest, _ in self._made)
+            if not is_answered and not is_made and await self._find(self._job):
+                return  # whoever made it
+            # The Job first: once it is gone, or going, no other call answers for it.
+            for manifest, found in sorted(self._made, key=lambda each: each[0] is not self._job):
+                if not await self._take_back(manifest, found):
+                    return
+        except (EngineUnreachable, EngineRefused) as error:
+            made = ", ".join(f"{manifest.kind} {name(found)}" for manifest, found in self._made)
+            log.warning("%s: left until it is asked for again: %s: %s", self._jid, made, error)
 
-    async def _take_back(self, manifest: Manifest, made: Object) -> None:
-        """But for what another call has made its Job's; the Job's status changes at once."""
+    async def _take_back(self, manifest: Manifest, made: Object) -> bool:
+        """But for what another call has made its Job's; False for a Job that another call has completed."""
         own = {uid(each) for _, each in self._made}
         found: Object | None = made
         for _ in range(PATIENCE):
             if found is None or uid(found) != uid(made) or not self._owners(found) <= own:
-                return
-            if await self._delete(manifest, found, as_found=manifest is not self._job):
-                return
+                return True
+            if COMPLETED in (found["metadata"].get("annotations") or {}):
+                return False
+            if await self._delete(manifest, found):
+                return True
             found = await self._find(manifest)
+        return False
 
     async def _create_job(self) -> Object:
         told = ""
@@ -138,15 +166,24 @@ class _Call:
             found = await self._find(self._job)
             if found and not is_going(found):
                 await self._complete(found)
-            await asyncio.sleep(TURN if found else 0)
-        raise NameTaken(told)
+            elif found:
+                told = _going(found)
+            await asyncio.sleep(TURN)
+        raise EngineRefused("create Job", 409, told)
 
     async def _complete(self, job: Object) -> None:
-        """Raises NameTaken, in any case; before, adds what a call for the same job left undone."""
-        if is_pmans(job) and _has(job["metadata"], _marks(self._job.body)):
-            for each in (*self._before, *self._after):
+        """Adds what a call for the same job left undone. Raises NameTaken, unless the Job goes meanwhile."""
+        others = (*self._before, *self._after)
+        if others and is_pmans(job) and has(job["metadata"], _marks(self._job.body)):
+            for each in others:
                 await self._ensure(each, job)
             self._made.clear()  # it is the Job's now
+            patch = {"metadata": {"uid": uid(job), "annotations": {COMPLETED: "yes"}}}
+            answer = await self._api.call("PATCH", self._path(self._job), body=patch)
+            if answer.status in (404, 409) or (answer.status < 400 and is_going(answer.content)):
+                return
+            if answer.status >= 400:
+                raise EngineRefused("patch Job", answer.status, answer.words)
         raise NameTaken(f"a Job {self._jid} exists")
 
     async def _ensure(self, manifest: Manifest, job: Object | None) -> Object:
@@ -159,14 +196,14 @@ class _Call:
                 return self._keep(manifest, answer.content)
             told = answer.words
             found = await self._find(manifest)
-            if found is None:
-                continue
-            if not self._is_ours(found):
+            if found and not self._is_ours(found):
                 break
-            if not is_going(found):
+            if found and not is_going(found):
                 if settled := await self._settle(manifest, found, job, turn):
                     return settled
                 continue
+            if found:
+                told = _going(found)
             await asyncio.sleep(TURN)
         raise EngineRefused(f"create {manifest.kind}", 409, told)
 
@@ -177,7 +214,7 @@ class _Call:
         owners = self._owners(found)
         if job and uid(job) in owners:
             return found
-        if not owners and _has(found, manifest.body):
+        if not owners and has(found, manifest.body):
             return await self._own(manifest, found, job) if job else found
         if job is None and (other := await self._find(self._job)) and not is_going(other):
             await self._complete(other)
@@ -220,14 +257,19 @@ class _Call:
             raise EngineRefused(f"create {manifest.kind}", answer.status, answer.words)
         if answer.status == 409 and cut:
             found = await self._find(manifest)
-            if found and self._is_ours(found) and _has(found["metadata"], _marks(body)):
+            if found and self._is_ours(found) and has(found["metadata"], _marks(body)):
                 return Answer(201, found)
         return answer
 
-    async def _delete(self, manifest: Manifest, found: Object, *, as_found: bool = True) -> bool:
-        """This one, not a later one of its name; False where it has changed, or is another one by now."""
-        conditions = {"uid": uid(found), **({"resourceVersion": version(found)} if as_found else {})}
-        options = {"propagationPolicy": "Background", "preconditions": conditions}
+    async def _delete(self, manifest: Manifest, found: Object) -> bool:
+        """As it was found; False where it has changed, or is another one by now.
+
+        A Job is there until its pods are not, so that none of a later Job of the name runs beside them.
+        """
+        options = {
+            "propagationPolicy": "Foreground" if manifest is self._job else "Background",
+            "preconditions": {"uid": uid(found), "resourceVersion": version(found)},
+        }
         answer = await self._api.call("DELETE", self._path(manifest), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):
             raise EngineRefused(f"delete {manifest.kind}", answer.status, answer.words)
@@ -279,13 +321,10 @@ def _marks(body: Object) -> Mapping[str, Any]:
     return {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
 
 
-def _has(found: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is there; the API server adds defaults of its own."""
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(_has(found.get(key), wanted[key]) for key in wanted)
-    if isinstance(wanted, list):
-        return isinstance(found, list) and len(found) == len(wanted) and all(map(_has, found, wanted))
-    return bool(found == wanted)
+def _going(found: Object) -> str:
+    finalizers = ", ".join(found["metadata"].get("finalizers") or ())
+    waits = f", which waits for its finalizers ({finalizers})" if finalizers else ""
+    return f"{found['kind']} {name(found)} of an earlier job is being deleted{waits}"
 
 
 def _object(answer: Answer) -> Object:

@@ -10,8 +10,9 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Set
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -36,13 +37,17 @@ SOON, LATE = 0.2, 15.0
 """Seconds to the next try, at first and at last."""
 
 
-class Sink(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink:
     """Where the objects go."""
 
-    def put(self, found: Object, /) -> None: ...
-    def drop(self, found: Object, /) -> None: ...
-    def retain(self, there: Set[str], /) -> None:
-        """Only those with these uids are there still."""
+    begin: Callable[[], None] = lambda: None
+    """Told before all that there are are put."""
+
+    put: Callable[[Object], None]
+    drop: Callable[[Object], None]
+    retain: Callable[[Set[str]], None]
+    """Told thereafter the uids of all of them."""
 
 
 class Watch:
@@ -72,8 +77,10 @@ class Watch:
                 self._version = self._version or await self._list()
                 await self._watch()
             except (EngineUnreachable, ConfigError) as error:
-                self._version = ""
                 self._lost(error)
+            except Exception:  # the edge of this task: what is known must not grow old for ever
+                log.exception("%s is not watched, by a bug", self._path)
+                self._version, self._good_until = "", 0.0
             lasted = time.monotonic() - began
             if self._version and lasted > STEADY:
                 pause = SOON
@@ -86,6 +93,7 @@ class Watch:
 
     async def _list(self) -> str:
         version, there = "", set[str]()
+        self._sink.begin()
         async for objects, version in self._api.pages(self._path, self._query):  # noqa: B007  (the last one)
             for found in objects:
                 self._sink.put(found)
@@ -144,7 +152,7 @@ class Watch:
             self._trouble = ""
 
     def _lost(self, error: EngineUnreachable | ConfigError) -> None:
-        self._good_until = 0.0
+        self._version, self._good_until = "", 0.0
         self.is_forbidden = isinstance(error, Forbidden)
         if self._trouble != str(error):
             self._trouble = str(error)

@@ -13,6 +13,7 @@ from pman.executors.docker.api import Api, docker_address
 from pman.executors.docker.storebase import storebase
 from pman.executors.swarm.logs import LOG_LABEL, Logs
 from pman.executors.swarm.services import (
+    OPEN_LABEL,
     Service,
     Services,
     Task,
@@ -22,7 +23,6 @@ from pman.executors.swarm.services import (
     is_over,
     record,
     recorded,
-    wanted,
 )
 from pman.job import Document
 
@@ -114,7 +114,9 @@ class SwarmExecutor:
         await asyncio.gather(*map(self._services.forget, tasks))
 
     async def active(self) -> Sequence[str]:
-        return sorted(item["Spec"]["Name"] for item in await self._services.all() if _is_active(item))
+        """Those that have ended, too, until an inspection has closed them."""
+        found = await self._services.all(OPEN_LABEL)
+        return sorted(item["Spec"]["Name"] for item in found if not is_closed(item))
 
     async def end(self, jid: str, reason: str) -> None:
         """The swarm removes the tasks that it ends; the end of the log is kept in a label."""
@@ -165,8 +167,3 @@ def _told(task: Task) -> str:
 def _was_killed(task: Task) -> bool:
     status = task["Status"]
     return status["State"] == "failed" and (status.get("ContainerStatus") or {}).get("ExitCode") == KILLED
-
-
-def _is_active(service: Service) -> bool:
-    """A job that failed counts until its first inspection thereafter, which closes it."""
-    return int((service.get("ServiceStatus") or {}).get("CompletedTasks") or 0) < wanted(service)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 
 from pman.errors import EngineUnreachable
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.frames import demultiplexed
+from pman.executors.merged import Sources, merged, prefixed
 from pman.executors.swarm.services import Services, Task, container_id, firsts, is_closed, is_over, slot
 
 LOG_LABEL = "org.chrisproject.pman.log"
@@ -36,7 +37,7 @@ class Logs:
         self._api = api
         self._services = services
 
-    async def read(self, jid: str, tail: int) -> AsyncIterator[bytes]:
+    async def read(self, jid: str, tail: int) -> AsyncGenerator[bytes]:
         """As much as there is, worker after worker.
 
         Raises EngineUnreachable where the swarm cannot fetch a part of it for now: the platform asks for
@@ -55,44 +56,24 @@ class Logs:
             async for chunk in _named(jid, task, len(tasks), chunks):
                 yield chunk
 
-    async def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
+    def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
         """To the end of the last worker, also of those that start later."""
-        chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=100)
-        following = asyncio.create_task(self._follow(jid, tail, chunks))
-        try:
-            while (chunk := await chunks.get()) is not None:
-                yield chunk
-            await following
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+        return merged(lambda sources: self._feed(sources, jid, tail))
 
-    async def _follow(self, jid: str, tail: int, chunks: asyncio.Queue[bytes | None]) -> None:
-        """Into the queue; None is the end."""
-        readers: dict[str, asyncio.Task[None]] = {}
-
-        async def pump(source: AsyncIterator[bytes]) -> None:
-            async for chunk in source:
-                await chunks.put(chunk)
-
-        try:
-            while tasks := await self._begun(jid):
-                for task in tasks:
-                    if _speaks(task) and task["ID"] not in readers:
-                        chunks_of = self._followed(task["ID"], _share(tail, len(tasks)))
-                        source = _named(jid, task, len(tasks), chunks_of)
-                        readers[task["ID"]] = asyncio.create_task(pump(source))
-                if all(map(is_over, tasks)):
-                    break
-                await asyncio.sleep(LOOK_AGAIN)
-            await asyncio.gather(*readers.values())
-            if not readers:
-                await pump(self.read(jid, tail))
-        finally:
-            for reader in readers.values():
-                reader.cancel()
-            await asyncio.gather(*readers.values(), return_exceptions=True)
-            await chunks.put(None)
+    async def _feed(self, sources: Sources, jid: str, tail: int) -> None:
+        while tasks := await self._begun(jid):
+            for task in filter(_speaks, tasks):
+                if task["ID"] not in sources:
+                    chunks = self._followed(task["ID"], _share(tail, len(tasks)))
+                    sources.add(task["ID"], _named(jid, task, len(tasks), chunks))
+            if all(map(is_over, tasks)):
+                break
+            await asyncio.sleep(LOOK_AGAIN)
+            sources.check()
+        await sources.ended()
+        if not sources:
+            sources.add(jid, self.read(jid, tail))
+            await sources.ended()
 
     async def _begun(self, jid: str) -> Sequence[Task]:
         """None only where there will be none: a service has its tasks a moment after it is made."""
@@ -103,7 +84,7 @@ class Logs:
             await asyncio.sleep(LOOK_AGAIN)
         return ()
 
-    async def _followed(self, identity: str, tail: int) -> AsyncIterator[bytes]:
+    async def _followed(self, identity: str, tail: int) -> AsyncGenerator[bytes]:
         """To the last line of a task that has ended: the engine keeps its stream open (20.10.24)."""
         stream = self._chunks(identity, tail, follow=True)
         coming = asyncio.ensure_future(anext(stream, None))
@@ -133,7 +114,7 @@ class Logs:
         *,
         follow: bool = False,
         on_error: Callable[[bytes], None] | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
         path = f"/tasks/{identity}/logs"
         async with self._api.request("GET", path, query, stream=True, endless=follow) as response:
@@ -148,19 +129,8 @@ class Logs:
             raise EngineUnreachable(f"the swarm cannot show the log of a task: {told}")
 
 
-async def _named(jid: str, task: Task, workers: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Of several workers whole lines, each with the task's name before."""
-    if workers == 1:
-        async for chunk in chunks:
-            yield chunk
-        return
-    name, rest = f"[{jid}.{slot(task)}] ".encode(), b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        if lines:
-            yield b"".join(name + line + b"\n" for line in lines)
-    if rest:
-        yield name + rest + b"\n"
+def _named(jid: str, task: Task, workers: int, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    return chunks if workers == 1 else prefixed(f"{jid}.{slot(task)}", chunks)
 
 
 def _share(tail: int, workers: int) -> int:

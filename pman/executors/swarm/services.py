@@ -20,8 +20,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
-
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.images import registry_auth
@@ -34,6 +32,9 @@ ENDED = frozenset(["complete", "shutdown", "failed", "rejected", "remove", "orph
 """The states from which a task goes nowhere (Docker Engine API, TaskState)."""
 
 NOTHING: Mapping[str, Mapping[str, int]] = {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
+
+OPEN_LABEL = "org.chrisproject.pman.open"
+"""Of a service that is not closed; each look for those would else bring all that ever ended, 3.5 kB each."""
 
 ENDED_LABEL = "org.chrisproject.pman.ended"
 """What was to be told of a service's tasks when the last of them had ended."""
@@ -55,14 +56,7 @@ class Services:
         """Raises NameTaken, EngineRefused."""
         image = str(body["TaskTemplate"]["ContainerSpec"]["Image"])
         headers = await asyncio.to_thread(registry_auth, image)  # the swarm hands it on to its nodes
-        try:
-            status, answer = await self._post("/services/create", {}, body, headers)
-        except EngineUnreachable as error:
-            # A kept-alive connection that the engine closed meanwhile. Whether or not the call went
-            # through, a second one is safe: the name can be taken only once.
-            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
-                raise
-            status, answer = await self._post("/services/create", {}, body, headers)
+        status, answer = await self._api.create("/services/create", {}, body, headers)
         if status == 409:
             raise NameTaken(words(answer))
         self._check("create", status, answer)
@@ -118,7 +112,7 @@ class Services:
         return [task for task in found if not is_over(task)]
 
     async def close(self, service: Service, labels: Mapping[str, str] | None = None) -> None:
-        """End what has not ended, and let nothing run again; the labels are added to its own.
+        """End what has not ended, and let nothing run again; the labels are added in the place of OPEN_LABEL.
 
         Tasks that have ended stay, to be seen, until the service is deleted. Raises EngineRefused.
         """
@@ -127,9 +121,10 @@ class Services:
             if found is None or is_closed(found):
                 return
             spec = {**found["Spec"], "Mode": NOTHING}
-            spec["Labels"] = {**(spec.get("Labels") or {}), **(labels or {})}
+            own = {name: value for name, value in (spec.get("Labels") or {}).items() if name != OPEN_LABEL}
+            spec["Labels"] = {**own, **(labels or {})}
             query = {"version": str(found["Version"]["Index"])}
-            status, answer = await self._post(f"/services/{found['ID']}/update", query, spec)
+            status, answer = await self._api.call("POST", f"/services/{found['ID']}/update", query, spec)
             if status in (200, 404):
                 return
             if "out of sequence" not in words(answer) or attempt == _TRIES - 1:
@@ -142,10 +137,10 @@ class Services:
         if status != 404:
             self._check("remove", status, answer)
 
-    async def all(self) -> Sequence[Service]:
-        """Those that have pman's label as their name."""
-        found = await self._api.json("/services", {**_filter("label", JID_LABEL), "status": "true"})
-        return [item for item in found if item["Spec"]["Labels"][JID_LABEL] == item["Spec"]["Name"]]
+    async def all(self, label: str = JID_LABEL) -> Sequence[Service]:
+        """Those that have pman's label as their name, and this one."""
+        found = await self._api.json("/services", _filter("label", label))
+        return [item for item in found if item["Spec"]["Labels"].get(JID_LABEL) == item["Spec"]["Name"]]
 
     async def container(self, task: Task) -> Mapping[str, Any] | None:
         """Its inspection, where this engine runs it itself."""
@@ -158,16 +153,6 @@ class Services:
         """Delete the container of a task that has ended, where this engine has it."""
         if identity := container_id(task):
             await self._api.call("DELETE", f"/containers/{identity}", {"v": "1"})
-
-    async def _post(
-        self,
-        path: str,
-        query: Mapping[str, str],
-        body: Mapping[str, Any],
-        headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, bytes]:
-        async with self._api.request("POST", path, query, body=body, headers=headers) as response:
-            return response.status, await response.read()
 
     def _check(self, call: str, status: int, answer: bytes) -> None:
         if status == 503:  # no leader for now, or no manager any more
