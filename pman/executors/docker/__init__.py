@@ -8,7 +8,7 @@ images.py     pulls, with the registry credentials of this machine
 memory.py     what the engine said, for as long as its events do not tell otherwise
 frames.py     logs as the API sends them
 storebase.py  where the engine's host has the storebase
-api.py        HTTP over one kept-alive pool, and where the engine is
+api.py        the API's version, its words, and where the engine is
 """
 
 from pman.executors.docker.executor import connect_docker, connect_podman

@@ -1,17 +1,14 @@
-"""HTTP to one engine over one kept-alive pool.
+"""Docker's API: where it is, its version, its words.
 
-Not the docker SDK, whose calls are synchronous and open two connections a poll; it serves for what
-it is good at: where the engine is (DOCKER_HOST, contexts) and TLS.
+Not the docker SDK's client, whose calls are synchronous and open two connections a poll; the SDK serves
+for what it is good at: where the engine is (DOCKER_HOST, contexts) and TLS.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
 import ssl
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,8 +21,7 @@ from docker.errors import DockerException
 from docker.tls import TLSConfig
 
 from pman.errors import ConfigError, EngineUnreachable
-
-log = logging.getLogger(__name__)
+from pman.executors.http import Http
 
 API_VERSION = (1, 41)
 """Docker 20.10, Podman 4. Asked for where the engine has it; newer engines have a higher minimum."""
@@ -36,12 +32,8 @@ class Api:
 
     def __init__(self, kind: str, address: str, tls: TLSConfig | None, timeout: int) -> None:
         self.kind = kind
-        self._address = address.removeprefix("http+")  # as users write it
-        self._timeout = timeout
-        # Streams last, so they must not use up the connections of the calls; those wait for their turn.
-        self._session = _session(kind, address, tls, timeout, connections=64)
-        self._streams = _session(kind, address, tls, timeout, connections=0)
-        self._base = "http://localhost" if address.startswith("http+unix:") else address.rstrip("/")
+        names = "CONTAINER_HOST and DOCKER_HOST" if kind == "Podman" else "DOCKER_HOST"
+        self._http = Http(kind, address, timeout, setting=names, tls=_ssl(tls) if tls else None)
         self._prefix = ""
 
     async def json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -53,7 +45,7 @@ class Api:
             return json.loads(answer)
         except ValueError as error:
             raise EngineUnreachable(
-                f"what answers at {self._address} is no {self.kind}: {words(answer):.200}"
+                f"what answers at {self._http.address} is no {self.kind}: {words(answer):.200}"
             ) from error
 
     async def call(
@@ -93,41 +85,14 @@ class Api:
         stream: bool = False,
         endless: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response whose body is still to be read.
-
-        A stream may take as long as it likes, though not without a byte; an endless one may be silent.
-        """
+        """See Http.request; in the version of the API that was agreed on."""
         if not self._prefix and path != "/version":
             await self._negotiate()
-        session = self._streams if stream else self._session
-        options: dict[str, Any] = {}
-        if stream:
-            silence = None if endless else self._timeout
-            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=silence)
+        options: dict[str, Any] = {"params": query, "headers": headers, "stream": stream, "endless": endless}
         if body is not None:
             options["json"] = body
-        address = f"{self._base}{self._prefix}{path}"
-        began = time.monotonic()
-        try:
-            async with session.request(method, address, params=query, headers=headers, **options) as response:
-                yield response
-            if log.isEnabledFor(logging.DEBUG):
-                took = (time.monotonic() - began) * 1e3
-                log.debug("%s %s %d %.1f ms", method, path, response.status, took)
-        except TimeoutError as error:
-            raise EngineUnreachable(
-                f"{self.kind} at {self._address} did not answer {method} {path} within {self._timeout} s",
-                "the engine hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            names = "CONTAINER_HOST and DOCKER_HOST" if self.kind == "Podman" else "DOCKER_HOST"
-            denied = getattr(error, "errno", None) == errno.EACCES
-            raise EngineUnreachable(
-                f"{self.kind} does not answer at {self._address}: {error or type(error).__name__}",
-                f"pman's user may not use this socket: it must be in the socket's group; see {names}"
-                if denied
-                else f"is it running? See {names}",
-            ) from error
+        async with self._http.request(method, f"{self._prefix}{path}", **options) as response:
+            yield response
 
     async def _negotiate(self) -> None:
         """The API version, once."""
@@ -138,13 +103,12 @@ class Api:
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise EngineUnreachable(
-                f"what answers at {self._address} is no {self.kind}: {version!s:.200}"
+                f"what answers at {self._http.address} is no {self.kind}: {version!s:.200}"
             ) from error
         self._prefix = "/v{}.{}".format(*max(min(API_VERSION, known), least))
 
     async def close(self) -> None:
-        await self._session.close()
-        await self._streams.close()
+        await self._http.close()
 
 
 def docker_address(settings: Mapping[str, Any]) -> tuple[str, TLSConfig | None]:
@@ -178,21 +142,6 @@ def words(answer: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         text = answer.decode(errors="replace")
     return " ".join(str(text).split())
-
-
-def _session(
-    kind: str, address: str, tls: TLSConfig | None, timeout: int, connections: int
-) -> aiohttp.ClientSession:
-    """`connections` at the most; 0: as many as are asked for."""
-    connector: aiohttp.BaseConnector
-    if address.startswith("http+unix:"):
-        path = "/" + address.removeprefix("http+unix:").lstrip("/")
-        connector = aiohttp.UnixConnector(path, limit=connections)
-    elif address.startswith(("http:", "https:")):
-        connector = aiohttp.TCPConnector(limit=connections, ssl=_ssl(tls) if tls else True)
-    else:
-        raise ConfigError(f"{kind} at {address!r}: use unix:///path/of/the.sock or tcp://host:port")
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=timeout))
 
 
 def _ssl(tls: TLSConfig) -> ssl.SSLContext:

@@ -18,8 +18,6 @@ import psutil
 ALIVE = ("starting", "running")
 """The states in which a supervisor holds the lock; without one, the job is lost."""
 
-_BLOCK = 2**16
-
 
 def told(directory: Path) -> Mapping[str, Any]:
     """See templates/local/state.yaml. Raises FileNotFoundError."""
@@ -50,26 +48,6 @@ def _lock(file: BinaryIO, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def seek_lines(file: BinaryIO, count: int) -> None:
-    """To the beginning of the last lines, reading no more of the file than these."""
-    end = position = file.seek(0, os.SEEK_END)
-    if not count:
-        return
-    position = max(0, end - 1)  # a newline at the very end begins no line
-    while position:
-        size = min(_BLOCK, position)
-        position -= size
-        file.seek(position)
-        block = file.read(size)
-        newline = size
-        while count and (newline := block.rfind(b"\n", 0, newline)) >= 0:
-            count -= 1
-        if not count:
-            position += newline + 1
-            break
-    file.seek(position)
 
 
 def last_line(errors: Path) -> str:

@@ -19,24 +19,21 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.local.directory import ALIVE, delete, end, last_line, seek_lines, state_of, told
+from pman.executors.local.directory import ALIVE, delete, end, last_line, state_of, told
+from pman.executors.logfile import chunks
 from pman.job import Document
 
 log = logging.getLogger(__name__)
 
 SUPERVISOR = "pman.executors.local.supervisor"
 
-FOLLOW = 0.1
-"""Seconds between two looks at the log of a running job."""
-
 ABANDONED = 60
 """Seconds after which a directory that is set aside belongs to a pman that ended in between."""
-
-_BLOCK = 2**16
 
 Namespaces = Literal["root", "user", "none"]
 
@@ -88,19 +85,10 @@ class LocalExecutor:
         """Not known without a look at the files, which costs no more than an inspection."""
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
-        try:
-            file = await asyncio.to_thread((self._directory(jid) / "log").open, "rb")
-        except FileNotFoundError:
-            return
-        with file:
-            await asyncio.to_thread(seek_lines, file, tail)
-            while True:
-                ended = not follow or await self._has_ended(jid)  # asked first, so that nothing is missed
-                while chunk := await asyncio.to_thread(file.read, _BLOCK):
-                    yield chunk
-                if ended:
-                    return
-                await asyncio.sleep(FOLLOW)
+        ended = partial(self._has_ended, jid) if follow else None
+        with contextlib.suppress(FileNotFoundError):
+            async for chunk in chunks(self._directory(jid) / "log", tail, ended):
+                yield chunk
 
     async def end(self, jid: str, reason: str) -> None:
         await asyncio.to_thread(self._end, jid, reason)

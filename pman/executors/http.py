@@ -1,0 +1,97 @@
+"""HTTP to one engine over one kept-alive pool; whatever keeps it from answering is EngineUnreachable.
+
+aiohttp, and not requests: it does not block the event loop, and speaks over unix sockets too.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from pman.errors import ConfigError, EngineUnreachable
+
+log = logging.getLogger(__name__)
+
+
+class Http:
+    """Made inside the event loop that uses it."""
+
+    def __init__(
+        self, kind: str, address: str, timeout: int, *, setting: str, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`address`: unix:///path of a socket, or http(s)://host:port; `setting`: where it was configured.
+
+        Raises ConfigError for another address.
+        """
+        self.kind = kind
+        self.address = address.removeprefix("http+")  # as users write it
+        self._setting = setting
+        self._timeout = timeout
+        # Streams last, so they must not use up the connections of the calls; those wait for their turn.
+        self._session = self._connected(tls, connections=64)
+        self._streams = self._connected(tls, connections=0)
+        self._base = "http://localhost" if self.address.startswith("unix:") else address.rstrip("/")
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, path: str, *, stream: bool = False, endless: bool = False, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response whose body is still to be read; `options` are aiohttp's (params, json, data, headers).
+
+        A stream may take as long as it likes, though not without a byte; an endless one may be silent.
+        Raises EngineUnreachable.
+        """
+        session = self._streams if stream else self._session
+        if stream:
+            silence = None if endless else self._timeout
+            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=silence)
+        began = time.monotonic()
+        try:
+            async with session.request(method, f"{self._base}{path}", **options) as response:
+                yield response
+            if log.isEnabledFor(logging.DEBUG):
+                took = (time.monotonic() - began) * 1e3
+                log.debug("%s %s %d %.1f ms", method, path, response.status, took)
+        except TimeoutError as error:
+            raise EngineUnreachable(
+                f"{self.kind} at {self.address} did not answer {method} {path} within {self._timeout} s",
+                "the engine hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            denied = getattr(error, "errno", None) == errno.EACCES
+            raise EngineUnreachable(
+                f"{self.kind} does not answer at {self.address}: {error or type(error).__name__}",
+                f"pman's user may not use this socket: it must be in the socket's group; see {self._setting}"
+                if denied
+                else f"is it running? See {self._setting}",
+            ) from error
+
+    async def call(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        """Status and body. Raises EngineUnreachable."""
+        async with self.request(method, path, **options) as response:
+            return response.status, await response.read()
+
+    async def close(self) -> None:
+        await self._session.close()
+        await self._streams.close()
+
+    def _connected(self, tls: ssl.SSLContext | None, connections: int) -> aiohttp.ClientSession:
+        """`connections` at the most; 0: as many as are asked for."""
+        connector: aiohttp.BaseConnector
+        if self.address.startswith("unix:"):
+            path = "/" + self.address.removeprefix("unix:").lstrip("/")
+            connector = aiohttp.UnixConnector(path, limit=connections)
+        elif self.address.startswith(("http:", "https:")):
+            connector = aiohttp.TCPConnector(limit=connections, ssl=tls or True)
+        else:
+            raise ConfigError(
+                f"{self.kind} at {self.address!r}: use unix:///path/of/the.sock or http://host:port"
+            )
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=self._timeout))
