@@ -15,10 +15,14 @@ RULE = """
 extends: builtin/{engine}/state.yaml
 rules:
   - when: native.State.Status == 'running' and seconds_since(native.State.StartedAt) > 1
+      and native.Config.Labels['org.example.a-second']
     status: started
     message: above the site's second
     overdue: true
 """
+
+MARKED = {"JOB_LABELS": "org.example.a-second=yes"}
+"""The rule is for these tests' jobs only: others may be on the engine."""
 
 
 @pytest.mark.parametrize("name", ["docker", "podman"])
@@ -26,7 +30,7 @@ def test_an_overdue_job_is_ended_whoever_polls_it_and_stays_to_be_seen(
     name: str, storebase: Path, tmp_path: Path
 ) -> None:
     site = site_templates(tmp_path, {f"{name}/state.yaml": RULE.format(engine=name)})
-    with live(engines.need(name), storebase, PMAN_TEMPLATES=str(site)) as running:
+    with live(engines.need(name), storebase, PMAN_TEMPLATES=str(site), **MARKED) as running:
         request = running.script("echo said; sleep 600")
         running.submit(request)
 
@@ -40,7 +44,7 @@ def test_an_overdue_job_is_ended_whoever_polls_it_and_stays_to_be_seen(
 
 def test_an_overdue_job_is_ended_by_a_pman_that_was_away(storebase: Path, tmp_path: Path) -> None:
     site = site_templates(tmp_path, {"docker/state.yaml": RULE.format(engine="docker")})
-    with live(engines.need("docker"), storebase) as running:
+    with live(engines.need("docker"), storebase, **MARKED) as running:
         request = running.script("echo said; sleep 600")
         running.submit(request)
         running.started(request["jid"])
@@ -57,7 +61,7 @@ def test_overdue_jobs_are_ended_though_the_engine_was_away_at_the_start_and_nobo
 ) -> None:
     site = site_templates(tmp_path, {"docker/state.yaml": RULE.format(engine="docker")})
     docker = engines.need("docker")
-    with live(docker, storebase) as running, relay(docker.address) as between:
+    with live(docker, storebase, **MARKED) as running, relay(docker.address) as between:
         request = running.script("sleep 600")
         running.submit(request)
         running.started(request["jid"])
