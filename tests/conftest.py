@@ -29,7 +29,7 @@ def storebase(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-@pytest.fixture(scope="session", params=engines.NAMES)
+@pytest.fixture(scope="session", params=[*engines.NAMES, *engines.VARIANTS])
 def shared(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
     """Each engine in turn, with one pman for all its tests."""
     with live(engines.need(request.param), storebase) as running:
@@ -68,6 +68,6 @@ def pytest_sessionfinish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Which engines the run speaks for."""
-    for name in engines.NAMES:
+    for name in (*engines.NAMES, *engines.VARIANTS):
         reason = engines.absent(name)
         terminalreporter.write_line(f"engine {name}: {f'not tested: {reason}' if reason else 'tested'}")
