@@ -1,12 +1,13 @@
 """A SLURM for the tests: by slurmrestd with Podman on its nodes, and by its programs with bubblewrap.
 
-SLURMRESTD_URL and SLURM_JWT lead to the one, SLURM_CONF to the other. PMAN_TEST_PODMAN is the command that runs
-podman on the nodes, PMAN_TEST_ROOTFS a directory with `busybox` and `plugin`, the root file systems of the two
-images of the tests.
+SLURMRESTD_URL and SLURM_JWT lead to the one, SLURM_CONF to the other. PMAN_TEST_PODMAN is the command that
+runs podman on the nodes, PMAN_TEST_ROOTFS a directory with `busybox` and `plugin`, the root file systems of
+the two images of the tests.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -23,8 +25,7 @@ _BWRAP = """
 run() {
   more
   alone
-  root=%(rootfs)s/{%% if job.image == %(plugin)r %%}plugin{%% elif job.image == %(image)r %%}busybox{%% endif %%}
-
+  root=%(rootfs)s/{{ {%(plugin)r: "plugin", %(image)r: "busybox"}.get(job.image, "none") }}
   set -- "$(command -v bwrap)" --unshare-all --die-with-parent --hostname "$(hostname)-$BASHPID" \\
     --ro-bind "$root" / --dev /dev --proc /proc --tmpfs /tmp --chdir / \\
     --ro-bind {{ incoming }} /share/incoming --bind {{ outgoing }} /share/outgoing "${options[@]}"
@@ -47,16 +48,34 @@ _RUNTIME = """
 _PATH = """
 {%% extends "builtin/slurm/job.json.j2" %%}
 {%% block environment %%}
-    "environment": {"PATH": "%s:/usr/local/bin:/usr/bin:/bin"},
+    "environment": {"PATH": "%s:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"},
 {%% endblock %%}
 """
 
 
 def headers() -> dict[str, str]:
-    user = (
-        os.environ.get("SLURM_USER") or subprocess.run(["id", "-un"], capture_output=True, text=True).stdout
-    )
+    user = os.environ.get("SLURM_USER") or getpass.getuser()
     return {"X-SLURM-USER-NAME": user.strip(), "X-SLURM-USER-TOKEN": os.environ.get("SLURM_JWT", "")}
+
+
+def call(method: str, path: str, sent: object = None) -> dict[str, Any]:
+    """Of slurmrestd, past pman."""
+    base = f"{os.environ['SLURMRESTD_URL']}/slurm/v0.0.38"
+    answer = requests.request(method, base + path, headers=headers(), json=sent, timeout=60)
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def job(name: str) -> dict[str, Any]:
+    """The newest of the name; SLURM forgets it some time after its end."""
+    found: list[dict[str, Any]] = [job for job in call("GET", "/jobs")["jobs"] if job["name"] == name]
+    return found[-1]
+
+
+def partition() -> str:
+    """One that takes jobs by default."""
+    found = call("GET", "/partitions")["partitions"]
+    return str(next(item["name"] for item in found if "default" in item["flags"]))
 
 
 def _without_rest() -> str:
@@ -95,8 +114,8 @@ def environment(name: str, image: str, plugin: str) -> Mapping[str, str]:
     templates = {"PMAN_TEMPLATES": str(site)}
     if name == "slurm-cli":
         values = {"rootfs": os.environ["PMAN_TEST_ROOTFS"], "plugin": plugin, "image": image}
-        (site / "slurm/job.sh.j2").write_text(_BWRAP % values)
-        (site / "slurm/job.json.j2").write_text(_RUNTIME)
+        (site / "slurm/job.sh.j2").write_text((_BWRAP % values).lstrip())
+        (site / "slurm/job.json.j2").write_text(_RUNTIME.lstrip())
         return {
             **templates,
             "SLURM_MODE": "cli",
@@ -104,9 +123,10 @@ def environment(name: str, image: str, plugin: str) -> Mapping[str, str]:
             "SLURM_RUNTIME": "none",
         }
     podman = site / "podman"
-    podman.write_text(f'#!/bin/sh\nexec {os.environ.get("PMAN_TEST_PODMAN", "/usr/bin/podman")} "$@"\n')
+    command = os.environ.get("PMAN_TEST_PODMAN", "podman")
+    podman.write_text(f'#!/bin/sh\nPATH=$(echo "$PATH" | cut -d : -f 2-)\nexec {command} "$@"\n')
     podman.chmod(0o755)
-    (site / "slurm/job.json.j2").write_text(_PATH % site)
+    (site / "slurm/job.json.j2").write_text((_PATH % site).lstrip())
     address = {
         key: os.environ[key] for key in ("SLURMRESTD_URL", "SLURM_JWT", "SLURM_USER") if key in os.environ
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,7 +101,7 @@ class Cli:
             try:
                 process = await asyncio.create_subprocess_exec(
                     program, *words, env=variables, cwd="/",
-                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                    stdin=PIPE, stdout=PIPE, stderr=PIPE,
                 )  # fmt: skip
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
@@ -137,8 +138,9 @@ class Cli:
 def _accounted(fields: Sequence[str]) -> Entry:
     identity, name, state, exit_code, start, end, nodes = fields
     code, _, signal = exit_code.partition(":")
+    word = state.split()[0].rstrip("+")  # CANCELLED by 1000
     return {
-        "id": int(identity), "name": name, "comment": "", "states": [state.split()[0].rstrip("+")] if state else [],
+        "id": int(identity), "name": name, "comment": "", "states": [word],
         "reason": "", "exit_code": int(code or 0), "signal": int(signal or 0), "submitted": 0,
         "start": _utc(start), "end": _utc(end), "nodes": nodes, "restarts": 0,
     }  # fmt: skip

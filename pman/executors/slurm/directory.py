@@ -1,9 +1,9 @@
 """The jobs' directories on the storebase: what outlives pman, and what SLURM forgets.
 
-Of a job: `job.json` (as rendered), `job.sh` (until SLURM runs it: it has the environment, with a user's token),
-`id` (SLURM's, of the one submission that counts), `log`, `rc` (the exit code, which the script writes),
-`asked` (why pman ended it), `end.json` (what SLURM said at the end). All that decides something appears whole or
-not at all, and once: by rename and link, which are atomic on network file systems too.
+Of a job: `job.json` (as rendered), `job.sh` (until SLURM has it: it holds the environment, with a token of a
+user's), `id` (SLURM's, of the one submission that counts), `log`, `rc` (the exit code, which the script
+writes), `asked` (why pman ended it), `end.json` (what SLURM said at the end). All that decides something
+appears whole or not at all, and once: by rename and link, which are atomic on network file systems too.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Directories:
         return made
 
     def _hand_over(self, new: Path) -> None:
-        """Where root submits for another user, the directory is the other's: SLURM writes the log as that one."""
+        """Where root submits for another user, it is the other's: SLURM writes the log as that one."""
         if os.geteuid() or not self._user:
             return
         with contextlib.suppress(KeyError):

@@ -24,10 +24,10 @@ from pman.job import Document
 log = logging.getLogger(__name__)
 
 REMOVAL = 60.0
-"""Seconds for which a removal waits for the processes of a job; SLURM kills them after KillWait, 30 s by default."""
+"""Seconds for which a removal waits for a job's processes; SLURM kills them after KillWait (30 s)."""
 
 LOOK = 10.0
-"""Seconds between two looks at SLURM while nobody polls: it forgets an ended job after MinJobAge, 300 s by default."""
+"""Seconds between two looks while nobody polls: SLURM forgets what has ended after MinJobAge (300 s)."""
 
 LOST_FOR_NOW = 60.0
 """Seconds after which accounting is asked again for a job that nobody knew the end of."""
@@ -62,8 +62,8 @@ class SlurmExecutor:
         except OSError as error:
             raise ConfigError(
                 f"the directory of the jobs, {self._theirs}, cannot be used: {error}",
-                "pman and the nodes must see it and write there: SLURM_DIRECTORY names another one, and PATH_MAP "
-                "says where pman sees it",
+                "pman and the nodes must see it and write there: SLURM_DIRECTORY names another one, and "
+                "PATH_MAP says where pman sees it",
             ) from error
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
@@ -130,7 +130,7 @@ class SlurmExecutor:
         async def ended() -> bool:
             return await self._has_ended(jid)
 
-        while follow and not await asyncio.to_thread(file.exists) and not await ended():
+        while follow and not await asyncio.to_thread(file.exists) and not await ended():  # noqa: ASYNC110  (of a file)
             await asyncio.sleep(LOOK_AGAIN)
         with contextlib.suppress(FileNotFoundError):
             async for chunk in chunks(file, tail, ended if follow else None):

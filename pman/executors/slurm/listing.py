@@ -1,4 +1,4 @@
-"""The one query for all polls of a moment: slurmctld is asked no oftener, whatever the number of pollers."""
+"""The one query for all polls of a moment: slurmctld is asked no oftener, however many poll."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACE = 1.0
 """Seconds between the beginnings of two queries for those who poll."""
 
 SHARE = 4
-"""How many times as long as a query took slurmctld has its peace: it may have some thousand jobs of others."""
+"""How many times as long as a query took slurmctld has its peace: it may have thousands of jobs."""
 
 HURRY = 0.2
 """Seconds between two queries for who waits for a job to go, or finds a name taken."""

@@ -1,8 +1,8 @@
 """The one shape of SLURM's answers, whatever version of its API they are of.
 
-Written down are the versions 0.0.36 to 0.0.43 (SLURM 20.11 to 25.05), as their openapi has them. Run was 0.0.38.
-Until 0.0.38 `job_state` is one word, a number is a number or null, `exit_code` the status of wait(2); from 0.0.39
-on states are a list, numbers {"set", "infinite", "number"}, and an exit code has its parts.
+Written down are the versions 0.0.36 to 0.0.43 (SLURM 20.11 to 25.05), as they are documented; 0.0.38 was run.
+Until then `job_state` is one word, a number is a number or null, and `exit_code` the status of wait(2); later
+states are a list, numbers {"set", "infinite", "number"}, and an exit code has its parts.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ def check(job: Mapping[str, Any]) -> None:
     """Raises ConfigError, naming what sbatch has no option for."""
     if unknown := sorted(set(job) - OPTIONS.keys() - {_ENVIRONMENT}):
         raise ConfigError(
-            f"templates/slurm/job.json.j2: with SLURM_MODE=cli there is no option of sbatch for {', '.join(unknown)}; "
-            f"use {', '.join(OPTIONS)}"
+            "templates/slurm/job.json.j2: with SLURM_MODE=cli, sbatch has no option for "
+            f"{', '.join(unknown)}; use {', '.join(OPTIONS)}"
         )
 
 

@@ -21,8 +21,9 @@ OLDEST, NEWEST = 36, 43
 _GONE = frozenset([2017, 2021, 2056])
 """Numbers of errors: no such job, it has ended, it is ending (slurm_errno.h)."""
 
-_AWAY = ("contact", "connect", "communicat", "Socket", "imed out", "authentic", "Unspecified error", "redential",
-         "unable to load", "Zero Bytes", "Unexpected message", "controller", "standby", "rotocol")  # fmt: skip
+_AWAY = ("contact", "connect", "communicat", "Socket", "imed out", "authentic", "Unspecified error",
+         "redential", "unable to load", "Zero Bytes", "Unexpected message", "controller", "standby",
+         "rotocol")  # fmt: skip
 """In the words of errors that are no refusal: slurmrestd does not reach slurmctld, or may not."""
 
 
@@ -160,7 +161,7 @@ class Rest:
             )
         return EngineUnreachable(
             f"slurmrestd at {self._http.address} cannot {call}: {told}",
-            f"is slurmctld up, and the token (SLURM_JWT, SLURM_JWT_FILE) one for the user {self._user} (SLURM_USER)?",
+            f"is slurmctld up, and the token (SLURM_JWT) one for the user {self._user} (SLURM_USER)?",
         )
 
 

@@ -1,8 +1,8 @@
 """A job is submitted once, whoever tries, at the same time or after whoever began it has ended.
 
-The job's directory claims the name. What is submitted is held, until its id stands in the directory, where only
-one fits; who comes second cancels what he has submitted himself. So a crash leaves, at the most, a directory
-without an id, or jobs that are held, are found by their name, and are taken up or cancelled.
+The job's directory claims the name. What is submitted is held, until its id stands in the directory, where
+only one fits; who comes second cancels what he has submitted himself. So a crash leaves, at the most, a
+directory without an id, or jobs that are held, are found by their name, and are taken up or cancelled.
 """
 
 from __future__ import annotations
