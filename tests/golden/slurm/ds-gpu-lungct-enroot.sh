@@ -24,6 +24,7 @@ run() {
   names+=(OMP_NUM_THREADS)
   names+=(HOME)
   set -- "$@" --container-env "$(IFS=,; echo "${names[*]}")"
+  unset options names  # an array is not exported, whatever a job's variable of that name is
   export CHRIS_USER_TOKEN=vjecd9Rk
   export CUDA_VISIBLE_DEVICES=0
   export OMP_NUM_THREADS=4

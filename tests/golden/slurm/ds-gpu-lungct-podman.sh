@@ -18,6 +18,7 @@ run() {
   more
   set -- "$(command -v podman)" run --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --mount type=bind,source=/srv/storebase/key-chris-jid-6/incoming,target=/share/incoming,readonly --mount type=bind,source=/srv/storebase/key-chris-jid-6/outgoing,target=/share/outgoing --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 4.0 --memory 16384m --memory-swap 16384m --shm-size 64m --user 1001:1002 "${options[@]}"
   for gpu in ${CUDA_VISIBLE_DEVICES//,/ }; do set -- "$@" --device "nvidia.com/gpu=$gpu"; done
+  unset options
   export CHRIS_USER_TOKEN=vjecd9Rk
   export CUDA_VISIBLE_DEVICES=0
   export OMP_NUM_THREADS=4

@@ -19,6 +19,7 @@ run() {
   more
   set -- "$(command -v ch-run)" "${options[@]}"
   alone
+  unset options
   export CHRIS_USER_TOKEN=vjecd9Rk
   export HOME=/tmp
   exec "$@" --write-fake --cd / --bind /srv/storebase/key-chris-jid-1/incoming:/share/incoming --bind /srv/storebase/key-chris-jid-1/outgoing:/share/outgoing \

@@ -17,6 +17,7 @@ stop() { docker kill "pman-$SLURM_JOB_ID-$SLURM_PROCID"; }
 run() {
   more
   set -- "$(command -v docker)" run --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --mount type=bind,source=/srv/storebase/key-chris-jid-1/incoming,target=/share/incoming,readonly --mount type=bind,source=/srv/storebase/key-chris-jid-1/outgoing,target=/share/outgoing --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 1.0 --memory 200m --memory-swap 200m --shm-size 64m --user 1001:1002 "${options[@]}"
+  unset options
   export CHRIS_USER_TOKEN=vjecd9Rk
   exec "$@" \
     --env CHRIS_USER_TOKEN \
