@@ -113,7 +113,7 @@ def test_partition_constraint_account_and_quality_of_service_are_the_sites() -> 
 
 @pytest.mark.parametrize("selector", ["disk=ssd", "partition=a b", "partition=a;id", "constraint=$(id)"])
 def test_a_selector_that_slurm_has_no_word_for_stops_the_start(selector: str) -> None:
-    with pytest.raises(ConfigError, match="^NODE_SELECTOR="):
+    with pytest.raises(ConfigError, match=r"^NODE_SELECTOR="):
         settings_of("slurm", **REST, NODE_SELECTOR=selector)
 
 

@@ -68,9 +68,10 @@ class Way:
         self.cluster.last += 1
         identity = self.cluster.last
         self.cluster.entries[identity] = {
-            "id": identity, "name": job["name"], "comment": job["comment"], "states": ["PENDING"],
-            "reason": "JobHeldUser", "exit_code": 0, "signal": 0, "submitted": time.time() - 1000, "start": "",
-            "end": "", "nodes": "", "restarts": 0,
+            "id": identity, "name": job["name"], "comment": job["comment"],
+            "states": ["PENDING"],
+            "reason": "JobHeldUser", "exit_code": 0, "signal": 0, "submitted": time.time() - 1000,
+            "start": "", "end": "", "nodes": "", "restarts": 0,
         }  # fmt: skip
         self.cluster.scripts[identity] = script
         await self._at("+submit")

@@ -22,6 +22,7 @@ import requests
 _BWRAP = """
 {%% extends "builtin/slurm/job.sh.j2" %%}
 {%% block none %%}
+stop() { kill -KILL "$!"; }
 run() {
   more
   alone

@@ -21,6 +21,9 @@ OLDEST, NEWEST = 36, 43
 _GONE = frozenset([2017, 2021, 2056])
 """Numbers of errors: no such job, it has ended, it is ending (slurm_errno.h)."""
 
+_NOTES = frozenset([2015, 2016, 2042])
+"""Numbers of errors that only say why a job does not start at once."""
+
 _AWAY = ("contact", "connect", "communicat", "Socket", "imed out", "authentic", "Unspecified error",
          "redential", "unable to load", "Zero Bytes", "Unexpected message", "controller", "standby",
          "rotocol")  # fmt: skip
@@ -108,8 +111,8 @@ class Rest:
     async def _change(self, call: str, method: str, identity: int, sent: object = None) -> None:
         paths = await self._found()
         status, answer = await self._call(method, paths.job.replace("{job_id}", str(identity)), sent)
-        gone = error_numbers(answer) & _GONE or "nvalid job id" in words(answer)
-        if not gone and (status != 200 or answer.get("errors")):
+        fine = error_numbers(answer) & (_GONE | _NOTES) or "nvalid job id" in words(answer)
+        if not fine and (status != 200 or answer.get("errors")):
             raise self._refusal(call, status, answer)
 
     async def _found(self) -> Paths:
@@ -144,6 +147,8 @@ class Rest:
 
     def _refusal(self, call: str, status: int, answer: Mapping[str, Any]) -> Exception:
         told = words(answer)
+        if "arsing" in told or "nknown key" in told:  # slurmrestd itself: what is submitted is no job
+            return EngineRefused(call, status, told)
         if status in (404, 502, 503, 504) or not told or any(word in told for word in _AWAY):
             return self._away(f"{call} a job", status, answer)
         return EngineRefused(call, status, told)
