@@ -30,7 +30,7 @@ ROWS = [
     ),
     ("killed-without-limit", FAILURE, "killed by SIGKILL (exit code 137)", 137),
     ("failed-139", FAILURE, "killed by SIGSEGV (exit code 139)", 139),
-    ("killed", FAILURE, "killed by SIGKILL (exit code 137)", 137),
+    ("killed", FAILURE, "killed by SIGKILL (exit code 137), most likely", 137),
     ("out-of-memory", FAILURE, "out of memory, killed for using more than 30 MiB of memory", ...),
     ("image-of-apptainer", FAILURE, "failed with exit code 255", 255),
     ("without-a-log", FAILURE, "SLURM could not start the job (vm)", ...),
