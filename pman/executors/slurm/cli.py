@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm import options
@@ -99,19 +101,19 @@ class Cli:
         variables = {**(environment or self._environment), **({"TZ": zone} if zone else {})}
         async with self._turns:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    program, *words, env=variables, cwd="/",
-                    stdin=PIPE, stdout=PIPE, stderr=PIPE,
-                )  # fmt: skip
+                with await asyncio.to_thread(_file, given) as stdin:
+                    process = await asyncio.create_subprocess_exec(
+                        program, *words, env=variables, cwd="/", stdin=stdin, stdout=PIPE, stderr=PIPE
+                    )
+            except FileNotFoundError as error:
+                raise EngineUnreachable(
+                    f"{program} is not on pman's PATH",
+                    "install SLURM's client programs, or use SLURM_MODE=rest",
+                ) from error
             except OSError as error:
-                if isinstance(error, FileNotFoundError):
-                    raise EngineUnreachable(
-                        f"{program} is not on pman's PATH",
-                        "install SLURM's client programs, or use SLURM_MODE=rest",
-                    ) from error
                 raise EngineUnreachable(f"{program} cannot be run: {error}") from error
             try:
-                said, errors = await asyncio.wait_for(process.communicate(given.encode()), self._timeout)
+                said, errors = await asyncio.wait_for(process.communicate(), self._timeout)
             except TimeoutError as error:
                 raise EngineUnreachable(
                     f"{program} did not end within {self._timeout:.0f} s",
@@ -119,7 +121,8 @@ class Cli:
                 ) from error
             finally:
                 if process.returncode is None:
-                    process.kill()
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
                     await process.wait()
         return process.returncode or 0, said.decode(errors="replace"), errors.decode(errors="replace").strip()
 
@@ -133,6 +136,14 @@ class Cli:
             f"{program} does not reach SLURM: {errors.removeprefix(f'{program}: ')}",
             "is slurmctld up, and munge on pman's machine? SLURM_CONF names another slurm.conf",
         )
+
+
+def _file(text: str) -> IO[bytes]:
+    """Without a name, to be read from its beginning. A pipe would break where a program does not read it."""
+    file = tempfile.TemporaryFile()
+    file.write(text.encode())
+    file.seek(0)
+    return file
 
 
 def _accounted(fields: Sequence[str]) -> Entry:
