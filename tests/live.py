@@ -77,7 +77,6 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(how)
         self.process.wait(20)
-        if "ERROR" in self.output(): Path(f"/tmp/sx/server-{self.process.pid}.log").write_text(self.output())
         self.log.close()
 
 

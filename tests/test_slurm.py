@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pman.errors import BadRequest, ConfigError, EngineUnreachable
-from pman.executors.slurm.native import accounted, body, entry, has_ended, words
+from pman.executors.slurm.native import accounted, body, changes, entry, has_ended, words
 from pman.executors.slurm.options import OPTIONS, options
 from pman.executors.slurm.rest import paths
 from pman.executors.slurm.token import expired, token
@@ -222,7 +223,9 @@ def test_every_argument_and_variable_reaches_every_runtime_as_the_text_it_was(
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_no_value_of_a_token_stands_on_a_command_line(runtime: str, tmp_path: Path) -> None:
-    reached, _, log, _ = run(tmp_path, runtime, a_job(env=("CHRIS_USER_TOKEN=secret",)))
+    reached, _, log, _ = run(
+        tmp_path, runtime, a_job(entrypoint=("a-program",), env=("CHRIS_USER_TOKEN=secret",))
+    )
 
     assert not [word for word in reached if "secret" in word]
     assert "secret" not in log
@@ -358,6 +361,9 @@ def test_a_submission_has_the_forms_of_its_version() -> None:
     newer = {"name": "a", "environment": ["A=b=c"], "time_limit": number(5), "requeue": False}
     assert body(job, "#!", 39) == {"script": "#!", "job": {**newer, "tres_per_node": "gres/gpu:1"}}
     assert body(job, "#!", 42)["job"]["script"] == "#!"
+    begin = body({"begin_time": "now+3650days"}, "#!", 40)["job"]["begin_time"]["number"]
+    assert abs(begin - time.time() - 3650 * 86400) < 60
+    assert changes({"begin_time": "now"}, 38) == {"begin_time": "now"}
     assert body({"gpus_per_task": "2"}, "#!", 40)["job"] == {"tres_per_task": "gres/gpu:2"}
 
 

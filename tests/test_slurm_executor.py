@@ -43,7 +43,7 @@ class Cluster:
         return [one for one, entry in self.entries.items() if entry["states"] != ["CANCELLED"]]
 
     def change(self, identity: int, *states: str, **changes: Any) -> None:
-        self.entries[identity].update(states=list(states), reason="None", **changes)
+        self.entries[identity].update(states=list(states), reason="None", eligible=0, **changes)
 
 
 class Way:
@@ -70,14 +70,14 @@ class Way:
         self.cluster.entries[identity] = {
             "id": identity, "name": job["name"], "comment": job["comment"],
             "states": ["PENDING"],
-            "reason": "JobHeldUser", "exit_code": 0, "signal": 0, "submitted": time.time() - 1000,
-            "start": "", "end": "", "nodes": "", "restarts": 0,
+            "reason": "BeginTime", "eligible": time.time() + 10**9, "submitted": time.time() - 1000,
+            "exit_code": 0, "signal": 0, "start": "", "end": "", "nodes": "", "restarts": 0,
         }  # fmt: skip
         self.cluster.scripts[identity] = script
         await self._at("+submit")
         return identity
 
-    async def release(self, identity: int) -> None:
+    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
         await self._at("-release")
         self.cluster.released.append(identity)
         self.cluster.change(identity, "RUNNING")
@@ -165,6 +165,21 @@ async def test_what_was_submitted_in_vain_is_cancelled_and_the_job_is_not(tmp_pa
     await executor._submission.tidy(await executor._listing.get(since=time.monotonic()))
 
     assert cluster.alive == [1]
+    await executor.close()
+
+
+async def test_a_job_that_somebody_holds_is_left_alone(tmp_path: Path) -> None:
+    """Also that of a pman with another storebase."""
+    cluster = Cluster()
+    executor = await a_pman(tmp_path, cluster)
+    await executor.apply(JID, documents())
+    cluster.entries[1].update(states=["PENDING"], reason="JobHeldUser")
+    other = {"name": "other", "comment": json.dumps({JID_LABEL: "other"})}
+    await Way(cluster).submit(other, "of another storebase")
+
+    await executor._submission.tidy(await executor._listing.get(since=time.monotonic()))
+
+    assert cluster.alive == [1, 2]
     await executor.close()
 
 
@@ -364,7 +379,7 @@ async def test_nothing_of_pmans_environment_reaches_sbatch(
 
     names = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names - {"PWD", "_", "SHLVL", "OLDPWD"} == {"PATH", "HOME", "SLURM_CONF", "B"}
-    assert (tmp_path / "args").read_text() == "--parsable --job-name=a --hold --export=B\n"
+    assert (tmp_path / "args").read_text() == "--parsable --job-name=a --begin=now+3650days --export=B\n"
 
 
 async def test_accounting_is_asked_where_there_is_some(

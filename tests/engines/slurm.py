@@ -35,7 +35,7 @@ run() {
 {%% for item in job.env %%}
   export {{ item }}
 {%% endfor %%}
-  exec "$@" -- {{ job.argv }}
+  exec "$@" -- sh -c 'exec "$@"' sh {{ job.argv }}
 }
 {%% endblock %%}
 """

@@ -14,6 +14,7 @@ from typing import IO, Any
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm import options
 from pman.executors.slurm.native import Entry, entry
+from pman.executors.slurm.transport import WAITS
 
 _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthentication", "munge", "redential",
          "Zero Bytes", "slurm_load", "configuration source", "slurm.conf", "standby", "rotocol")  # fmt: skip
@@ -39,14 +40,15 @@ class Cli:
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         given = {**self._environment, **(job.get("environment") or {})}
-        words = ["--parsable", *options.options({**job, "hold": True})]
+        words = ["--parsable", *options.options({**job, "begin_time": WAITS})]
         code, said, errors = await self._run("sbatch", words, script, given)
         if code:
             raise self._refusal("submit", "sbatch", code, errors)
         return int(said.split()[-1].partition(";")[0])
 
-    async def release(self, identity: int) -> None:
-        await self._change("release", "scontrol", "release", str(identity))
+    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
+        begin = job.get("begin_time", "now")
+        await self._change("release", "scontrol", "update", f"JobId={identity}", f"StartTime={begin}")
 
     async def cancel(self, identity: int) -> None:
         await self._change("end", "scancel", str(identity))
@@ -85,8 +87,8 @@ class Cli:
 
     async def _change(self, call: str, program: str, *words: str) -> None:
         code, _, errors = await self._run(program, words)
-        gone = "nvalid job id" in errors or "already" in errors
-        if code and not gone:
+        fine = "nvalid job id" in errors or "already" in errors or "not available now" in errors
+        if code and not fine:
             raise self._refusal(call, program, code, errors)
 
     async def _run(
@@ -140,7 +142,7 @@ class Cli:
 
 def _file(text: str) -> IO[bytes]:
     """Without a name, to be read from its beginning. A pipe would break where a program does not read it."""
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115  (the caller closes it)
     file.write(text.encode())
     file.seek(0)
     return file
@@ -152,7 +154,7 @@ def _accounted(fields: Sequence[str]) -> Entry:
     word = state.split()[0].rstrip("+")  # CANCELLED by 1000
     return {
         "id": int(identity), "name": name, "comment": "", "states": [word],
-        "reason": "", "exit_code": int(code or 0), "signal": int(signal or 0), "submitted": 0,
+        "reason": "", "exit_code": int(code or 0), "signal": int(signal or 0), "submitted": 0, "eligible": 0,
         "start": _utc(start), "end": _utc(end), "nodes": nodes, "restarts": 0,
     }  # fmt: skip
 

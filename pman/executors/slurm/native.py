@@ -8,6 +8,8 @@ states are a list, numbers {"set", "infinite", "number"}, and an exit code has i
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +38,11 @@ def has_ended(entry: Entry) -> bool:
     return bool(states & ENDED) and not states & _GOES_ON
 
 
+def is_held(entry: Entry) -> bool:
+    """Since it was submitted and not released: it may begin in some years only."""
+    return bool(entry["eligible"] > time.time() + 10**8) and not has_ended(entry)
+
+
 def labels(comment: object) -> Mapping[str, str]:
     """Those that pman has left in a job's comment; none in what is not pman's."""
     try:
@@ -61,6 +68,7 @@ def entry(job: Mapping[str, Any]) -> Entry:
         "exit_code": code,
         "signal": signal,
         "submitted": _number(job.get("submit_time")) or 0,
+        "eligible": _number(job.get("eligible_time")) or 0,
         "start": _moment(job.get("start_time")),
         "end": _moment(job.get("end_time")),
         "nodes": str(job.get("nodes") or ""),
@@ -71,7 +79,7 @@ def entry(job: Mapping[str, Any]) -> Entry:
 def accounted(job: Mapping[str, Any]) -> Entry:
     """Of one of `jobs` in an answer about slurmdbd."""
     code, signal = _exit(job.get("exit_code"))
-    state, time = job.get("state") or {}, job.get("time") or {}
+    state, times = job.get("state") or {}, job.get("time") or {}
     return {
         "id": int(job["job_id"]),
         "name": str(job.get("name") or ""),
@@ -80,9 +88,10 @@ def accounted(job: Mapping[str, Any]) -> Entry:
         "reason": str(state.get("reason") or ""),
         "exit_code": code,
         "signal": signal,
-        "submitted": _number(time.get("submission")) or 0,
-        "start": _moment(time.get("start")),
-        "end": _moment(time.get("end")),
+        "submitted": _number(times.get("submission")) or 0,
+        "eligible": _number(times.get("eligible")) or 0,
+        "start": _moment(times.get("start")),
+        "end": _moment(times.get("end")),
         "nodes": str(job.get("nodes") or ""),
         "restarts": _number(job.get("restart_cnt")) or 0,
     }
@@ -92,7 +101,7 @@ def body(job: Mapping[str, Any], script: str, version: int) -> dict[str, Any]:
     """Of a submission, as a version has it; `job` is in the words and forms of 0.0.38."""
     if version < OBJECTS:
         return {"script": script, "job": job}
-    newer = {name: _newer(name, value) for name, value in job.items() if name != "gres"}
+    newer = changes({name: value for name, value in job.items() if name != "gres"}, version)
     if "gres" in job:
         newer["tres_per_node"] = f"gres/{job['gres']}"
     if "gpus_per_task" in job:
@@ -102,6 +111,11 @@ def body(job: Mapping[str, Any], script: str, version: int) -> dict[str, Any]:
     )
 
 
+def changes(job: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """Some words of a job, as a version has them."""
+    return {name: _newer(name, value) for name, value in job.items()} if version >= OBJECTS else dict(job)
+
+
 _NUMBERS = frozenset(["time_limit", "memory_per_node", "memory_per_cpu", "time_minimum", "priority"])
 
 
@@ -109,10 +123,22 @@ def _newer(name: str, value: object) -> object:
     if name == "environment" and isinstance(value, Mapping):
         return [f"{key}={text}" for key, text in value.items()]
     if name in _NUMBERS:
-        return {"set": True, "infinite": False, "number": value}
+        return _newer_number(value)
+    if name == "begin_time":
+        return _newer_number(_epoch(str(value)))
     if name == "nodes" and isinstance(value, list):
         return "-".join(map(str, value))
     return value
+
+
+def _newer_number(value: object) -> Mapping[str, object]:
+    return {"set": True, "infinite": False, "number": value}
+
+
+def _epoch(text: str) -> int:
+    """Of `now`, or `now+N` days, as older versions and sbatch read it."""
+    later = re.fullmatch(r"now(?:\+([0-9]+)days)?", text)
+    return int(time.time()) + 86400 * int(later[1] or 0) if later else int(text)
 
 
 def words(answer: object) -> str:

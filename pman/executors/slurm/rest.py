@@ -12,8 +12,9 @@ from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors.http import Http
-from pman.executors.slurm.native import Entry, accounted, body, entry, error_numbers, words
+from pman.executors.slurm.native import Entry, accounted, body, changes, entry, error_numbers, words
 from pman.executors.slurm.token import expired, token
+from pman.executors.slurm.transport import WAITS
 
 OLDEST, NEWEST = 36, 43
 """Of the versions of the API, 0.0.N, whose answers native.py reads."""
@@ -62,14 +63,16 @@ class Rest:
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         paths = await self._found()
-        sent = body({**job, "hold": True}, script, paths.version)
+        sent = body({**job, "begin_time": WAITS}, script, paths.version)
         status, answer = await self._call("POST", paths.submit, sent)
         if identity := int(answer.get("job_id") or (answer.get("result") or {}).get("job_id") or 0):
-            return identity  # errors beside it are notes, such as that the job is held
+            return identity  # errors beside it are notes, such as why it does not begin
         raise self._refusal("submit", status, answer)
 
-    async def release(self, identity: int) -> None:
-        await self._change("release", "POST", identity, {"hold": False})
+    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
+        paths = await self._found()
+        sent = changes({"begin_time": job.get("begin_time", "now")}, paths.version)
+        await self._change("release", "POST", identity, sent)
 
     async def cancel(self, identity: int) -> None:
         await self._change("end", "DELETE", identity)

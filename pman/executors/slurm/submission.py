@@ -1,8 +1,8 @@
 """A job is submitted once, whoever tries, at the same time or after whoever began it has ended.
 
-The job's directory claims the name. What is submitted is held, until its id stands in the directory, where
-only one fits; who comes second cancels what he has submitted himself. So a crash leaves, at the most, a
-directory without an id, or jobs that are held, are found by their name, and are taken up or cancelled.
+The job's directory claims the name. What is submitted does not begin until its id stands in the directory,
+where only one fits; who comes second cancels what he has submitted himself. So a crash leaves, at the most, a
+directory without an id, or jobs that do not begin, are found by their name, and are taken up or cancelled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm.directory import Directories, Kept
 from pman.executors.slurm.listing import Jobs, Listing
-from pman.executors.slurm.native import Entry, has_ended
+from pman.executors.slurm.native import Entry, is_held
 from pman.executors.slurm.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Submission:
         if identity is None:
             identity = None if first else await self._take_up(kept)
             identity = await self._submit(kept) if identity is None else identity
-        await self._transport.release(identity)
+        await self._transport.release(identity, kept.job)
         await asyncio.to_thread(self._directories.begun, kept)
 
     async def _take_up(self, kept: Kept) -> int | None:
@@ -86,12 +86,15 @@ class Submission:
         return claimed
 
     async def tidy(self, jobs: Jobs) -> None:
-        """Cancel what was submitted in vain, by a pman that ended before it could."""
+        """Cancel what was submitted in vain, by a pman that ended before it could.
+
+        Not what has no directory here: it may be of a pman with another storebase.
+        """
         for jid, entries in jobs.by_name.items():
             for entry in entries:
                 if is_held(entry) and time.time() - entry["submitted"] > STRAY:
                     kept = await asyncio.to_thread(self._directories.read, jid)
-                    if kept is None or kept.identity not in (None, entry["id"]):
+                    if kept and kept.identity not in (None, entry["id"]):
                         await self._cancel_stray(entry)
 
     async def _cancel_stray(self, entry: Entry) -> None:
@@ -100,11 +103,6 @@ class Submission:
             await self._transport.cancel(entry["id"])
         except (EngineRefused, EngineUnreachable) as error:
             log.warning("%s: job %d cannot be cancelled: %s", entry["name"], entry["id"], error)
-
-
-def is_held(entry: Entry) -> bool:
-    """By whoever submitted it."""
-    return entry["reason"] == "JobHeldUser" and not has_ended(entry)
 
 
 def _deleted() -> EngineRefused:

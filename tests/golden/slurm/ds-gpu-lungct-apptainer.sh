@@ -8,13 +8,18 @@ if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
   exit 75
 fi
 stop() { :; }
-alone() { for name in $(compgen -e); do case $name in PATH | USER | LANG) ;; *) unset "$name" ;; esac; done; }
+alone() {  # without what slurmd and the script have in their environment
+  for name in $(compgen -e); do
+    case $name in PATH | USER | LANG | CUDA_VISIBLE_DEVICES | SLURM_JOB_ID | SLURM_PROCID) ;; *) unset "$name" ;; esac
+  done
+}
 more() {
   options=()
 }
 
 run() {
   more
+  export APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"
   export APPTAINERENV_CHRIS_USER_TOKEN=vjecd9Rk
   export APPTAINERENV_CUDA_VISIBLE_DEVICES=0
   export APPTAINERENV_OMP_NUM_THREADS=4

@@ -8,7 +8,11 @@ if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
   exit 75
 fi
 stop() { :; }
-alone() { for name in $(compgen -e); do case $name in PATH | USER | LANG) ;; *) unset "$name" ;; esac; done; }
+alone() {  # without what slurmd and the script have in their environment
+  for name in $(compgen -e); do
+    case $name in PATH | USER | LANG | CUDA_VISIBLE_DEVICES | SLURM_JOB_ID | SLURM_PROCID) ;; *) unset "$name" ;; esac
+  done
+}
 more() {
   options=()
 }
