@@ -124,8 +124,8 @@ def _newer(name: str, value: object) -> object:
         return [f"{key}={text}" for key, text in value.items()]
     if name in _NUMBERS:
         return _newer_number(value)
-    if name == "begin_time":
-        return _newer_number(_epoch(str(value)))
+    if name == "begin_time" and (later := re.fullmatch(r"now(?:\+([0-9]+)days)?", str(value))):
+        return _newer_number(int(time.time()) + 86400 * int(later[1] or 0))
     if name == "nodes" and isinstance(value, list):
         return "-".join(map(str, value))
     return value
@@ -133,12 +133,6 @@ def _newer(name: str, value: object) -> object:
 
 def _newer_number(value: object) -> Mapping[str, object]:
     return {"set": True, "infinite": False, "number": value}
-
-
-def _epoch(text: str) -> int:
-    """Of `now`, or `now+N` days, as older versions and sbatch read it."""
-    later = re.fullmatch(r"now(?:\+([0-9]+)days)?", text)
-    return int(time.time()) + 86400 * int(later[1] or 0) if later else int(text)
 
 
 def words(answer: object) -> str:
