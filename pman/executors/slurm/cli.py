@@ -20,6 +20,9 @@ _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthenticat
          "Zero Bytes", "slurm_load", "configuration source", "slurm.conf", "standby", "rotocol")  # fmt: skip
 """In the words of errors that are no refusal: the program does not reach slurmctld, or may not."""
 
+_FINE = ("nvalid job id", "already", "no longer pending", "not available now")
+"""In the words of errors that say that nothing is left to do."""
+
 _AT_ONCE = 8
 """Programs that run at the same time: each is a process, and a connection of slurmctld's."""
 
@@ -87,7 +90,7 @@ class Cli:
 
     async def _change(self, call: str, program: str, *words: str) -> None:
         code, _, errors = await self._run(program, words)
-        fine = "nvalid job id" in errors or "already" in errors or "not available now" in errors
+        fine = any(word in errors for word in _FINE)
         if code and not fine:
             raise self._refusal(call, program, code, errors)
 

@@ -114,7 +114,8 @@ class Rest:
     async def _change(self, call: str, method: str, identity: int, sent: object = None) -> None:
         paths = await self._found()
         status, answer = await self._call(method, paths.job.replace("{job_id}", str(identity)), sent)
-        fine = error_numbers(answer) & (_GONE | _NOTES) or "nvalid job id" in words(answer)
+        done = any(word in words(answer) for word in ("nvalid job id", "no longer pending"))
+        fine = done or error_numbers(answer) & (_GONE | _NOTES)
         if not fine and (status != 200 or answer.get("errors")):
             raise self._refusal(call, status, answer)
 
