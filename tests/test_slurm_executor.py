@@ -266,7 +266,8 @@ async def test_a_job_deleted_while_it_is_submitted_does_not_run(tmp_path: Path) 
     cluster = Cluster()
     executor = await a_pman(tmp_path, cluster, delay=0.05)
     applying = asyncio.create_task(executor.apply(JID, documents()))
-    await asyncio.sleep(0.02)
+    while not (tmp_path / ".pman/jobs" / JID).exists():  # noqa: ASYNC110  (of a file)
+        await asyncio.sleep(0.001)
 
     await executor.remove(JID)
 
