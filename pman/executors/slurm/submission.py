@@ -47,6 +47,8 @@ class Submission:
 
     async def _go_on(self, jid: str, first: bool) -> None:
         kept = await asyncio.to_thread(self._directories.read, jid)
+        if kept is None and first:
+            raise _deleted()
         if kept is None or not kept.unfinished:
             return
         identity = kept.identity
