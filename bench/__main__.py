@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import cluster, report
+from bench import cluster, report, slurm
 from bench.measure import FULL, QUICK, Extent, run
 from bench.results import Results, conditions, from_json
 from bench.wire import WrongAnswer
@@ -28,12 +28,16 @@ def main() -> int:
     parser.add_argument(
         "--from", type=Path, metavar="FILE", dest="earlier", help="show FILE; measure nothing"
     )
+    parser.add_argument("--slurm", action="store_true", help="SLURM alone, by SLURMRESTD_URL and SLURM_JWT")
     options = parser.parse_args()
     show = report.markdown if options.markdown else report.text
     if options.earlier:
         print(show(from_json(options.earlier.read_text())))
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.slurm:
+        print(slurm.markdown(slurm.measure(lambda what: print(what, file=sys.stderr, flush=True))))
+        return 0
     try:
         results = measured(QUICK if options.quick else FULL)
     except KeyboardInterrupt:

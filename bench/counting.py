@@ -8,7 +8,7 @@ import json
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +62,7 @@ def access(kubeconfig: str) -> Access:
 class Counted:
     port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
-    """How often: `logs`, and `other` for all else."""
+    """How often, by kind: `logs`, and `other` for all else, unless told otherwise."""
 
     def kubeconfig(self, directory: Path, namespace: str) -> Path:
         """What leads a program through here; who asks is added on the way."""
@@ -80,9 +80,13 @@ class Counted:
         return file
 
 
+def _log_or_other(_: str, path: str) -> str:
+    return "logs" if path.endswith("/log") else "other"
+
+
 @contextmanager
-def counting(to: Access) -> Iterator[Counted]:
-    """For the time of the block, in a thread."""
+def counting(to: Access, kind: Callable[[str, str], str] = _log_or_other) -> Iterator[Counted]:
+    """For the time of the block, in a thread; `kind` of a method and a path is what is counted."""
     counted, ready = Counted(), threading.Event()
     loop, done = asyncio.new_event_loop(), asyncio.Event()
 
@@ -92,7 +96,7 @@ def counting(to: Access) -> Iterator[Counted]:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
 
             async def relay(request: web.Request) -> web.StreamResponse:
-                counted.asked["logs" if request.path.endswith("/log") else "other"] += 1
+                counted.asked[kind(request.method, request.path)] += 1
                 kept = {name: request.headers[name] for name in KEPT if name in request.headers}
                 async with session.request(
                     request.method,
@@ -100,8 +104,8 @@ def counting(to: Access) -> Iterator[Counted]:
                     data=await request.read() or None,
                     headers={**kept, **to.headers},
                 ) as answer:
-                    kind = {"Content-Type": answer.headers.get("Content-Type", "text/plain")}
-                    response = web.StreamResponse(status=answer.status, headers=kind)
+                    media = {"Content-Type": answer.headers.get("Content-Type", "text/plain")}
+                    response = web.StreamResponse(status=answer.status, headers=media)
                     with contextlib.suppress(OSError):  # nobody listens to a watch any more
                         await response.prepare(request)
                         async for chunk in answer.content.iter_any():

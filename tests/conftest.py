@@ -41,15 +41,19 @@ def _group(item: pytest.Item) -> str:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
         else ()
     )
-    named = [name for name in engines.NAMES if name in parameters or item.path.stem == f"test_{name}"]
+    named = [
+        name
+        for name in (*engines.NAMES, *engines.VARIANTS)
+        if name in parameters or item.path.stem == f"test_{name}"
+    ]
     return named[0] if named else item.path.stem
 
 
-@pytest.fixture(scope="session", params=engines.NAMES)
+@pytest.fixture(scope="session", params=[*engines.NAMES, *engines.VARIANTS])
 def shared(request: pytest.FixtureRequest, storebase: Path, time_limited: TimeLimited) -> Iterator[Live]:
     """Each engine in turn, with one pman for all its tests."""
     with live(engines.need(request.param), storebase) as running:
-        time_limited.begin(request.param)
+        time_limited.begin(running.engine)
         yield running
 
 
@@ -74,6 +78,6 @@ def pytest_sessionfinish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Which engines the run speaks for."""
-    for name in engines.NAMES:
+    for name in (*engines.NAMES, *engines.VARIANTS):
         reason = engines.absent(name)
         terminalreporter.write_line(f"engine {name}: {f'not tested: {reason}' if reason else 'tested'}")

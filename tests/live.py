@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import requests
 
-from tests import engines
 from tests.engines import Engine
 
 T = TypeVar("T")
@@ -214,20 +213,20 @@ class TimeLimited:
     def __init__(self, storebase: Path) -> None:
         self._storebase = storebase
         self._pool = ThreadPoolExecutor()
-        self._begun: dict[str, Future[tuple[Live, str]]] = {}
+        self._begun: dict[int, Future[tuple[Live, str]]] = {}
 
-    def begin(self, name: str) -> None:
+    def begin(self, engine: Engine) -> None:
         """In the background, once."""
-        if name not in self._begun:
-            self._begun[name] = self._pool.submit(self._submit, name)
+        if id(engine) not in self._begun:
+            self._begun[id(engine)] = self._pool.submit(self._submit, engine)
 
-    def job(self, name: str) -> tuple[Live, str]:
+    def job(self, engine: Engine) -> tuple[Live, str]:
         """The pman, and the job's name."""
-        self.begin(name)
-        return self._begun[name].result()
+        self.begin(engine)
+        return self._begun[id(engine)].result()
 
-    def _submit(self, name: str) -> tuple[Live, str]:
-        running = Live(engines.need(name), self._storebase, {"TIMELIMIT_MINUTES": "1"})
+    def _submit(self, engine: Engine) -> tuple[Live, str]:
+        running = Live(engine, self._storebase, {"TIMELIMIT_MINUTES": "1"})
         request = running.script("while true; do date +%s >> $out/alive; sleep 1; done")
         running.submit(request)
         return running, request["jid"]

@@ -23,6 +23,7 @@ STAND_INS = {
     "VOLUME_NAME": "storebase",
     "CROMWELL_URL": "http://cromwell:8000",
     "TIMELIMIT_MINUTES": "60",
+    "SLURMRESTD_URL": "http://slurmrestd:6820",
 }
 """For what an engine cannot do without, and what a reviewer of documents need not have."""
 

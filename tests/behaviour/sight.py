@@ -14,6 +14,7 @@ import pytest
 
 from pman.commands.matrix import Row, rows
 from tests import engines
+from tests.engines import slurm
 from tests.engines.cluster import ClusterError
 from tests.live import Live, TimeLimited, live, until
 
@@ -25,6 +26,13 @@ NOWHERE = {
     "CONTAINER_HOST": "unix:///nowhere/podman.sock",
     "KUBECONFIG": "/nowhere/kubeconfig",
     "LOCAL_STATE": "/nowhere",
+    "SLURM_MODE": "cli",
+    "SLURMRESTD_URL": "unix:///nowhere/slurmrestd.sock",
+    "SLURM_JWT": "no-token",
+    "SLURM_JWT_FILE": "/nowhere/token",
+    "SLURM_USER": "nobody",
+    "SLURM_CONF": "/nowhere/slurm.conf",
+    "SLURM_DIRECTORY": "/nowhere",
 }
 """Addresses of engines: set for another one, as they may be in any shell, they change nothing."""
 
@@ -37,6 +45,7 @@ SITE = {
         "{% block environment %}\n            - {name: SITE, value: here}\n{% endblock %}",
     ),
     "local": ("job.sh.j2", "{% block extra %}\nexport SITE=here\n{% endblock %}"),
+    "slurm": ("job.sh.j2", "{% block options %}\noptions+=(--env SITE=here)\n{% endblock %}"),
 }
 """By engine: a file, and a block of it that sets a variable of the job's environment."""
 
@@ -89,7 +98,10 @@ class Sight:
         self.time_limited = time_limited
         self._shown: set[Callable[[Sight], None]] = set()
         self.value = uuid.uuid4().hex[:8]
-        if self.honours("NODE_SELECTOR"):
+        self.selector = f"{LABEL}={self.value}"
+        if engine.name == "slurm":
+            self.selector = f"partition={slurm.partition()}"
+        elif self.honours("NODE_SELECTOR"):
             self.node = LabelledNode(engine, self.value, stack)
         self.main: Live = stack.enter_context(live(engine, storebase, **self._settings()))
         self.other: Live = stack.enter_context(live(engine, storebase, **self._other_settings()))
@@ -121,7 +133,7 @@ class Sight:
             "SHM_SIZE": "32",
             "JOB_LABELS": f"org.example.test={self.value},c=d",
             "JOB_LOGS_TAIL": "7",
-            "NODE_SELECTOR": f"{LABEL}={self.value}",
+            "NODE_SELECTOR": self.selector,
             "IMAGE_PULL_SECRETS": "pman-test-registry",
             "APPLICATION_MODE": "development",
             "SECRET_KEY": f"hidden-{self.value}",
@@ -145,7 +157,9 @@ class Sight:
             "JOB_LOGS_BYTES": "2000",
             "JOB_TTL_SECONDS": "10",
             "START_GRACE_SECONDS": "3",
-            "PMAN_TEMPLATES": str(folder.parent),
+            "PMAN_TEMPLATES": ":".join(
+                filter(None, [str(folder.parent), self.engine.environment.get("PMAN_TEMPLATES")])
+            ),
             "PMAN_POLICY": str(self.directory / "policy.json"),
         }
         return {name: text for name, text in asked.items() if self.honours(name)}
@@ -286,6 +300,20 @@ class OfProcess(Outside):
         self.image, self.labels = job["image"], job["labels"]
 
 
+class OfBatchJob(Outside):
+    """What SLURM has of it, besides what pman keeps."""
+
+    def __init__(self, sight: Sight) -> None:
+        job = slurm.job(sight.jid)
+        kept = json.loads((kept_by_slurm(sight.main, sight.jid) / "job.json").read_text())
+        self.image, self.labels = kept["notes"]["image"], json.loads(job["comment"])
+        self.node, self.job = job["partition"], job
+
+
+def kept_by_slurm(running: Live, jid: str) -> Path:
+    return running.storebase / ".pman/jobs" / jid
+
+
 def kept_by_local(running: Live, jid: str) -> Path:
     return Path(running.environment()["LOCAL_STATE"]) / "jobs" / jid
 
@@ -296,4 +324,5 @@ OUTSIDE: Mapping[str, Callable[[Sight], Outside]] = {
     "swarm": OfService,
     "kubernetes": OfPod,
     "local": OfProcess,
+    "slurm": OfBatchJob,
 }

@@ -19,7 +19,7 @@ from tests.live import Live, Server, TimeLimited, ended, live, until
 
 def test_a_job_runs_within_its_time_limit(shared: Live, time_limited: TimeLimited) -> None:
     """Its end is looked at by the last test here, so that nobody waits the minute that it takes."""
-    running, jid = time_limited.job(shared.engine.name)
+    running, jid = time_limited.job(shared.engine)
 
     assert running.status(jid)["status"] in {"notstarted", "started", "finishedWithError"}
 
@@ -633,7 +633,7 @@ def test_many_that_follow_a_log_do_not_keep_others_waiting(shared: Live) -> None
 
 
 def test_a_job_that_does_not_end_in_time_is_ended(shared: Live, time_limited: TimeLimited) -> None:
-    running, jid = time_limited.job(shared.engine.name)
+    running, jid = time_limited.job(shared.engine)
 
     answer = running.finished(jid, 120)
 

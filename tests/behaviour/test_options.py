@@ -25,6 +25,7 @@ from pman.request import PROPERTIES
 from pman.settings import DECLARED, engine_schema, properties
 from tests import engines
 from tests.behaviour.sight import LABEL, NOWHERE, OUTSIDE, SITE, OfPod, Sight, kept_by_local, matrix
+from tests.engines import slurm
 from tests.engines.cluster import ClusterError
 from tests.engines.relay import Certificates, relay
 from tests.live import TimeLimited, live, refused_start, until
@@ -40,6 +41,10 @@ REFUSED_SETTINGS = {
     "JOB_NAMESPACE": "elsewhere",
     "NODE_SELECTOR": "disk=ssd",
     "IMAGE_PULL_SECRETS": "a-secret",
+    "PATH_MAP": "/a=/b",
+    "SLURM_RUNTIME": "podman",
+    "SLURM_ACCOUNT": "chris",
+    "SLURM_QOS": "high",
 }
 """Each asks for what some engine does not do."""
 
@@ -121,6 +126,9 @@ def _gpu(sight: Sight) -> None:
         assert response.status_code == 400
         assert "gpu_limit" in response.json()["message"]
         return
+    if sight.engine.name == "slurm":
+        _gpu_of_slurm(sight)
+        return
     sight.main.submit(request)
     waiting = until(
         lambda: _when(
@@ -139,6 +147,17 @@ def _gpu(sight: Sight) -> None:
         assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     finally:
         cluster.call("PATCH", path, [{"op": "remove", "path": capacity}])
+
+
+def _gpu_of_slurm(sight: Sight) -> None:
+    """More than there are is refused; one is given to the job, and told to the container runtime."""
+    response = sight.main.post(sight.main.request(gpu_limit=99))
+    assert response.status_code == 400
+    assert "gpu_limit" in response.json()["message"]
+    request = sight.main.request(gpu_limit=1)
+    sight.main.submit(request)
+    assert slurm.job(request["jid"])["tres_req_str"].endswith("gres/gpu=1")
+    assert "nvidia.com/gpu=0" in sight.main.finished(request["jid"])["logs"]  # a node without NVIDIA's
 
 
 def _when(answer: dict[str, Any], holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
@@ -310,7 +329,7 @@ def _kept(sight: Sight) -> None:
 
 @shows("TIMELIMIT_MINUTES")
 def _time_limit(sight: Sight) -> None:
-    running, jid = sight.time_limited.job(sight.engine.name)
+    running, jid = sight.time_limited.job(sight.engine)
     assert "time limit of 1 min" in running.finished(jid, 120)["message"]
 
 
@@ -342,6 +361,13 @@ def _namespace(sight: Sight) -> None:
 
 @shows("NODE_SELECTOR")
 def _node(sight: Sight) -> None:
+    if sight.engine.name == "slurm":
+        assert sight.outside.node == slurm.partition()
+        with live(sight.engine, sight.main.storebase, NODE_SELECTOR="constraint=no-node-has-this") as running:
+            response = running.post(running.request())
+            assert response.status_code == 502
+            assert "NODE_SELECTOR" in response.json()["hint"]
+        return
     assert sight.outside.node == sight.node.name
     with sight.node.without():  # an admin changes the node: what has run stays as it was
         if swarm := cast(Any, sight.engine.native):  # the types of its client know nothing of tasks
@@ -452,6 +478,68 @@ def _port(sight: Sight) -> None:
 def _secret(sight: Sight) -> None:
     assert sight.answer
     assert f"hidden-{sight.value}" not in sight.main.server.output()
+
+
+@shows("SLURM_MODE", "SLURM_CONF")
+def _programs(sight: Sight) -> None:
+    """By SLURM's programs, what slurmrestd has taken."""
+    if "SLURM_CONF" not in os.environ or not shutil.which("squeue"):
+        pytest.skip("SLURM's programs are not there, or not configured")
+    settings = {"SLURM_MODE": "cli", "SLURM_CONF": os.environ["SLURM_CONF"], "SLURMRESTD_URL": ""}
+    _reaches(sight, **settings)
+
+
+@shows("SLURMRESTD_URL")
+def _rest(sight: Sight) -> None:
+    with relay(sight.engine.address) as between:
+        _reaches(sight, SLURMRESTD_URL=f"http://{between.address}")
+
+
+@shows("SLURM_JWT", "SLURM_JWT_FILE")
+def _token(sight: Sight) -> None:
+    file = sight.directory / "token"
+    file.write_text(sight.engine.environment["SLURM_JWT"])
+    _reaches(sight, SLURM_JWT_FILE=str(file), SLURM_JWT="")
+
+
+@shows("SLURM_USER")
+def _slurm_user(sight: Sight) -> None:
+    """The user that the token is for; without it, pman's own."""
+    _reaches(sight, SLURM_USER=slurm.headers()["X-SLURM-USER-NAME"])
+
+
+@shows("SLURM_DIRECTORY", "PATH_MAP")
+def _jobs_directory(sight: Sight) -> None:
+    """The nodes see it where it is, pman by a link."""
+    own, link = sight.main.storebase.parent / f"jobs-{sight.value}", sight.directory / "link"
+    own.mkdir()
+    link.symlink_to(own)
+    hidden = {"SLURM_DIRECTORY": str(own), "PATH_MAP": f"{own}={link}"}
+    with live(sight.engine, sight.main.storebase, **hidden) as running:
+        request = running.script("echo said")
+        assert running.run(request)["logs"] == "said\n"
+        assert (own / "jobs" / request["jid"] / "log").read_text() == "said\n"
+
+
+@shows("SLURM_RUNTIME")
+def _runtime(sight: Sight) -> None:
+    assert sight.engine.environment["SLURM_RUNTIME"] == "podman"
+    assert sight.seen
+    for setting in ("CONTAINER_USER=1:1", "SHM_SIZE=64"):
+        name, _, text = setting.partition("=")
+        told = refused_start({**sight.engine.environment, "CONTAINER_ENV": "slurm", "STOREBASE": "/",
+                              "SLURM_RUNTIME": "apptainer", name: text})  # fmt: skip
+        assert f"{name}={text!r}: only SLURM_RUNTIME=podman or docker" in told
+
+
+@shows("SLURM_ACCOUNT", "SLURM_QOS")
+def _account(sight: Sight) -> None:
+    """Without slurmdbd, SLURM takes any account, and shows no quality of service."""
+    with live(sight.engine, sight.main.storebase, SLURM_ACCOUNT="chris", SLURM_QOS="normal") as running:
+        request = running.request()
+        running.submit(request)
+        assert slurm.job(request["jid"])["account"] == "chris"
+        assert running.document(request)["job"]["qos"] == "normal"
 
 
 @shows("CROMWELL_URL")

@@ -17,6 +17,7 @@ import docker
 import pytest
 from docker.errors import DockerException
 
+from tests.engines import slurm
 from tests.engines.cluster import Cluster, ClusterError, Namespace, namespace
 
 IMAGE = os.environ.get("PMAN_TEST_IMAGE", "localhost/pman-test:1")
@@ -25,10 +26,13 @@ IMAGE = os.environ.get("PMAN_TEST_IMAGE", "localhost/pman-test:1")
 PLUGIN = os.environ.get("PMAN_TEST_PLUGIN", "localhost/fnndsc/pl-simpledsapp:1.0.3")
 """A real ChRIS plugin, which copies its input with a prefix."""
 
-NAMES = ("docker", "podman", "swarm", "kubernetes", "local")
+NAMES = ("docker", "podman", "swarm", "kubernetes", "local", "slurm")
+
+VARIANTS = {"slurm-cli": "slurm"}
+"""Another way to an engine that all jobs go, too: by SLURM's programs, with another container runtime."""
 
 VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST", "swarm": "DOCKER_HOST",
-             "kubernetes": "KUBECONFIG"}  # fmt: skip
+             "kubernetes": "KUBECONFIG", "slurm": "SLURMRESTD_URL", "slurm-cli": "SLURM_CONF"}  # fmt: skip
 """What leads to each engine, for pman as for the tests; the machine itself is always there."""
 
 REQUIRED = frozenset(filter(None, re.split(r"[\s,]+", os.environ.get("PMAN_REQUIRE_ENGINES", ""))))
@@ -62,7 +66,8 @@ class Engine:
         """What pman is to be told where the engine is at this `host:port`."""
         if self.namespace:
             return {"KUBECONFIG": self.namespace.kubeconfig_for(f"https://{port}", directory)}
-        return {VARIABLES[self.name]: f"tcp://{port}"}
+        scheme = "http" if self.name == "slurm" else "tcp"
+        return {VARIABLES[self.name]: f"{scheme}://{port}"}
 
 
 @cache
@@ -74,7 +79,10 @@ def absent(name: str) -> str:
     if not address:
         return f"{VARIABLES[name]} is not set"
     try:
-        reason = _without_cluster(address) if name == "kubernetes" else _without_docker(name, address)
+        if name in slurm.WITHOUT:
+            reason = slurm.WITHOUT[name]()
+        else:
+            reason = _without_cluster(address) if name == "kubernetes" else _without_docker(name, address)
     except (DockerException, ClusterError) as error:
         reason = str(error)
     return f"{VARIABLES[name]}={address}: {reason}" if reason else ""
@@ -110,6 +118,8 @@ def find(name: str) -> Engine | str:
     if name == "local":
         return Engine(name, {}, IMAGE)
     address = os.environ[VARIABLES[name]]
+    if name in slurm.WITHOUT:
+        return Engine("slurm", slurm.environment(name, IMAGE, PLUGIN), IMAGE)
     if name == "kubernetes":
         own = namespace(Cluster(address))
         _made.append(own)

@@ -1,0 +1,166 @@
+"""SLURM by its own programs: sbatch, squeue, scontrol, scancel and sacct on the PATH, of 21.08 or newer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import tempfile
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from pman.errors import EngineRefused, EngineUnreachable
+from pman.executors.slurm import options
+from pman.executors.slurm.native import Entry, entry
+from pman.executors.slurm.transport import WAITS
+
+_AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthentication", "munge", "redential",
+         "Zero Bytes", "slurm_load", "configuration source", "slurm.conf", "standby", "rotocol")  # fmt: skip
+"""In the words of errors that are no refusal: the program does not reach slurmctld, or may not."""
+
+_FINE = ("nvalid job id", "already", "no longer pending", "not available now")
+"""In the words of errors that say that nothing is left to do."""
+
+_AT_ONCE = 8
+"""Programs that run at the same time: each is a process, and a connection of slurmctld's."""
+
+
+class Cli:
+    """See Transport for what each call means."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._timeout = float(settings["ENGINE_TIMEOUT"])
+        # None of pman's own variables: those that begin with SLURM_ would reach the jobs, a token among them.
+        self._environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
+        if settings["SLURM_CONF"]:
+            self._environment["SLURM_CONF"] = settings["SLURM_CONF"]
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def check(self, job: Mapping[str, Any]) -> None:
+        options.check(job)
+
+    async def submit(self, job: Mapping[str, Any], script: str) -> int:
+        given = {**self._environment, **(job.get("environment") or {})}
+        words = ["--parsable", *options.options({**job, "begin_time": WAITS})]
+        code, said, errors = await self._run("sbatch", words, script, given)
+        if code:
+            raise self._refusal("submit", "sbatch", code, errors)
+        return int(said.split()[-1].partition(";")[0])
+
+    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
+        begin = job.get("begin_time", "now")
+        await self._change("release", "scontrol", "update", f"JobId={identity}", f"StartTime={begin}")
+
+    async def cancel(self, identity: int) -> None:
+        await self._change("end", "scancel", str(identity))
+
+    async def jobs(self) -> Sequence[Entry]:
+        """squeue 22.05 tells of all users' jobs, whatever it is asked for."""
+        code, said, errors = await self._run("squeue", ["--me", "--states=all", "--json"])
+        try:
+            answer = await asyncio.to_thread(json.loads, said) if not code else {}
+        except ValueError as error:
+            raise EngineUnreachable(f"squeue --json says what is no JSON: {errors or error}") from error
+        if code or (answer.get("errors") and not answer.get("jobs")):
+            raise self._away("squeue", errors or json.dumps(answer.get("errors")))
+        return [entry(job) for job in answer.get("jobs") or ()]
+
+    async def accounting(self, identity: int) -> Entry | None:
+        fields = "JobIDRaw,JobName,State,ExitCode,Start,End,NodeList"
+        words = ["--allocations", "--parsable2", "--noheader", f"--jobs={identity}", f"--format={fields}"]
+        code, said, errors = await self._run("sacct", words, zone="UTC")
+        if "disabled" in errors:
+            return None
+        if code:
+            raise self._away("sacct", errors)
+        found = [line.split("|") for line in said.splitlines() if line.startswith(f"{identity}|")]
+        return _accounted(found[-1]) if found else None
+
+    async def version(self) -> str:
+        code, said, errors = await self._run("scontrol", ["ping"])
+        if code or "UP" not in said:
+            raise self._away("scontrol ping", errors or said)
+        _, told, _ = await self._run("sbatch", ["--version"])
+        return f"SLURM {told.removeprefix('slurm').strip()} (sbatch, squeue, scancel)"
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def _change(self, call: str, program: str, *words: str) -> None:
+        code, _, errors = await self._run(program, words)
+        fine = any(word in errors for word in _FINE)
+        if code and not fine:
+            raise self._refusal(call, program, code, errors)
+
+    async def _run(
+        self,
+        program: str,
+        words: Sequence[str],
+        given: str = "",
+        environment: Mapping[str, str] | None = None,
+        zone: str = "",
+    ) -> tuple[int, str, str]:
+        """Exit code, and what it wrote. Raises EngineUnreachable."""
+        variables = {**(environment or self._environment), **({"TZ": zone} if zone else {})}
+        async with self._turns:
+            try:
+                with await asyncio.to_thread(_file, given) as stdin:
+                    process = await asyncio.create_subprocess_exec(
+                        program, *words, env=variables, cwd="/", stdin=stdin, stdout=PIPE, stderr=PIPE
+                    )
+            except FileNotFoundError as error:
+                raise EngineUnreachable(
+                    f"{program} is not on pman's PATH",
+                    "install SLURM's client programs, or use SLURM_MODE=rest",
+                ) from error
+            except OSError as error:
+                raise EngineUnreachable(f"{program} cannot be run: {error}") from error
+            try:
+                said, errors = await asyncio.wait_for(process.communicate(), self._timeout)
+            except TimeoutError as error:
+                raise EngineUnreachable(
+                    f"{program} did not end within {self._timeout:.0f} s",
+                    "slurmctld hangs or is away; ENGINE_TIMEOUT sets how long pman waits",
+                ) from error
+            finally:
+                if process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
+        return process.returncode or 0, said.decode(errors="replace"), errors.decode(errors="replace").strip()
+
+    def _refusal(self, call: str, program: str, code: int, errors: str) -> Exception:
+        if any(word in errors for word in _AWAY):
+            return self._away(program, errors)
+        return EngineRefused(call, code, errors.removeprefix(f"{program}: ").removeprefix("error: "))
+
+    def _away(self, program: str, errors: str) -> EngineUnreachable:
+        return EngineUnreachable(
+            f"{program} does not reach SLURM: {errors.removeprefix(f'{program}: ')}",
+            "is slurmctld up, and munge on pman's machine? SLURM_CONF names another slurm.conf",
+        )
+
+
+def _file(text: str) -> IO[bytes]:
+    """Without a name, to be read from its beginning. A pipe would break where a program does not read it."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  (the caller closes it)
+    file.write(text.encode())
+    file.seek(0)
+    return file
+
+
+def _accounted(fields: Sequence[str]) -> Entry:
+    identity, name, state, exit_code, start, end, nodes = fields
+    code, _, signal = exit_code.partition(":")
+    word = state.split()[0].rstrip("+")  # CANCELLED by 1000
+    return {
+        "id": int(identity), "name": name, "comment": "", "states": [word],
+        "reason": "", "exit_code": int(code or 0), "signal": int(signal or 0), "submitted": 0, "eligible": 0,
+        "start": _utc(start), "end": _utc(end), "nodes": nodes, "restarts": 0,
+    }  # fmt: skip
+
+
+def _utc(text: str) -> str:
+    return f"{text}Z" if text[:1].isdigit() else ""

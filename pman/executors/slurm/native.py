@@ -1,0 +1,184 @@
+"""The one shape of SLURM's answers, whatever version of its API they are of.
+
+Written down are the versions 0.0.36 to 0.0.43 (SLURM 20.11 to 25.05), as they are documented; 0.0.38 was run.
+Until then `job_state` is one word, a number is a number or null, and `exit_code` the status of wait(2); later
+states are a list, numbers {"set", "infinite", "number"}, and an exit code has its parts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pman.job import JID_LABEL
+
+Entry = Mapping[str, Any]
+"""What SLURM says of a job; see templates/slurm/state.yaml."""
+
+ENDED = frozenset(["COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL",
+                   "DEADLINE", "OUT_OF_MEMORY", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"])  # fmt: skip
+_GOES_ON = frozenset(["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "RESIZING", "STAGE_OUT",
+                      "SUSPENDED", "STOPPED", "UPDATE_DB", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD",
+                      "RESV_DEL_HOLD", "SPECIAL_EXIT", "POWER_UP_NODE", "EXPEDITING"])  # fmt: skip
+
+OBJECTS = 39
+"""From this version on the environment is a list, and numbers are objects."""
+
+SCRIPT_INSIDE = 41
+"""From this version on the script is a part of the job."""
+
+
+def has_ended(entry: Entry) -> bool:
+    """Nothing of it runs any more, and nothing will."""
+    states = set(entry["states"])
+    return bool(states & ENDED) and not states & _GOES_ON
+
+
+def is_held(entry: Entry) -> bool:
+    """Since it was submitted and not released: it may begin in some years only."""
+    return bool(entry["eligible"] > time.time() + 10**8) and not has_ended(entry)
+
+
+def labels(comment: object) -> Mapping[str, str]:
+    """Those that pman has left in a job's comment; none in what is not pman's."""
+    try:
+        found = json.loads(str(comment or ""))
+    except ValueError:
+        return {}
+    return found if isinstance(found, Mapping) and JID_LABEL in found else {}
+
+
+def is_marked(entry: Entry) -> bool:
+    return bool(labels(entry["comment"]).get(JID_LABEL) == entry["name"])
+
+
+def entry(job: Mapping[str, Any]) -> Entry:
+    """Of one of `jobs` in an answer of slurmrestd's, or of `squeue --json`."""
+    code, signal = _exit(job.get("exit_code"))
+    return {
+        "id": int(job["job_id"]),
+        "name": str(job.get("name") or ""),
+        "comment": _text(job.get("comment")),
+        "states": _states(job.get("job_state")),
+        "reason": str(job.get("state_reason") or ""),
+        "exit_code": code,
+        "signal": signal,
+        "submitted": _number(job.get("submit_time")) or 0,
+        "eligible": _number(job.get("eligible_time")) or 0,
+        "start": _moment(job.get("start_time")),
+        "end": _moment(job.get("end_time")),
+        "nodes": str(job.get("nodes") or ""),
+        "restarts": _number(job.get("restart_cnt")) or 0,
+    }
+
+
+def accounted(job: Mapping[str, Any]) -> Entry:
+    """Of one of `jobs` in an answer about slurmdbd."""
+    code, signal = _exit(job.get("exit_code"))
+    state, times = job.get("state") or {}, job.get("time") or {}
+    return {
+        "id": int(job["job_id"]),
+        "name": str(job.get("name") or ""),
+        "comment": _text((job.get("comment") or {}).get("job")),
+        "states": _states(state.get("current")),
+        "reason": str(state.get("reason") or ""),
+        "exit_code": code,
+        "signal": signal,
+        "submitted": _number(times.get("submission")) or 0,
+        "eligible": _number(times.get("eligible")) or 0,
+        "start": _moment(times.get("start")),
+        "end": _moment(times.get("end")),
+        "nodes": str(job.get("nodes") or ""),
+        "restarts": _number(job.get("restart_cnt")) or 0,
+    }
+
+
+def body(job: Mapping[str, Any], script: str, version: int) -> dict[str, Any]:
+    """Of a submission, as a version has it; `job` is in the words and forms of 0.0.38."""
+    if version < OBJECTS:
+        return {"script": script, "job": job}
+    newer = changes({name: value for name, value in job.items() if name != "gres"}, version)
+    if "gres" in job:
+        newer["tres_per_node"] = f"gres/{job['gres']}"
+    if "gpus_per_task" in job:
+        newer["tres_per_task"] = f"gres/gpu:{newer.pop('gpus_per_task')}"
+    return (
+        {"job": {**newer, "script": script}} if version >= SCRIPT_INSIDE else {"script": script, "job": newer}
+    )
+
+
+def changes(job: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """Some words of a job, as a version has them."""
+    return {name: _newer(name, value) for name, value in job.items()} if version >= OBJECTS else dict(job)
+
+
+_NUMBERS = frozenset(["time_limit", "memory_per_node", "memory_per_cpu", "time_minimum", "priority"])
+
+
+def _newer(name: str, value: object) -> object:
+    if name == "environment" and isinstance(value, Mapping):
+        return [f"{key}={text}" for key, text in value.items()]
+    if name in _NUMBERS:
+        return _newer_number(value)
+    if name == "begin_time" and (later := re.fullmatch(r"now(?:\+([0-9]+)days)?", str(value))):
+        return _newer_number(int(time.time()) + 86400 * int(later[1] or 0))
+    if name == "nodes" and isinstance(value, list):
+        return "-".join(map(str, value))
+    return value
+
+
+def _newer_number(value: object) -> Mapping[str, object]:
+    return {"set": True, "infinite": False, "number": value}
+
+
+def words(answer: object) -> str:
+    """The errors of an answer, as one text."""
+    errors = answer.get("errors") if isinstance(answer, Mapping) else None
+    told = [str(error.get("description") or error.get("error") or error) for error in errors or () if error]
+    whys = [str(error["error"]) for error in errors or () if error.get("error")]
+    return "; ".join(dict.fromkeys([*told, *(why for why in whys if not any(why in text for text in told))]))
+
+
+def error_numbers(answer: Mapping[str, Any]) -> set[int]:
+    return {
+        int(error.get("error_number", error.get("error_code", 0)) or 0)
+        for error in answer.get("errors") or ()
+    }
+
+
+def _states(value: object) -> list[str]:
+    given = value if isinstance(value, list) else str(value or "").split(",")
+    return [str(state).split()[0].upper() for state in given if str(state).strip()]  # "CANCELLED by 1000"
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, Mapping):
+        return int(value["number"]) if value.get("set") and not value.get("infinite") else None
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _text(value: object) -> str:
+    return str(_first(value) or "")
+
+
+def _first(value: object) -> object:
+    return value.get("string") if isinstance(value, Mapping) else value
+
+
+def _moment(value: object) -> str:
+    seconds = _number(value)
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z") if seconds else ""
+
+
+def _exit(value: object) -> tuple[int | None, int]:
+    """Exit code and signal."""
+    if isinstance(value, Mapping) and ("return_code" in value or "signal" in value):
+        signal = value.get("signal") or {}
+        number = _number(signal.get("id", signal.get("signal_id")))
+        return _number(value.get("return_code")), number or 0
+    status = _number(value)
+    return (None, 0) if status is None else (status >> 8 & 255, status & 127)

@@ -1,0 +1,200 @@
+"""SLURM by slurmrestd: whatever it serves of the versions that are known here, the newest."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable
+from pman.executors.http import Http
+from pman.executors.slurm.native import Entry, accounted, body, changes, entry, error_numbers, words
+from pman.executors.slurm.token import expired, token
+from pman.executors.slurm.transport import WAITS
+
+OLDEST, NEWEST = 36, 43
+"""Of the versions of the API, 0.0.N, whose answers native.py reads."""
+
+_GONE = frozenset([2017, 2021, 2056])
+"""Numbers of errors: no such job, it has ended, it is ending (slurm_errno.h)."""
+
+_NOTES = frozenset([2015, 2016, 2042])
+"""Numbers of errors that only say why a job does not start at once."""
+
+_AWAY = ("contact", "connect", "communicat", "Socket", "imed out", "authentic", "Unspecified error",
+         "redential", "unable to load", "Zero Bytes", "Unexpected message", "controller", "standby",
+         "rotocol")  # fmt: skip
+"""In the words of errors that are no refusal: slurmrestd does not reach slurmctld, or may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the calls are, of one version."""
+
+    version: int
+    jobs: str
+    job: str
+    submit: str
+    accounting: str
+    """'' where slurmrestd has no slurmdbd."""
+
+
+class Rest:
+    """See Transport for what each call means."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Raises ConfigError where a token or a user is missing."""
+        self._settings = settings
+        address = str(settings["SLURMRESTD_URL"])
+        if not (settings["SLURM_JWT"] or settings["SLURM_JWT_FILE"] or address.startswith("unix:")):
+            raise ConfigError(
+                "SLURM_JWT is not set: slurmrestd needs a token, or SLURM_JWT_FILE, a file with one"
+            )
+        self._user = settings["SLURM_USER"] or _own_name()
+        self._http = Http("slurmrestd", address, settings["ENGINE_TIMEOUT"], setting="SLURMRESTD_URL")
+        self._paths: Paths | None = None
+
+    def check(self, job: Mapping[str, Any]) -> None:
+        """slurmrestd itself refuses words that it does not know, by name."""
+
+    async def submit(self, job: Mapping[str, Any], script: str) -> int:
+        paths = await self._found()
+        sent = body({**job, "begin_time": WAITS}, script, paths.version)
+        status, answer = await self._call("POST", paths.submit, sent)
+        if identity := int(answer.get("job_id") or (answer.get("result") or {}).get("job_id") or 0):
+            return identity  # errors beside it are notes, such as why it does not begin
+        raise self._refusal("submit", status, answer)
+
+    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
+        paths = await self._found()
+        sent = changes({"begin_time": job.get("begin_time", "now")}, paths.version)
+        await self._change("release", "POST", identity, sent)
+
+    async def cancel(self, identity: int) -> None:
+        await self._change("end", "DELETE", identity)
+
+    async def jobs(self) -> Sequence[Entry]:
+        paths = await self._found()
+        status, answer = await self._call("GET", paths.jobs)
+        if status != 200 or (answer.get("errors") and not answer.get("jobs")):
+            raise self._away("list jobs", status, answer)
+        return [entry(job) for job in answer.get("jobs") or ()]
+
+    async def accounting(self, identity: int) -> Entry | None:
+        paths = await self._found()
+        if not paths.accounting:
+            return None
+        status, answer = await self._call("GET", paths.accounting.replace("{job_id}", str(identity)))
+        found = [job for job in answer.get("jobs") or () if int(job.get("job_id") or 0) == identity]
+        if (
+            not found
+            and status != 200
+            and "disabled" not in words(answer)
+            and not error_numbers(answer) & _GONE
+        ):
+            raise self._away("tell what slurmdbd has of a job", status, answer)
+        return accounted(found[-1]) if found else None
+
+    async def version(self) -> str:
+        paths = await self._found()
+        status, answer = await self._call("GET", paths.jobs.replace("/jobs", "/ping"))
+        if status != 200:
+            raise self._away("reach slurmctld", status, answer)
+        meta = answer.get("meta") or {}
+        told = (meta.get("slurm") or meta.get("Slurm") or {}).get("release", "of an unknown version")
+        return f"SLURM {told} (slurmrestd, API 0.0.{paths.version})"
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _change(self, call: str, method: str, identity: int, sent: object = None) -> None:
+        paths = await self._found()
+        status, answer = await self._call(method, paths.job.replace("{job_id}", str(identity)), sent)
+        done = any(word in words(answer) for word in ("nvalid job id", "no longer pending"))
+        fine = done or error_numbers(answer) & (_GONE | _NOTES)
+        if not fine and (status != 200 or answer.get("errors")):
+            raise self._refusal(call, status, answer)
+
+    async def _found(self) -> Paths:
+        """By what slurmrestd says that it serves. Raises ConfigError where pman speaks none of that."""
+        if self._paths is None:
+            for address in ("/openapi/v3", "/openapi"):
+                status, answer = await self._call("GET", address)
+                if status == 200:
+                    self._paths = paths(list(answer.get("paths") or ()))
+                    break
+            else:
+                raise self._away("tell which versions of its API it serves", status, answer)
+        return self._paths
+
+    async def _call(self, method: str, path: str, sent: object = None) -> tuple[int, Mapping[str, Any]]:
+        """Status, and the answer as data."""
+        text = await asyncio.to_thread(token, self._settings)
+        headers = {"X-SLURM-USER-NAME": self._user}
+        if text:
+            headers["X-SLURM-USER-TOKEN"] = text
+        options = {} if sent is None else {"json": sent}
+        status, answer = await self._http.call(method, path, headers=headers, **options)
+        if status in (401, 403):
+            raise self._away("let pman in", status, {})
+        if status == 404 and self._paths:
+            self._paths = None  # another release in its place; asked again by the next call
+        try:
+            found = await asyncio.to_thread(json.loads, answer)
+        except ValueError:
+            found = {"errors": [{"description": answer.decode(errors="replace").strip()[:500]}]}
+        return status, found if isinstance(found, Mapping) else {}
+
+    def _refusal(self, call: str, status: int, answer: Mapping[str, Any]) -> Exception:
+        told = words(answer)
+        if "arsing" in told or "nknown key" in told:  # slurmrestd itself: what is submitted is no job
+            return EngineRefused(call, status, told)
+        if status in (404, 502, 503, 504) or not told or any(word in told for word in _AWAY):
+            return self._away(f"{call} a job", status, answer)
+        return EngineRefused(call, status, told)
+
+    def _away(self, call: str, status: int, answer: Mapping[str, Any]) -> EngineUnreachable:
+        told = words(answer) or f"HTTP status {status}"
+        try:
+            ended = expired(token(self._settings))
+        except EngineUnreachable as error:
+            return error
+        if ended:
+            return EngineUnreachable(
+                f"slurmrestd does not let pman in: its token expired at {ended}",
+                "renew SLURM_JWT, or the file that SLURM_JWT_FILE names (scontrol token)",
+            )
+        return EngineUnreachable(
+            f"slurmrestd at {self._http.address} cannot {call}: {told}",
+            f"is slurmctld up, and the token (SLURM_JWT) one for the user {self._user} (SLURM_USER)?",
+        )
+
+
+def paths(served: Sequence[str]) -> Paths:
+    """Of the newest version that is known here. Raises ConfigError."""
+    pattern = re.compile(r"/slurm/v0\.0\.([0-9]+)/job/submit/?")
+    versions = {int(match[1]): match[0] for path in served if (match := pattern.fullmatch(path))}
+    known = [number for number in versions if OLDEST <= number <= NEWEST]
+    if not known:
+        found = ", ".join(f"0.0.{number}" for number in sorted(versions)) or "none"
+        raise ConfigError(
+            f"slurmrestd serves versions of its API that pman does not speak: {found}; "
+            f"pman speaks 0.0.{OLDEST} to 0.0.{NEWEST}"
+        )
+    newest = max(known)
+    base = f"/slurm/v0.0.{newest}"
+    jobs = next((path for path in served if path.rstrip("/") == f"{base}/jobs"), f"{base}/jobs")
+    of_accounting = re.compile(rf"/slurmdb/v0\.0\.{newest}/job/\{{job_id\}}/?")
+    accounting = next((path for path in served if of_accounting.fullmatch(path)), "")
+    return Paths(newest, jobs, f"{base}/job/{{job_id}}", versions[newest], accounting)
+
+
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise ConfigError("SLURM_USER is not set, and the user that pman runs as has no name") from error

@@ -1,0 +1,134 @@
+"""A SLURM for the tests: by slurmrestd with Podman on its nodes, and by its programs with bubblewrap.
+
+SLURMRESTD_URL and SLURM_JWT lead to the one, SLURM_CONF to the other. PMAN_TEST_PODMAN is the command that
+runs podman on the nodes, PMAN_TEST_ROOTFS a directory with `busybox` and `plugin`, the root file systems of
+the two images of the tests.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import requests
+
+_BWRAP = """
+{%% extends "builtin/slurm/job.sh.j2" %%}
+{%% block none %%}
+stop() { kill -KILL "$!"; }
+run() {
+  more
+  alone
+  root=%(rootfs)s/{{ {%(plugin)r: "plugin", %(image)r: "busybox"}.get(job.image, "none") }}
+  set -- "$(command -v bwrap)" --unshare-all --die-with-parent --hostname "$(hostname)-$BASHPID" \\
+    --ro-bind "$root" / --dev /dev --proc /proc --tmpfs /tmp --chdir / \\
+    --ro-bind {{ incoming }} /share/incoming --bind {{ outgoing }} /share/outgoing "${options[@]}"
+  [ -x "$root/bin/sh" ] || { echo "bubblewrap: no root file system for" {{ job.image }}; exit 125; }
+  export PATH=/usr/local/bin:/usr/bin:/bin
+{%% for item in job.env %%}
+  export {{ item }}
+{%% endfor %%}
+  exec "$@" -- sh -c 'exec "$@"' sh {{ job.argv }}
+}
+{%% endblock %%}
+"""
+"""What a site writes for a container runtime that pman has no block for."""
+
+_RUNTIME = """
+{% extends "builtin/slurm/job.json.j2" %}
+{% block runtime %}"bubblewrap"{% endblock %}
+"""
+
+_PATH = """
+{%% extends "builtin/slurm/job.json.j2" %%}
+{%% block environment %%}
+    "environment": {"PATH": "%s:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"},
+{%% endblock %%}
+"""
+
+
+def headers() -> dict[str, str]:
+    user = os.environ.get("SLURM_USER") or getpass.getuser()
+    return {"X-SLURM-USER-NAME": user.strip(), "X-SLURM-USER-TOKEN": os.environ.get("SLURM_JWT", "")}
+
+
+def call(method: str, path: str, sent: object = None) -> dict[str, Any]:
+    """Of slurmrestd, past pman."""
+    base = f"{os.environ['SLURMRESTD_URL']}/slurm/v0.0.38"
+    answer = requests.request(method, base + path, headers=headers(), json=sent, timeout=60)
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def job(name: str) -> dict[str, Any]:
+    """The newest of the name; SLURM forgets it some time after its end."""
+    found: list[dict[str, Any]] = [job for job in call("GET", "/jobs")["jobs"] if job["name"] == name]
+    return found[-1]
+
+
+def partition() -> str:
+    """One that takes jobs by default."""
+    found = call("GET", "/partitions")["partitions"]
+    return str(next(item["name"] for item in found if "default" in item["flags"]))
+
+
+def _without_rest() -> str:
+    address = os.environ["SLURMRESTD_URL"]
+    try:
+        answer = requests.get(f"{address}/openapi", headers=headers(), timeout=20)
+    except requests.RequestException as error:
+        return str(error)
+    if answer.status_code != 200:
+        return f"slurmrestd answers {answer.status_code}"
+    podman = os.environ.get("PMAN_TEST_PODMAN", "podman").split()[0]
+    return "" if shutil.which(podman) else f"{podman} (PMAN_TEST_PODMAN) is not there"
+
+
+def _without_cli() -> str:
+    for program in ("sbatch", "squeue", "scontrol", "scancel", "bwrap"):
+        if not shutil.which(program):
+            return f"{program} is not there"
+    rootfs = os.environ.get("PMAN_TEST_ROOTFS")
+    if not rootfs or not Path(rootfs, "busybox").is_dir():
+        return "PMAN_TEST_ROOTFS names no directory with root file systems"
+    done = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, timeout=60, check=False)
+    return "" if "UP" in done.stdout else done.stdout + done.stderr
+
+
+WITHOUT: Mapping[str, Callable[[], str]] = {"slurm": _without_rest, "slurm-cli": _without_cli}
+"""By way: why it does not lead there, '' where it does."""
+
+
+@cache
+def environment(name: str, image: str, plugin: str) -> Mapping[str, str]:
+    """What pman is to be told."""
+    site = Path(tempfile.mkdtemp(prefix="pman-test-slurm-"))
+    site.chmod(0o755)
+    (site / "slurm").mkdir()
+    templates = {"PMAN_TEMPLATES": str(site)}
+    if name == "slurm-cli":
+        values = {"rootfs": os.environ["PMAN_TEST_ROOTFS"], "plugin": plugin, "image": image}
+        (site / "slurm/job.sh.j2").write_text((_BWRAP % values).lstrip())
+        (site / "slurm/job.json.j2").write_text(_RUNTIME.lstrip())
+        return {
+            **templates,
+            "SLURM_MODE": "cli",
+            "SLURM_CONF": os.environ["SLURM_CONF"],
+            "SLURM_RUNTIME": "none",
+        }
+    podman = site / "podman"
+    command = os.environ.get("PMAN_TEST_PODMAN", "podman")
+    podman.write_text(f'#!/bin/sh\nPATH=$(echo "$PATH" | cut -d : -f 2-)\nexec {command} "$@"\n')
+    podman.chmod(0o755)
+    (site / "slurm/job.json.j2").write_text((_PATH % site).lstrip())
+    address = {
+        key: os.environ[key] for key in ("SLURMRESTD_URL", "SLURM_JWT", "SLURM_USER") if key in os.environ
+    }
+    return {**templates, **address, "SLURM_RUNTIME": "podman"}

@@ -1,0 +1,38 @@
+#!/bin/bash
+exec </dev/null
+directory=/srv/storebase/.pman/jobs/chris-jid-1
+finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
+trap finish EXIT
+if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+  echo "pman: a node failed or the job was preempted, and SLURM began it anew; a job runs only once"
+  exit 75
+fi
+stop() { :; }
+alone() {  # without what slurmd and the script have in their environment
+  for name in $(compgen -e); do
+    case $name in PATH | USER | LANG | CUDA_VISIBLE_DEVICES | SLURM_JOB_ID | SLURM_PROCID) ;; *) unset "$name" ;; esac
+  done
+}
+more() {
+  options=()
+}
+
+run() {
+  more
+  export APPTAINERENV_CHRIS_USER_TOKEN=vjecd9Rk
+  exec apptainer exec --containall --writable-tmpfs --no-eval --pwd / \
+    --mount type=bind,source=/srv/storebase/key-chris-jid-1/incoming,destination=/share/incoming,ro \
+    --mount type=bind,source=/srv/storebase/key-chris-jid-1/outgoing,destination=/share/outgoing \
+     "${options[@]}" docker://localhost/fnndsc/pl-simpledsapp:1.0.3 \
+env HOME=/tmp simpledsapp --prefix le --sleepLength 2 /share/incoming /share/outgoing
+}
+
+work() {
+  trap 'stop >/dev/null 2>&1' TERM
+  run &
+  wait "$!"
+  code=$?
+  wait
+  exit "$code"
+}
+work
