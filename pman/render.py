@@ -31,7 +31,7 @@ from markupsafe import Markup
 
 from pman.errors import ConfigError
 from pman.job import Document
-from pman.literals import LANGUAGES
+from pman.literals import LANGUAGES, WORDS, Words
 from pman.overrides import check_blocks, check_files
 from pman.placement import MARK, MisplacedError, placed
 from pman.resources import TEMPLATES
@@ -144,6 +144,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters = {name: _on_text(builtin) for name, builtin in self.filters.items()}
         self.filters["indent"] = _indented
         self.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+        if language == "wdl":
+            self.filters["words"] = _words
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         return super().call_binop(context, operator, _text(left), _text(right))
@@ -170,7 +172,7 @@ def _literal(context: Context, value: object) -> object:
 
 def _text(value: object) -> object:
     """What is escaped already, as plain text to be escaped again."""
-    return str(value).replace(MARK, "") if isinstance(value, Markup) else value
+    return str(value).replace(MARK + WORDS, "").replace(MARK, "") if isinstance(value, Markup) else value
 
 
 def _deep_text(value: object) -> object:
@@ -181,6 +183,10 @@ def _deep_text(value: object) -> object:
     if isinstance(value, Mapping):
         return {_text(key): _deep_text(item) for key, item in value.items()}
     return _text(value)
+
+
+def _words(value: object) -> Words:
+    return Words(_deep_text(value))
 
 
 def _indented(text: object, width: int = 4, first: bool = False, blank: bool = False) -> object:
