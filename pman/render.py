@@ -29,6 +29,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from pman import wdl
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.literals import LANGUAGES, WORDS, Words
@@ -288,6 +289,11 @@ def _parsed(name: str, text: str) -> list[tuple[str, object]]:
             where = f"line {mark.line + 1} of the document: " if mark else ""
             problem = getattr(error, "problem", None) or "not readable"
             raise ConfigError(f"templates/{name}: what it renders is no YAML: {where}{problem}") from error
+    if language == "wdl":
+        try:
+            wdl.check(text)
+        except ValueError as error:
+            raise ConfigError(f"templates/{name}: what it renders is no WDL: {error}") from error
     return [(text, None)]
 
 

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from pman.errors import EngineUnreachable, NameTaken, UnknownJob
@@ -29,7 +30,7 @@ KEPT = 600.0
 """Seconds for which a workflow of one's own that Cromwell does not tell of is told from memory."""
 
 REMOVAL = 30.0
-"""Seconds for which a removal waits for the end of a job. Cromwell may look for it every five minutes only."""
+"""Seconds for which a removal waits for the end of a job; Cromwell may see it five minutes late."""
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks whether a job has ended whose log is followed."""
@@ -65,13 +66,13 @@ class CromwellExecutor:
         """Answers as soon as Cromwell has taken it, which tells of it seconds later only."""
         form = {FORM[document.name]: document.text for document in documents}
         content = {document.name: document.content for document in documents}
-        for workflow in self._ids(jid):
+        for generation, workflow in self._ids(jid):
             try:
                 await self._server.submit(
                     workflow, {**form, "workflowType": "WDL", "workflowTypeVersion": "1.0"}
                 )
             except NameTaken:
-                if await self._is_removed(jid, workflow):
+                if await self._is_removed(jid, generation, workflow):
                     continue
                 raise
             metadata = {
@@ -98,19 +99,8 @@ class CromwellExecutor:
 
         It may have been submitted by another pman, or by this one before it was started anew.
         """
-        ask = self._polls.ask_alone if fresh else self._polls.ask
-        for workflow in self._ids(jid):
-            metadata = await ask(workflow)
-            if metadata is None and (own := self._own(workflow)):
-                return _native(own, known=False)
-            if metadata is None:
-                metadata = await self._visible(workflow)
-            if metadata is None:
-                raise UnknownJob(jid)
-            self._submitted.pop(workflow, None)
-            if not self._has_gone(jid, metadata):
-                return _native(metadata, known=True, files=await self._files(metadata))
-        raise AssertionError  # as above
+        _, metadata, known = await self._find(jid, fresh=fresh)
+        return _native(metadata, known=known, files=await self._files(metadata))
 
     def revision(self, jid: str) -> Hashable | None:
         """Not known without asking."""
@@ -119,36 +109,36 @@ class CromwellExecutor:
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = self._watch(jid)
         directory = await self._directory(jid)
-        while follow and not (directory and await asyncio.to_thread(directory.has_begun)):
-            if await ended():
-                break
-            await asyncio.sleep(LOOK_AGAIN / 4)  # noqa: ASYNC110  (it is Cromwell that is waited for)
+        while follow and not await _begun(directory) and not await ended():
+            await asyncio.sleep(LOOK_AGAIN / 4)
             directory = directory or await self._directory(jid)
-        if directory and await asyncio.to_thread(directory.is_visible):
+        if directory is None:
+            return
+        if await asyncio.to_thread(directory.is_visible):
             async for chunk in directory.log(tail, ended if follow else None):
                 yield chunk
-        elif directory:
+        else:
             yield f"pman does not see the log of this job: on the cluster it is in {directory}\n".encode()
 
     async def remove(self, jid: str) -> None:
         """Cromwell forgets nothing: the workflow is marked, and all pmans go on with the next generation."""
-        native = await self.inspect(jid, fresh=True)
-        workflow = native["metadata"]["id"]
-        if native["metadata"]["status"] not in ENDED:
+        generation, metadata, _ = await self._find(jid, fresh=True)
+        workflow = metadata["id"]
+        if metadata["status"] not in ENDED:
             await self._server.abort(workflow)
             await self._until(workflow, lambda found: found["status"] in ENDED, REMOVAL)
         if await self._labelled(workflow, {REMOVED: "yes"}):
             # Whoever asks next, on another pman too, must be told so.
             await self._until(workflow, _is_marked, 2 * self._lag)
-        self._forget(jid, workflow)
+        self._forget(jid, generation, workflow)
 
     async def active(self) -> Sequence[str]:
         return await self._named({"status": status} for status in ("On Hold", "Submitted", "Running"))
 
     async def end(self, jid: str, reason: str) -> None:
-        native = await self.inspect(jid, fresh=True)
-        workflow = native["metadata"]["id"]
-        if native["metadata"]["status"] not in ENDED:
+        _, metadata, _ = await self._find(jid, fresh=True)
+        workflow = metadata["id"]
+        if metadata["status"] not in ENDED:
             await self._labelled(workflow, {REASON: reason[:255]})
             await self._server.abort(workflow)
 
@@ -164,28 +154,34 @@ class CromwellExecutor:
 
     # --- which workflow is the job's ---------------------------------------------------------------
 
-    def _ids(self, jid: str) -> Iterator[str]:
+    def _ids(self, jid: str) -> Iterator[tuple[int, str]]:
         """Of the generation that may be there, then of the next ones."""
-        generation = self._generations.get(jid, 1)
-        while True:
-            yield workflow_id(jid, generation)
-            generation += 1
+        for generation in count(self._generations.get(jid, 1)):
+            yield generation, workflow_id(jid, generation)
 
-    def _has_gone(self, jid: str, metadata: Metadata) -> bool:
-        """Whether the workflow is of a job that was deleted, by this pman or another one."""
-        if not _is_marked(metadata):
-            return False
-        self._forget(jid, metadata["id"])
-        return True
+    async def _find(self, jid: str, *, fresh: bool) -> tuple[int, Metadata, bool]:
+        """Its generation, its metadata, and whether Cromwell tells of it yet. Raises UnknownJob."""
+        ask = self._polls.ask_alone if fresh else self._polls.ask
+        for generation, workflow in self._ids(jid):
+            metadata = await ask(workflow)
+            if metadata is None and (own := self._own(workflow)):
+                return generation, own, False
+            if metadata is None:
+                metadata = await self._visible(workflow)
+            if metadata is None:
+                raise UnknownJob(jid)
+            self._submitted.pop(workflow, None)
+            if not _is_marked(metadata):
+                return generation, metadata, True
+            self._forget(jid, generation, workflow)
+        raise AssertionError  # there is always a next generation
 
-    def _forget(self, jid: str, workflow: str) -> None:
+    def _forget(self, jid: str, generation: int, workflow: str) -> None:
+        """A job that was deleted, by this pman or another one."""
         self._submitted.pop(workflow, None)
-        for generation, known in enumerate(self._ids(jid), self._generations.get(jid, 1)):
-            if known == workflow:
-                self._generations[jid] = generation + 1
-                return
+        self._generations[jid] = max(generation + 1, self._generations.get(jid, 1))
 
-    async def _is_removed(self, jid: str, workflow: str) -> bool:
+    async def _is_removed(self, jid: str, generation: int, workflow: str) -> bool:
         """Of a workflow that is there. Raises EngineUnreachable where Cromwell does not tell of it."""
         if self._own(workflow):
             return False
@@ -195,7 +191,9 @@ class CromwellExecutor:
                 f"Cromwell has a workflow for {jid} and does not tell of it within {self._lag:.0f} s",
                 "it is slow to write its metadata; CROMWELL_LAG_SECONDS sets how long pman waits",
             )
-        return self._has_gone(jid, metadata)
+        if _is_marked(metadata):
+            self._forget(jid, generation, workflow)
+        return _is_marked(metadata)
 
     def _own(self, workflow: str) -> Metadata | None:
         """What this pman has submitted lately."""
@@ -267,6 +265,10 @@ class CromwellExecutor:
         mine = [{"label": f"{KIND}:job"}, {"excludeLabelOr": f"{REMOVED}:yes"}]
         rows = await self._server.query([*mine, *asked])
         return sorted({row["labels"][JID_LABEL] for row in rows if JID_LABEL in row["labels"]})
+
+
+async def _begun(directory: CallDirectory | None) -> bool:
+    return directory is not None and await asyncio.to_thread(directory.has_begun)
 
 
 def _native(metadata: Metadata, *, known: bool, files: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
