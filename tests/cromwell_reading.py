@@ -22,7 +22,7 @@ class NotReadError(Exception):
 
 def task_of(text: str) -> Any:
     """The one task, as miniwdl reads it."""
-    document = WDL.parse_document(text)
+    document: Any = WDL.parse_document(text)
     document.typecheck()
     (task,) = document.tasks
     assert [call.callee for call in document.workflow.body] == [task]

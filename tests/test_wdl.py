@@ -22,10 +22,42 @@ from tests.test_literals import HOSTILE
 SHELLS = [shell for shell in ("bash", "dash", "busybox") if shutil.which(shell)]
 
 OF_WDL = [
-    "~{", "~", "{", "}", "${", "${x}", "~{x}", ">>>", ">>", ">", "<<<", "\\", "\\~{", "\\u0041", "\n", "\r",
-    "\r\n", "\n\t", "\n  ", "\t", " ", "'", "$", "SCRIPT_EPILOGUE", "SCRIPT_CLOSURE", "DOCKER_OUTPUT_DIR_LINK", "_",
-    "SCRIPT", "INSTANTIATED_COMMAND", "ENVIRONMENT_VARIABLES", "$__pman_nl", "-", "\x85", "\ufeff", "\x01",
-]  # fmt: skip
+    "~{",
+    "~",
+    "{",
+    "}",
+    "${",
+    "${x}",
+    "~{x}",
+    ">>>",
+    ">>",
+    ">",
+    "<<<",
+    "\\",
+    "\\~{",
+    "\\u0041",
+    "\n",
+    "\r",
+    "\r\n",
+    "\n\t",
+    "\n  ",
+    "\t",
+    " ",
+    "'",
+    "$",
+    "SCRIPT_EPILOGUE",
+    "SCRIPT_CLOSURE",
+    "DOCKER_OUTPUT_DIR_LINK",
+    "_",
+    "SCRIPT",
+    "INSTANTIATED_COMMAND",
+    "ENVIRONMENT_VARIABLES",
+    "$__pman_nl",
+    "-",
+    "\x85",
+    "\ufeff",
+    "\x01",
+]
 
 texts = st.lists(
     st.sampled_from([text for text in (*HOSTILE, *OF_WDL) if "\0" not in text])
@@ -67,9 +99,10 @@ def test_any_command_line_reaches_the_program_as_it_was(shell: str, argv: list[s
 @MANY
 @given(env=st.dictionaries(names, texts, min_size=1, max_size=4))
 def test_any_environment_reaches_the_program_as_it_was(env: dict[str, str]) -> None:
-    text = workflow(
-        [sys.executable, "-c", SHOW], list(env), [f"{name}={value}" for name, value in env.items()]
-    )
+    show = " ".join(f'"${name}"' for name in env)
+    given_env = [f"{name}={value}" for name, value in env.items()]
+
+    text = workflow(["sh", "-c", f"printf '%s\\0' {show}"], env=given_env)
 
     assert run("bash", script_of(text)) == list(env.values())
 

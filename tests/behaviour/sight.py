@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from pman.commands.matrix import Row, rows
 from tests import engines
@@ -36,6 +37,7 @@ SITE = {
         "job.yaml.j2",
         "{% block environment %}\n            - {name: SITE, value: here}\n{% endblock %}",
     ),
+    "cromwell": ("workflow.wdl.j2", "{% block extra %}\nexport SITE=here\n{% endblock %}"),
     "local": ("job.sh.j2", "{% block extra %}\nexport SITE=here\n{% endblock %}"),
 }
 """By engine: a file, and a block of it that sets a variable of the job's environment."""
@@ -89,7 +91,7 @@ class Sight:
         self.time_limited = time_limited
         self._shown: set[Callable[[Sight], None]] = set()
         self.value = uuid.uuid4().hex[:8]
-        if self.honours("NODE_SELECTOR"):
+        if self.honours("NODE_SELECTOR") and engine.name != "cromwell":
             self.node = LabelledNode(engine, self.value, stack)
         self.main: Live = stack.enter_context(live(engine, storebase, **self._settings()))
         self.other: Live = stack.enter_context(live(engine, storebase, **self._other_settings()))
@@ -121,7 +123,9 @@ class Sight:
             "SHM_SIZE": "32",
             "JOB_LABELS": f"org.example.test={self.value},c=d",
             "JOB_LOGS_TAIL": "7",
-            "NODE_SELECTOR": f"{LABEL}={self.value}",
+            "NODE_SELECTOR": f"partition={engines.PARTITION}"
+            if self.engine.name == "cromwell"
+            else f"{LABEL}={self.value}",
             "IMAGE_PULL_SECRETS": "pman-test-registry",
             "APPLICATION_MODE": "development",
             "SECRET_KEY": f"hidden-{self.value}",
@@ -286,6 +290,20 @@ class OfProcess(Outside):
         self.image, self.labels = job["image"], job["labels"]
 
 
+class OfWorkflow(Outside):
+    """By Cromwell's own API: the newest of the job's name."""
+
+    def __init__(self, sight: Sight) -> None:
+        flows = f"{sight.engine.address}/api/workflows/v1"
+        label = {"label": f"org.chrisproject.pman.jid:{sight.jid}"}
+        (found,) = requests.get(f"{flows}/query", params=label, timeout=60).json()["results"]
+        metadata = requests.get(f"{flows}/{found['id']}/metadata", timeout=60).json()
+        (call,) = metadata["calls"]["ChRISJob.plugin_instance"]
+        self.attributes: Mapping[str, str] = call["runtimeAttributes"]
+        self.image, self.labels = self.attributes["docker"], metadata["labels"]
+        self.node = self.attributes["slurm_partition"]
+
+
 def kept_by_local(running: Live, jid: str) -> Path:
     return Path(running.environment()["LOCAL_STATE"]) / "jobs" / jid
 
@@ -295,5 +313,6 @@ OUTSIDE: Mapping[str, Callable[[Sight], Outside]] = {
     "podman": OfContainer,
     "swarm": OfService,
     "kubernetes": OfPod,
+    "cromwell": OfWorkflow,
     "local": OfProcess,
 }

@@ -39,6 +39,8 @@ REFUSED_SETTINGS = {
     "JOB_TTL_SECONDS": "50",
     "JOB_NAMESPACE": "elsewhere",
     "NODE_SELECTOR": "disk=ssd",
+    "CROMWELL_LAG_SECONDS": "5",
+    "PATH_MAP": "/a=/b",
     "IMAGE_PULL_SECRETS": "a-secret",
 }
 """Each asks for what some engine does not do."""
@@ -122,6 +124,10 @@ def _gpu(sight: Sight) -> None:
         assert "gpu_limit" in response.json()["message"]
         return
     sight.main.submit(request)
+    if sight.engine.name == "cromwell":  # a SLURM without one says so, or the node that has none to give
+        answer = sight.main.finished(request["jid"])
+        assert answer["status"] == "finishedSuccessfully" or "gpu" in answer["message"], answer
+        return
     waiting = until(
         lambda: _when(
             sight.main.status(request["jid"]), lambda told: "gpu" in (told["message"] + told["hint"]).lower()
@@ -342,6 +348,9 @@ def _namespace(sight: Sight) -> None:
 
 @shows("NODE_SELECTOR")
 def _node(sight: Sight) -> None:
+    if sight.engine.name == "cromwell":
+        _partition(sight)
+        return
     assert sight.outside.node == sight.node.name
     with sight.node.without():  # an admin changes the node: what has run stays as it was
         time.sleep(1)
@@ -351,6 +360,17 @@ def _node(sight: Sight) -> None:
         running.submit(request)
         answer = until(lambda: _when(running.status(request["jid"]), lambda told: " node" in told["message"]))
         assert answer["status"] == "notstarted"
+
+
+def _partition(sight: Sight) -> None:
+    assert sight.outside.node == engines.PARTITION
+    for selector, told in (("partition=no-such", "the partition"), ("constraint=no-such", "the constraint")):
+        with live(sight.engine, sight.main.storebase, NODE_SELECTOR=selector) as running:
+            answer = running.run(running.request())
+            assert answer["status"] == "finishedWithError"
+            assert told in answer["message"]
+    refused = refused_start({**sight.main.environment(), "NODE_SELECTOR": "disk=ssd"})
+    assert "NODE_SELECTOR='disk=ssd': a node selector of SLURM is partition or constraint" in refused
 
 
 @shows("IMAGE_PULL_SECRETS")
@@ -384,9 +404,9 @@ def _reaches(sight: Sight, **settings: str) -> None:
         assert running.run(running.request())["status"] == "finishedSuccessfully"
 
 
-@shows("CONTAINER_HOST", "KUBECONFIG")
+@shows("CONTAINER_HOST", "KUBECONFIG", "CROMWELL_URL")
 def _address(sight: Sight) -> None:
-    assert sight.engine.variable in {"CONTAINER_HOST", "KUBECONFIG"}
+    assert sight.engine.variable in {"CONTAINER_HOST", "KUBECONFIG", "CROMWELL_URL"}
     assert sight.seen
 
 
@@ -452,9 +472,22 @@ def _secret(sight: Sight) -> None:
     assert f"hidden-{sight.value}" not in sight.main.server.output()
 
 
-@shows("CROMWELL_URL")
-def _cromwell(sight: Sight) -> None:
-    raise AssertionError(f"{sight.engine.name} speaks to no Cromwell")
+@shows("CROMWELL_LAG_SECONDS")
+def _lag(sight: Sight) -> None:
+    """For so long an unknown name may be a job that Cromwell does not tell of yet."""
+    with live(sight.engine, sight.main.storebase, CROMWELL_LAG_SECONDS="3") as running:
+        began = time.monotonic()
+        assert running.get(f"not-{sight.jid}").status_code == 404
+        assert 3 <= time.monotonic() - began < 20
+
+
+@shows("PATH_MAP")
+def _path_map(sight: Sight) -> None:
+    """Where pman does not see the directory of a log, it says so, and where it is."""
+    assert sight.answer["logs"]
+    with live(sight.engine, sight.main.storebase, PATH_MAP="/=/nowhere") as running:
+        logs = running.status(sight.jid)["logs"]
+        assert logs.startswith("pman does not see the log of this job: on the cluster it is in /")
 
 
 # --- the matrix --------------------------------------------------------------------------------------
