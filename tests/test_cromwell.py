@@ -551,6 +551,17 @@ async def test_what_cromwell_never_tells_of_is_a_503_for_who_submits_it_again(cr
         await applied(connect())
 
 
+async def test_what_cromwell_never_tells_of_cannot_be_deleted_and_that_is_said(cromwell: Served) -> None:
+    server, connect = cromwell
+    executor = connect()
+    await applied(executor)
+    server.hidden.add(workflow_id("a-job", 1))
+    server.only["status"] = "Aborted"
+
+    with pytest.raises(EngineUnreachable, match="does not tell of it within 1 s"):
+        await executor.remove("a-job")
+
+
 async def test_a_name_that_nobody_submitted_is_unknown(cromwell: Served) -> None:
     _, connect = cromwell
 

@@ -30,8 +30,8 @@ class CallDirectory:
         return self._path.is_dir()
 
     def has_begun(self) -> bool:
-        """Whether the job writes, or could; asks the file system."""
-        return (self._path / "stdout").exists()
+        """Whether there is something to read, or never will be here; asks the file system."""
+        return (self._path / "stdout").exists() or not self.is_visible()
 
     def told(self) -> Mapping[str, Any]:
         """What of it the rules read, see templates/cromwell/state.yaml; asks the file system."""

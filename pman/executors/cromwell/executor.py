@@ -81,7 +81,7 @@ class CromwellExecutor:
                 "labels": content["labels.json"],
                 "submittedFiles": {"options": form["workflowOptions"]},
             }
-            self._submitted[workflow] = time.monotonic(), metadata
+            self._keep(workflow, metadata)
             return _native(metadata, known=False)
         raise AssertionError  # there is always a next generation
 
@@ -122,14 +122,18 @@ class CromwellExecutor:
 
     async def remove(self, jid: str) -> None:
         """Cromwell forgets nothing: the workflow is marked, and all pmans go on with the next generation."""
-        generation, metadata, _ = await self._find(jid, fresh=True)
+        generation, metadata, known = await self._find(jid, fresh=True)
         workflow = metadata["id"]
-        if metadata["status"] not in ENDED:
+        if not _has_ended(metadata):
             await self._server.abort(workflow)
-            await self._until(workflow, lambda found: found["status"] in ENDED, REMOVAL)
-        if await self._labelled(workflow, {REMOVED: "yes"}):
-            # Whoever asks next, on another pman too, must be told so.
-            await self._until(workflow, _is_marked, 2 * self._lag)
+            if not known and await self._visible(workflow) is None:
+                raise self._silent(jid)
+            if await self._until(workflow, _has_ended, REMOVAL) is None:
+                log.warning("%s: removed, though Cromwell does not say yet that it has ended", jid)
+        if not await self._labelled(workflow, {REMOVED: "yes"}):
+            raise self._silent(jid)
+        # Whoever asks next, on another pman too, must be told so.
+        await self._until(workflow, _is_marked, 2 * self._lag)
         self._forget(jid, generation, workflow)
 
     async def active(self) -> Sequence[str]:
@@ -138,7 +142,7 @@ class CromwellExecutor:
     async def end(self, jid: str, reason: str) -> None:
         _, metadata, _ = await self._find(jid, fresh=True)
         workflow = metadata["id"]
-        if metadata["status"] not in ENDED:
+        if not _has_ended(metadata):
             await self._labelled(workflow, {REASON: reason[:255]})
             await self._server.abort(workflow)
 
@@ -187,21 +191,28 @@ class CromwellExecutor:
             return False
         metadata = await self._visible(workflow)
         if metadata is None:
-            raise EngineUnreachable(
-                f"Cromwell has a workflow for {jid} and does not tell of it within {self._lag:.0f} s",
-                "it is slow to write its metadata; CROMWELL_LAG_SECONDS sets how long pman waits",
-            )
+            raise self._silent(jid)
         if _is_marked(metadata):
             self._forget(jid, generation, workflow)
         return _is_marked(metadata)
 
+    def _silent(self, jid: str) -> EngineUnreachable:
+        return EngineUnreachable(
+            f"Cromwell has a workflow for {jid} and does not tell of it within {self._lag:.0f} s",
+            "it is slow to write its metadata; CROMWELL_LAG_SECONDS sets how long pman waits",
+        )
+
+    def _keep(self, workflow: str, metadata: Metadata) -> None:
+        """What was submitted, in the order in which it was; without what nobody has asked for in time."""
+        now = time.monotonic()
+        self._submitted[workflow] = now, metadata
+        while now - next(iter(self._submitted.values()))[0] > KEPT:
+            del self._submitted[next(iter(self._submitted))]
+
     def _own(self, workflow: str) -> Metadata | None:
         """What this pman has submitted lately."""
         at, metadata = self._submitted.get(workflow, (0.0, None))
-        if metadata and time.monotonic() - at > KEPT:
-            del self._submitted[workflow]
-            return None
-        return metadata
+        return metadata if time.monotonic() - at < KEPT else None
 
     # --- what Cromwell says only later -------------------------------------------------------------
 
@@ -235,7 +246,7 @@ class CromwellExecutor:
 
     async def _files(self, metadata: Metadata) -> Mapping[str, Any]:
         root = _root(metadata)
-        if metadata["status"] != "Failed" or not root:
+        if metadata.get("status") != "Failed" or not root:
             return {}
         return await asyncio.to_thread(CallDirectory(root, self._path_map).told)
 
@@ -256,7 +267,7 @@ class CromwellExecutor:
             except UnknownJob:
                 return True
             last[:] = [time.monotonic()]
-            return metadata["status"] in ENDED
+            return _has_ended(metadata)
 
         return ended
 
@@ -264,7 +275,7 @@ class CromwellExecutor:
         """The jobs that a query finds, without those that were deleted."""
         mine = [{"label": f"{KIND}:job"}, {"excludeLabelOr": f"{REMOVED}:yes"}]
         rows = await self._server.query([*mine, *asked])
-        return sorted({row["labels"][JID_LABEL] for row in rows if JID_LABEL in row["labels"]})
+        return sorted({row["labels"][JID_LABEL] for row in rows})
 
 
 async def _begun(directory: CallDirectory | None) -> bool:
@@ -294,6 +305,10 @@ def _root(metadata: Metadata) -> str:
     """Of the last attempt's directory; '' before it has one."""
     calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
     return str(calls[-1].get("callRoot") or "") if calls else ""
+
+
+def _has_ended(metadata: Metadata) -> bool:
+    return metadata.get("status") in ENDED
 
 
 def _is_marked(metadata: Metadata) -> bool:

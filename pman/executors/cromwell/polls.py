@@ -114,9 +114,8 @@ def _is_unchanged(before: Metadata, row: Mapping[str, Any]) -> bool:
     labels, kept = row.get("labels") or {}, before.get("labels") or {}
     if any(labels.get(name) != kept.get(name) for name in (REMOVED, REASON)):
         return False
-    if before["status"] in ENDED:
-        return True
-    return before["status"] == row["status"] and (before["status"] != "Running" or _runs(before))
+    status = before.get("status")
+    return status in ENDED or (status == row["status"] and (status != "Running" or _runs(before)))
 
 
 def _runs(metadata: Metadata) -> bool:
