@@ -233,6 +233,7 @@ ROWS: list[tuple[str, str, int | None, str]] = [
     ("failed-127", FAILURE, 127, "exit code 127, a program was not found"),
     ("failed-139", FAILURE, 139, "killed by SIGSEGV (exit code 139)"),
     ("killed", FAILURE, 137, "killed by SIGKILL (exit code 137)"),
+    ("killed-in-podman", FAILURE, 137, "killed (exit code 137), most likely for using more than 200 MiB"),
     ("killed-out-of-sight", FAILURE, None, "killed, or ended by SLURM, most likely for using more than 200"),
     ("out-of-memory", FAILURE, 137, "out of memory, killed for using more than 16 MiB of memory (exit"),
     ("out-of-memory-in-slurm", FAILURE, 137, "out of memory, killed for using more than 200 MiB of memory"),

@@ -168,6 +168,11 @@ DERIVED: Mapping[str, tuple[str, Callable[[Native], None], str]] = {
     ),
     "out-of-memory-in-slurm": ("killed", _told(OOM, 137), "SLURM's words"),
     "time-limit-of-the-partition": ("killed", _told(ENDED + "TIME LIMIT ***", 143), "SLURM's words"),
+    "killed-in-podman": (
+        "killed",
+        _told("killed, for its memory or not: Podman does not tell", 137),
+        "slurm-docker.conf's words",
+    ),
     "no-return-code": ("killed", _told("", 79), "exit-code-timeout-seconds"),
     "killed-out-of-sight": ("killed", _blind, "the directory is not visible"),
     "failed-without-a-word": ("killed", _without_words, "no failures"),
