@@ -78,9 +78,74 @@ def shell_literal(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no literal in a shell")
 
 
+class Words:
+    """A value that is to become words of a shell where another language is the file's."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+WORDS = "\1"
+"""Begins a literal of Words while a template renders; see placement.py."""
+
+# Outside of quotes, of no meaning to a shell, to WDL or to Cromwell.
+_BARE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+
+# Cromwell replaces these names wherever they stand in the script that a command has become part of
+# (StandardAsyncExecutionActor.commandScriptContents): SCRIPT_EPILOGUE, DOCKER_OUTPUT_DIR_LINK, ...
+_REPLACED = re.compile(r"(SCRIPT|ENVIRONMENT|INSTANTIATED|DOCKER)(?=_)")
+
+_NEWLINE, _RETURN = "'\"$__pman_nl\"'", "'\"$__pman_cr\"'"
+
+
+def command_words(value: object) -> str:
+    """Words of a POSIX shell on one line of a WDL command section, `<<< >>>`.
+
+    Nothing in them opens a placeholder (~{), ends the section (>>>) or is taken by Cromwell for one
+    of its own names. A line break would be changed by it (CR LF becomes LF, lines are dedented): the
+    command must begin with `__pman_nl=$(printf '\\012x'); __pman_nl=${__pman_nl%x}` and
+    `__pman_cr=$(printf '\\015')`.
+    """
+    if isinstance(value, list | tuple):
+        return " ".join(command_words(item) for item in value)
+    if not isinstance(value, str):
+        return shell_literal(value)
+    if "\0" in value:
+        raise TypeError("a word of a shell cannot hold NUL")
+    if _BARE.fullmatch(_checked(value)) and not _REPLACED.search(value):
+        return str.__str__(value)
+    text = value.replace("'", "'\"'\"'").replace("~{", "~''{").replace(">>", ">''>")
+    text = _REPLACED.sub(r"\1''", text)
+    return f"'{text}'".replace("\n", _NEWLINE).replace("\r", _RETURN)
+
+
+def wdl_literal(value: object) -> str:
+    r"""A WDL 1.0 expression on one line, as both miniwdl and Cromwell read it.
+
+    Cromwell's lexer takes no literal that ends in `\\`, opens placeholders after a backslash too, and
+    reads escapes as Java does: so what is not plain ASCII is \uXXXX, and characters beyond U+FFFF
+    stay raw, of which \u would be a half to the one and a whole to the other.
+    """
+    if isinstance(value, Words):
+        return WORDS + command_words(value.value)
+    if isinstance(value, str):
+        return '"' + "".join(map(_wdl_character, _checked(value))) + '"'
+    if isinstance(value, bool | int):
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(wdl_literal(item) for item in value) + "]"
+    raise TypeError(f"{type(value).__name__} has no literal in WDL")
+
+
+def _wdl_character(character: str) -> str:
+    plain = " " <= character <= "}" and character not in "\"'\\$"
+    return character if plain or ord(character) > 0xFFFF else f"\\u{ord(character):04x}"
+
+
 LANGUAGES: Mapping[str, Callable[[object], str]] = {
     "json": json_literal,
     "yaml": yaml_literal,
     "sh": shell_literal,
+    "wdl": wdl_literal,
 }
 """By the ending before `.j2`."""

@@ -8,7 +8,9 @@ so it is refused for every value.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from pman.literals import WORDS
 
 MARK = "\0"
 """Stands before and after each literal while a template renders; no literal can hold it raw."""
@@ -22,16 +24,25 @@ def placed(language: str, text: str) -> str:
     """The text without its marks. Raises MisplacedError, naming the line and what stands before."""
     parts = text.split(MARK)
     if len(parts) > 1:
-        places = _SAFE[language](parts[::2])
+        places = _in_wdl(parts[::2], parts[1::2]) if language == "wdl" else _SAFE[language](parts[::2])
         for index, safe in enumerate(places):
             if not safe:
                 line = "".join(parts[: 2 * index + 1]).count("\n") + 1
                 before = parts[2 * index].rpartition("\n")[2].strip()
-                raise MisplacedError(
-                    f"line {line} of the document, after {before!r}: {{{{ }}}} writes a whole literal, so it "
-                    "stands alone: no quotes around it, nothing glued to it; join text with ~ inside it"
-                )
-    return "".join(parts)
+                raise MisplacedError(f"line {line} of the document, after {before!r}: {_WHY[language]}")
+    return "".join(part.removeprefix(WORDS) if index % 2 else part for index, part in enumerate(parts))
+
+
+_ALONE = (
+    "{{ }} writes a whole literal, so it stands alone: no quotes around it, nothing glued to it; "
+    "join text with ~ inside it"
+)
+_WHY = {
+    "json": _ALONE,
+    "yaml": _ALONE,
+    "sh": _ALONE,
+    "wdl": f"{_ALONE}; in a command section <<< >>> it must be {{{{ ... | words }}}}, and nowhere else",
+}
 
 
 _WHOLE = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'(?:''|[^'])*')""")
@@ -57,9 +68,13 @@ _WHOLE_HERE = re.compile(_HERE.pattern + r"[^\n]*\n(?:.*?\n)??\s*\1$", re.DOTALL
 
 
 def _in_shell(texts: list[str]) -> Iterator[bool]:
+    return _shell_states(texts[:-1])
+
+
+def _shell_states(texts: Iterable[str]) -> Iterator[bool]:
     state = ""
     here = False
-    for text in texts[:-1]:
+    for text in texts:
         code = _WHOLE_HERE.sub("", text)
         here = here or bool(_HERE.search(code))
         previous = " "
@@ -78,6 +93,80 @@ def _in_shell(texts: list[str]) -> Iterator[bool]:
                 state = ""
             previous = character
         yield not state and not here and not text.endswith(("$", "`"))
+
+
+_WDL_TOKEN = re.compile(
+    r"""(?P<comment>\#[^\n]*)|(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
+    r"""|(?P<command>\bcommand\s*(?:<<<|\{))|(?P<open>["'])""",
+    re.VERBOSE,
+)
+_WDL_BEFORE = re.compile(r"(?:^|[\s:=\[,({+])$")
+_WDL_AFTER = re.compile(r"[\s,\])}+]|$")
+_WORD_BEFORE = re.compile(r"(?:^|[\s=;])$")
+_WORD_AFTER = re.compile(r"[\s;)]|$")
+
+
+class _Command:
+    """A WDL command section, as far as it is read: what a shell makes of it."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._holes = False
+        self._read: list[str] = []
+        self._states = _shell_states(iter(self._read.pop, None))
+
+    def add(self, text: str) -> None:
+        self._text += text
+
+    def takes_words(self, after: str) -> bool:
+        """Whether words of a shell may follow here, before this text."""
+        text, self._text = self._text, ""
+        self._holes = self._holes or "~{" in text  # a placeholder is WDL again, of any depth
+        self._read.append(text)
+        alone = _WORD_BEFORE.search(text) and _WORD_AFTER.match(after)
+        return next(self._states) and bool(alone) and not self._holes
+
+
+def _in_wdl(texts: Sequence[str], literals: Sequence[str]) -> Iterator[bool]:
+    """Words of a shell in command sections `<<< >>>`, as a shell reads them; WDL elsewhere."""
+    code, command = "", None
+    for text, literal, after in zip(texts, literals, texts[1:], strict=False):
+        rest = text
+        while True:
+            if command is None:
+                found = _until_command(code + rest)
+                if found is None:
+                    code += rest
+                    break
+                (code, rest), command = found, _Command()
+            inside, ended, rest = rest.partition(">>>")
+            command.add(inside)
+            if not ended:
+                break
+            code, command = "", None
+        words = literal.startswith(WORDS)
+        if command:
+            yield command.takes_words(after) and words
+        else:
+            yield _takes_literal(code, after) and not words
+            code += "x"
+
+
+def _until_command(code: str) -> tuple[str, str] | None:
+    """What stands before the next command section, and what follows its `<<<`."""
+    for token in _WDL_TOKEN.finditer(code):
+        if (token["command"] or "").endswith("<"):
+            return code[: token.start()], code[token.end() :]
+    return None
+
+
+def _takes_literal(code: str, after: str) -> bool:
+    """Whether WDL reads a literal between the two: not in a string, a comment or a command of braces."""
+    tokens = list(_WDL_TOKEN.finditer(code))
+    if any(token["open"] or token["command"] for token in tokens):
+        return False
+    comment = bool(tokens and tokens[-1]["comment"] and tokens[-1].end() == len(code))
+    return not comment and bool(_WDL_BEFORE.search(code) and _WDL_AFTER.match(after))
 
 
 _SAFE: Mapping[str, Callable[[list[str]], Iterator[bool]]] = {

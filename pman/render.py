@@ -29,9 +29,10 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from pman import wdl
 from pman.errors import ConfigError
 from pman.job import Document
-from pman.literals import LANGUAGES
+from pman.literals import LANGUAGES, WORDS, Words
 from pman.overrides import check_blocks, check_files
 from pman.placement import MARK, MisplacedError, placed
 from pman.resources import TEMPLATES
@@ -144,6 +145,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters = {name: _on_text(builtin) for name, builtin in self.filters.items()}
         self.filters["indent"] = _indented
         self.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+        if language == "wdl":
+            self.filters["words"] = _words
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         return super().call_binop(context, operator, _text(left), _text(right))
@@ -170,7 +173,7 @@ def _literal(context: Context, value: object) -> object:
 
 def _text(value: object) -> object:
     """What is escaped already, as plain text to be escaped again."""
-    return str(value).replace(MARK, "") if isinstance(value, Markup) else value
+    return str(value).replace(MARK + WORDS, "").replace(MARK, "") if isinstance(value, Markup) else value
 
 
 def _deep_text(value: object) -> object:
@@ -181,6 +184,10 @@ def _deep_text(value: object) -> object:
     if isinstance(value, Mapping):
         return {_text(key): _deep_text(item) for key, item in value.items()}
     return _text(value)
+
+
+def _words(value: object) -> Words:
+    return Words(_deep_text(value))
 
 
 def _indented(text: object, width: int = 4, first: bool = False, blank: bool = False) -> object:
@@ -282,6 +289,11 @@ def _parsed(name: str, text: str) -> list[tuple[str, object]]:
             where = f"line {mark.line + 1} of the document: " if mark else ""
             problem = getattr(error, "problem", None) or "not readable"
             raise ConfigError(f"templates/{name}: what it renders is no YAML: {where}{problem}") from error
+    if language == "wdl":
+        try:
+            wdl.check(text)
+        except ValueError as error:
+            raise ConfigError(f"templates/{name}: what it renders is no WDL: {error}") from error
     return [(text, None)]
 
 

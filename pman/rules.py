@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +57,17 @@ def _seconds_since(timestamp: object) -> float:
     return _seconds_between(timestamp, datetime.now(UTC).isoformat())
 
 
-_FUNCTIONS = {"signal": _signal_name, "seconds_since": _seconds_since, "seconds_between": _seconds_between}
+def _from_json(text: object) -> object:
+    """What a text of JSON holds; none where there is none."""
+    return json.loads(str(text)) if text else None
+
+
+_FUNCTIONS = {
+    "signal": _signal_name,
+    "seconds_since": _seconds_since,
+    "seconds_between": _seconds_between,
+    "from_json": _from_json,
+}
 
 
 def _exit_code(value: object) -> int | None:

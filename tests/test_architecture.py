@@ -21,7 +21,7 @@ LAYERS = [
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
-    {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs"},
+    {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]
 """From the edge to the core: a module imports from its own layer and those after it.

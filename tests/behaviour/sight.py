@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from pman.commands.matrix import Row, rows
 from tests import engines
@@ -44,10 +45,17 @@ SITE = {
         "job.yaml.j2",
         "{% block environment %}\n            - {name: SITE, value: here}\n{% endblock %}",
     ),
+    "cromwell": ("workflow.wdl.j2", "{% block extra %}\nexport SITE=here\n{% endblock %}"),
     "local": ("job.sh.j2", "{% block extra %}\nexport SITE=here\n{% endblock %}"),
     "slurm": ("job.sh.j2", "{% block options %}\noptions+=(--env SITE=here)\n{% endblock %}"),
 }
 """By engine: a file, and a block of it that sets a variable of the job's environment."""
+
+PARTITIONS: Mapping[str, Callable[[], str]] = {
+    "cromwell": lambda: engines.PARTITION,
+    "slurm": slurm.partition,
+}
+"""By engine before a SLURM: what NODE_SELECTOR selects."""
 
 LABEL = "org.example.pman-test"
 """Of the node that NODE_SELECTOR selects."""
@@ -99,8 +107,8 @@ class Sight:
         self._shown: set[Callable[[Sight], None]] = set()
         self.value = uuid.uuid4().hex[:8]
         self.selector = f"{LABEL}={self.value}"
-        if engine.name == "slurm":
-            self.selector = f"partition={slurm.partition()}"
+        if engine.name in PARTITIONS:
+            self.selector = f"partition={PARTITIONS[engine.name]()}"
         elif self.honours("NODE_SELECTOR"):
             self.node = LabelledNode(engine, self.value, stack)
         self.main: Live = stack.enter_context(live(engine, storebase, **self._settings()))
@@ -314,6 +322,20 @@ def kept_by_slurm(running: Live, jid: str) -> Path:
     return running.storebase / ".pman/jobs" / jid
 
 
+class OfWorkflow(Outside):
+    """By Cromwell's own API: the newest of the job's name."""
+
+    def __init__(self, sight: Sight) -> None:
+        flows = f"{sight.engine.address}/api/workflows/v1"
+        label = {"label": f"org.chrisproject.pman.jid:{sight.jid}"}
+        (found,) = requests.get(f"{flows}/query", params=label, timeout=60).json()["results"]
+        metadata = requests.get(f"{flows}/{found['id']}/metadata", timeout=60).json()
+        (call,) = metadata["calls"]["ChRISJob.plugin_instance"]
+        self.attributes: Mapping[str, str] = call["runtimeAttributes"]
+        self.image, self.labels = self.attributes["docker"], metadata["labels"]
+        self.node = self.attributes["slurm_partition"]
+
+
 def kept_by_local(running: Live, jid: str) -> Path:
     return Path(running.environment()["LOCAL_STATE"]) / "jobs" / jid
 
@@ -323,6 +345,7 @@ OUTSIDE: Mapping[str, Callable[[Sight], Outside]] = {
     "podman": OfContainer,
     "swarm": OfService,
     "kubernetes": OfPod,
+    "cromwell": OfWorkflow,
     "local": OfProcess,
     "slurm": OfBatchJob,
 }

@@ -40,8 +40,9 @@ REFUSED_SETTINGS = {
     "JOB_TTL_SECONDS": "50",
     "JOB_NAMESPACE": "elsewhere",
     "NODE_SELECTOR": "disk=ssd",
-    "IMAGE_PULL_SECRETS": "a-secret",
+    "CROMWELL_LAG_SECONDS": "5",
     "PATH_MAP": "/a=/b",
+    "IMAGE_PULL_SECRETS": "a-secret",
     "SLURM_RUNTIME": "podman",
     "SLURM_ACCOUNT": "chris",
     "SLURM_QOS": "high",
@@ -130,6 +131,10 @@ def _gpu(sight: Sight) -> None:
         _gpu_of_slurm(sight)
         return
     sight.main.submit(request)
+    if sight.engine.name == "cromwell":  # a SLURM without one says so, or the node that has none to give
+        answer = sight.main.finished(request["jid"])
+        assert answer["status"] == "finishedSuccessfully" or "gpu" in answer["message"], answer
+        return
     waiting = until(
         lambda: _when(
             sight.main.status(request["jid"]), lambda told: "gpu" in (told["message"] + told["hint"]).lower()
@@ -368,6 +373,9 @@ def _node(sight: Sight) -> None:
             assert response.status_code == 502
             assert "NODE_SELECTOR" in response.json()["hint"]
         return
+    if sight.engine.name == "cromwell":
+        _partition(sight)
+        return
     assert sight.outside.node == sight.node.name
     with sight.node.without():  # an admin changes the node: what has run stays as it was
         if swarm := cast(Any, sight.engine.native):  # the types of its client know nothing of tasks
@@ -379,6 +387,17 @@ def _node(sight: Sight) -> None:
         running.submit(request)
         answer = until(lambda: _when(running.status(request["jid"]), lambda told: " node" in told["message"]))
         assert answer["status"] == "notstarted"
+
+
+def _partition(sight: Sight) -> None:
+    assert sight.outside.node == engines.PARTITION
+    for selector, told in (("partition=no-such", "the partition"), ("constraint=no-such", "the constraint")):
+        with live(sight.engine, sight.main.storebase, NODE_SELECTOR=selector) as running:
+            answer = running.run(running.request())
+            assert answer["status"] == "finishedWithError"
+            assert told in answer["message"]
+    refused = refused_start({**sight.main.environment(), "NODE_SELECTOR": "disk=ssd"})
+    assert "NODE_SELECTOR='disk=ssd': a node selector of SLURM is partition or constraint" in refused
 
 
 @shows("IMAGE_PULL_SECRETS")
@@ -412,9 +431,9 @@ def _reaches(sight: Sight, **settings: str) -> None:
         assert running.run(running.request())["status"] == "finishedSuccessfully"
 
 
-@shows("CONTAINER_HOST", "KUBECONFIG")
+@shows("CONTAINER_HOST", "KUBECONFIG", "CROMWELL_URL")
 def _address(sight: Sight) -> None:
-    assert sight.engine.variable in {"CONTAINER_HOST", "KUBECONFIG"}
+    assert sight.engine.variable in {"CONTAINER_HOST", "KUBECONFIG", "CROMWELL_URL"}
     assert sight.seen
 
 
@@ -508,7 +527,7 @@ def _slurm_user(sight: Sight) -> None:
     _reaches(sight, SLURM_USER=slurm.headers()["X-SLURM-USER-NAME"])
 
 
-@shows("SLURM_DIRECTORY", "PATH_MAP")
+@shows("SLURM_DIRECTORY")
 def _jobs_directory(sight: Sight) -> None:
     """The nodes see it where it is, pman by a link."""
     own, link = sight.main.storebase.parent / f"jobs-{sight.value}", sight.directory / "link"
@@ -542,9 +561,25 @@ def _account(sight: Sight) -> None:
         assert running.document(request)["job"]["qos"] == "normal"
 
 
-@shows("CROMWELL_URL")
-def _cromwell(sight: Sight) -> None:
-    raise AssertionError(f"{sight.engine.name} speaks to no Cromwell")
+@shows("CROMWELL_LAG_SECONDS")
+def _lag(sight: Sight) -> None:
+    """For so long an unknown name may be a job that Cromwell does not tell of yet."""
+    with live(sight.engine, sight.main.storebase, CROMWELL_LAG_SECONDS="3") as running:
+        began = time.monotonic()
+        assert running.get(f"not-{sight.jid}").status_code == 404
+        assert 3 <= time.monotonic() - began < 20
+
+
+@shows("PATH_MAP")
+def _path_map(sight: Sight) -> None:
+    """Where pman does not see the directory of a log, it says so, and where it is."""
+    if sight.engine.name == "slurm":
+        sight.once(_jobs_directory)
+        return
+    assert sight.answer["logs"]
+    with live(sight.engine, sight.main.storebase, PATH_MAP="/=/nowhere") as running:
+        logs = running.status(sight.jid)["logs"]
+        assert logs.startswith("pman does not see the log of this job: on the cluster it is in /")
 
 
 # --- the matrix --------------------------------------------------------------------------------------

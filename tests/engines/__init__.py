@@ -10,11 +10,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import docker
 import pytest
+import requests
 from docker.errors import DockerException
 
 from tests.engines import slurm
@@ -26,14 +27,21 @@ IMAGE = os.environ.get("PMAN_TEST_IMAGE", "localhost/pman-test:1")
 PLUGIN = os.environ.get("PMAN_TEST_PLUGIN", "localhost/fnndsc/pl-simpledsapp:1.0.3")
 """A real ChRIS plugin, which copies its input with a prefix."""
 
-NAMES = ("docker", "podman", "swarm", "kubernetes", "local", "slurm")
+NAMES = ("docker", "podman", "swarm", "kubernetes", "cromwell", "local", "slurm")
 
 VARIANTS = {"slurm-cli": "slurm"}
 """Another way to an engine that all jobs go, too: by SLURM's programs, with another container runtime."""
 
 VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST", "swarm": "DOCKER_HOST",
-             "kubernetes": "KUBECONFIG", "slurm": "SLURMRESTD_URL", "slurm-cli": "SLURM_CONF"}  # fmt: skip
+             "kubernetes": "KUBECONFIG", "cromwell": "CROMWELL_URL", "slurm": "SLURMRESTD_URL",
+             "slurm-cli": "SLURM_CONF"}  # fmt: skip
 """What leads to each engine, for pman as for the tests; the machine itself is always there."""
+
+PARTITION = os.environ.get("PMAN_TEST_PARTITION", "debug")
+"""One of the SLURM behind Cromwell, which must have the images in Docker or Podman."""
+
+ABOUT_CROMWELL = ("CROMWELL_LAG_SECONDS", "PATH_MAP")
+"""What pman must know of a Cromwell besides its address: its pace, and where its directories are here."""
 
 REQUIRED = frozenset(filter(None, re.split(r"[\s,]+", os.environ.get("PMAN_REQUIRE_ENGINES", ""))))
 
@@ -66,7 +74,7 @@ class Engine:
         """What pman is to be told where the engine is at this `host:port`."""
         if self.namespace:
             return {"KUBECONFIG": self.namespace.kubeconfig_for(f"https://{port}", directory)}
-        scheme = "http" if self.name == "slurm" else "tcp"
+        scheme = "http" if self.name in ("cromwell", "slurm") else "tcp"
         return {VARIABLES[self.name]: f"{scheme}://{port}"}
 
 
@@ -79,11 +87,8 @@ def absent(name: str) -> str:
     if not address:
         return f"{VARIABLES[name]} is not set"
     try:
-        if name in slurm.WITHOUT:
-            reason = slurm.WITHOUT[name]()
-        else:
-            reason = _without_cluster(address) if name == "kubernetes" else _without_docker(name, address)
-    except (DockerException, ClusterError) as error:
+        reason = _WITHOUT.get(name, partial(_without_docker, name))(address)
+    except (DockerException, ClusterError, requests.RequestException) as error:
         reason = str(error)
     return f"{VARIABLES[name]}={address}: {reason}" if reason else ""
 
@@ -107,6 +112,13 @@ def _without_cluster(kubeconfig: str) -> str:
     return "" if known else f"no node says that it has the image {IMAGE}"
 
 
+def _without_cromwell(address: str) -> str:
+    requests.get(f"{address}/engine/v1/version", timeout=20).raise_for_status()
+    return ""
+
+
+_WITHOUT = {"kubernetes": _without_cluster, "cromwell": _without_cromwell, **slurm.WITHOUT}
+
 _made: list[Namespace] = []
 
 
@@ -124,6 +136,9 @@ def find(name: str) -> Engine | str:
         own = namespace(Cluster(address))
         _made.append(own)
         return Engine(name, own.environment, IMAGE, namespace=own)
+    if name == "cromwell":
+        given = {known: os.environ[known] for known in ABOUT_CROMWELL if known in os.environ}
+        return Engine(name, {VARIABLES[name]: address, **given}, IMAGE)
     return Engine(name, {VARIABLES[name]: address}, IMAGE, docker.DockerClient(base_url=address, timeout=60))
 
 

@@ -28,6 +28,9 @@ class Hook:
     drop: bool = False
     """The connection is closed instead; nothing reaches the engine."""
 
+    late: bool = False
+    """With drop: the engine has carried the call out before."""
+
     status: int = 0
     """Answered instead."""
 
@@ -41,7 +44,7 @@ class Hook:
     def takes(self, request: web.Request) -> bool:
         found = (
             self.times > 0
-            and self.method == request.method
+            and re.fullmatch(self.method, request.method) is not None
             and re.search(self.address, request.raw_path) is not None
         )
         self.times -= found
@@ -77,20 +80,27 @@ async def passed_on(
 
 @contextmanager
 def before(engine: str, socket: Path, *hooks: Hook) -> Iterator[str]:
-    """The address of a proxy before an engine at `unix:///...`; a body of the caller's is read first."""
+    """The address of a proxy before an engine at `unix:///...` or `http://...`.
+
+    A body of the caller's is read first.
+    """
     ready, loop = threading.Event(), asyncio.new_event_loop()
     for hook in hooks:
         hook.loop = loop
     done = asyncio.Event()
 
     async def serve() -> None:
-        connector = aiohttp.UnixConnector(engine.removeprefix("unix://"), limit=0)
+        connector: aiohttp.BaseConnector
+        if engine.startswith("http:"):
+            connector, base = aiohttp.TCPConnector(limit=0), engine
+        else:
+            connector, base = aiohttp.UnixConnector(engine.removeprefix("unix://"), limit=0), "http://engine"
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
 
             async def relay(request: web.Request) -> web.StreamResponse:
                 hook = next((hook for hook in hooks if hook.takes(request)), None)
-                if hook and hook.drop:
+                if hook and hook.drop and not hook.late:
                     assert request.transport is not None
                     request.transport.close()
                     return web.Response()
@@ -99,9 +109,13 @@ def before(engine: str, socket: Path, *hooks: Hook) -> Iterator[str]:
                 kept = {name: value for name, value in request.headers.items() if name == "Content-Type"}
                 body = await request.read()
                 async with session.request(
-                    request.method, f"http://engine{request.raw_path}", data=body or None, headers=kept
+                    request.method, f"{base}{request.raw_path}", data=body or None, headers=kept
                 ) as answer:
                     await asyncio.sleep(hook.after if hook else 0)
+                    if hook and hook.late:
+                        assert request.transport is not None
+                        request.transport.close()
+                        return web.Response()
                     return await passed_on(request, answer, hook.passing if hook else set())
 
             app = web.Application(client_max_size=2**26)

@@ -79,8 +79,7 @@ def partition() -> str:
     return str(next(item["name"] for item in found if "default" in item["flags"]))
 
 
-def _without_rest() -> str:
-    address = os.environ["SLURMRESTD_URL"]
+def _without_rest(address: str) -> str:
     try:
         answer = requests.get(f"{address}/openapi", headers=headers(), timeout=20)
     except requests.RequestException as error:
@@ -91,7 +90,7 @@ def _without_rest() -> str:
     return "" if shutil.which(podman) else f"{podman} (PMAN_TEST_PODMAN) is not there"
 
 
-def _without_cli() -> str:
+def _without_cli(_: str) -> str:
     for program in ("sbatch", "squeue", "scontrol", "scancel", "bwrap"):
         if not shutil.which(program):
             return f"{program} is not there"
@@ -102,7 +101,7 @@ def _without_cli() -> str:
     return "" if "UP" in done.stdout else done.stdout + done.stderr
 
 
-WITHOUT: Mapping[str, Callable[[], str]] = {"slurm": _without_rest, "slurm-cli": _without_cli}
+WITHOUT: Mapping[str, Callable[[str], str]] = {"slurm": _without_rest, "slurm-cli": _without_cli}
 """By way: why it does not lead there, '' where it does."""
 
 

@@ -1,0 +1,67 @@
+"""The directory of a call, where pman sees it: the job's log, and what SLURM said of its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pman.executors.logfile import chunks
+from pman.executors.paths import seen
+
+TOLD = 4000
+"""Bytes at the end of what SLURM or a container engine said, which may be a whole progress of a pull."""
+
+
+class CallDirectory:
+    """`root`: Cromwell's callRoot; `prefixes`: PATH_MAP."""
+
+    def __init__(self, root: str, prefixes: Mapping[str, str]) -> None:
+        self._name = f"{root}/execution"
+        self._path = seen(self._name, prefixes)
+
+    def __str__(self) -> str:
+        """As the cluster calls it."""
+        return self._name
+
+    def is_visible(self) -> bool:
+        """Asks the file system."""
+        return self._path.is_dir()
+
+    def has_begun(self) -> bool:
+        """Whether there is something to read, or never will be here; asks the file system."""
+        return (self._path / "stdout").exists() or not self.is_visible()
+
+    def told(self) -> Mapping[str, Any]:
+        """What of it the rules read, see templates/cromwell/state.yaml; asks the file system."""
+        told: dict[str, Any] = {"directory": self._name}
+        if self.is_visible():
+            told |= {"slurm": self._end("stderr.slurm"), "submit": self._end("stderr.submit")}
+            with contextlib.suppress(ValueError):
+                told["rc"] = int(self._end("rc"))
+        return told
+
+    async def log(
+        self, tail: int, ended: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncIterator[bytes]:
+        """What the job wrote, in the order it was written; where that is nothing, why it did not begin."""
+        empty = True
+        for name in ("stdout", "stderr"):  # the shipped template writes both into the first
+            with contextlib.suppress(FileNotFoundError):
+                async for chunk in chunks(self._path / name, tail, ended if name == "stdout" else None):
+                    empty = False
+                    yield chunk
+        for name in ("stderr.submit", "stderr.slurm"):
+            if empty:
+                with contextlib.suppress(FileNotFoundError):
+                    async for chunk in chunks(self._path / name, tail):
+                        yield chunk
+
+    def _end(self, name: str) -> str:
+        try:
+            with Path(self._path, name).open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - TOLD))
+                return file.read().decode(errors="replace").strip()
+        except OSError:
+            return ""

@@ -1,0 +1,116 @@
+"""Cromwell's REST API: each call, and what its answer means (CromwellApiService, swagger of version 92)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+
+from pman.errors import EngineRefused, EngineUnreachable, NameTaken
+from pman.executors.http import Http
+
+WORKFLOWS = "/api/workflows/v1"
+
+Metadata = Mapping[str, Any]
+
+KEYS = (
+    "status", "submission", "start", "end", "labels", "failures", "executionStatus", "backendStatus",
+    "returnCode", "jobId", "callRoot", "stdout", "stderr",
+)  # fmt: skip
+"""Of the metadata, what rules and logs need; each is a prefix, of the workflow's keys and of its calls'."""
+
+OPTIONS = "submittedFiles:options"
+
+
+class Server:
+    """Every call raises EngineUnreachable for no answer, and for one that is a failure of Cromwell's."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def version(self) -> str:
+        """Such as 92-abcdef0."""
+        _, found = await self._call("GET", "/engine/v1/version", takes=(200,))
+        return str(found.get("cromwell", "of unknown version"))
+
+    async def submit(self, workflow: str, form: Mapping[str, str]) -> None:
+        """Start a workflow of this id. Raises NameTaken where the id is in use, EngineRefused.
+
+        Tried twice: what failed the first time may have been carried out, and then the id is in use.
+        """
+        try:
+            await self._submit(workflow, form)
+        except EngineUnreachable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise
+            await self._submit(workflow, form)
+
+    async def metadata(self, workflow: str, *, options: bool = False) -> Metadata | None:
+        """None where Cromwell does not know the workflow, or does not tell of it yet.
+
+        With what it was submitted with, if asked for: that never changes.
+        """
+        keys = [("includeKey", key) for key in (*KEYS, *([OPTIONS] if options else ()))]
+        params = [*keys, ("expandSubWorkflows", "false")]
+        path = f"{WORKFLOWS}/{workflow}/metadata"
+        status, found = await self._call("GET", path, takes=(200, 404), params=params)
+        return found if status == 200 else None
+
+    async def query(self, asked: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
+        """Of the workflows that match: id, status, times and labels."""
+        body = [*asked, {"additionalQueryResultFields": "labels"}]
+        _, found = await self._call("POST", f"{WORKFLOWS}/query", takes=(200,), json=body)
+        rows: Sequence[Mapping[str, Any]] = found["results"]
+        return rows
+
+    async def abort(self, workflow: str) -> None:
+        """Nothing where it has ended: Cromwell answers 404 then, as for one that it does not know."""
+        await self._call("POST", f"{WORKFLOWS}/{workflow}/abort", takes=(200, 403, 404))
+
+    async def label(self, workflow: str, labels: Mapping[str, str]) -> bool:
+        """False where Cromwell does not know the workflow, or does not tell of it yet."""
+        path = f"{WORKFLOWS}/{workflow}/labels"
+        status, _ = await self._call("PATCH", path, takes=(200, 404), json=dict(labels))
+        return status == 200
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _submit(self, workflow: str, form: Mapping[str, str]) -> None:
+        parts = aiohttp.FormData()
+        for name, text in {**form, "requestedWorkflowId": json.dumps(workflow)}.items():
+            parts.add_field(name, text, content_type="text/plain; charset=utf-8")  # multipart, or it is 415
+        status, found = await self._call("POST", WORKFLOWS, takes=range(200, 500), data=parts)
+        if status >= 300:
+            message = _message(found)
+            if "already in use" in message:
+                raise NameTaken(message)
+            raise EngineRefused("submit", status, message)
+
+    async def _call(
+        self, method: str, path: str, *, takes: Sequence[int], **options: Any
+    ) -> tuple[int, dict[str, Any]]:
+        status, body = await self._http.call(method, path, **options)
+        found = _content(body)
+        if status not in takes or (status < 300 and found is None):
+            raise EngineUnreachable(
+                f"Cromwell at {self._http.address} answered {status} to {method} {path}: "
+                f"{_message(found) or body[:200].decode(errors='replace') or 'nothing'}",
+                "its own log tells more; is CROMWELL_URL the address of a Cromwell server?",
+            )
+        return status, found or {"message": body[:1000].decode(errors="replace")}
+
+
+def _content(body: bytes) -> dict[str, Any] | None:
+    """None for what is no JSON object, such as a text about an unknown route."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _message(found: Mapping[str, Any] | None) -> str:
+    return "; ".join([str((found or {}).get("message", "")), *map(str, (found or {}).get("errors", ()))])

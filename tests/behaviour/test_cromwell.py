@@ -1,0 +1,178 @@
+"""Cromwell at its worst: calls that are slow, lost or refused, and pmans that come and go."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests import engines
+from tests.engines.proxy import Hook, before
+from tests.engines.relay import relay
+from tests.live import Live, Server, live, until
+
+SUBMISSION = "^/api/workflows/v1$"
+
+
+@pytest.fixture(scope="module")
+def cromwell() -> engines.Engine:
+    return engines.need("cromwell")
+
+
+@pytest.fixture(scope="module")
+def plain(cromwell: engines.Engine, storebase: Path) -> Iterator[Live]:
+    with live(cromwell, storebase) as running:
+        yield running
+
+
+def test_a_submission_is_answered_before_cromwell_tells_of_it(plain: Live) -> None:
+    request = plain.script("echo said")
+
+    answer = plain.submit(request)
+
+    assert answer["status"] == "notstarted"
+    assert answer["cmd"].endswith("/share/incoming /share/outgoing")
+    assert plain.finished(request["jid"])["logs"] == "said\n"
+
+
+def test_what_one_pman_has_just_submitted_is_known_to_another_one(plain: Live) -> None:
+    other = Server(plain.environment())
+    try:
+        for _ in range(3):
+            request = plain.request()
+            plain.submit(request)
+
+            response = requests.get(f"{other.url}{request['jid']}/", timeout=60)
+
+            assert response.status_code == 200, response.text
+            assert response.json()["image"] == request["image"]
+    finally:
+        other.stop()
+
+
+def test_a_job_that_another_pman_has_deleted_is_unknown_and_its_name_is_free(plain: Live) -> None:
+    with live(plain.engine, plain.storebase) as other:
+        request = plain.script("echo first")
+        plain.run(request)
+        assert other.status(request["jid"])["logs"] == "first\n"
+
+        assert other.delete(request["jid"]).status_code == 204
+
+        again = plain.script("echo second", jid=request["jid"])
+        plain.submit(again)
+        assert other.finished(request["jid"])["logs"] == "second\n"
+        assert plain.status(request["jid"])["logs"] == "second\n"
+
+
+@pytest.mark.parametrize(
+    "fault", [{"drop": True}, {"drop": True, "late": True}, {"status": 500}, {"status": 503}, {"after": 1}]
+)
+def test_a_submission_that_cromwell_fumbles_runs_once(
+    cromwell: engines.Engine, storebase: Path, tmp_path: Path, fault: dict[str, int]
+) -> None:
+    hook = Hook("POST", SUBMISSION, times=1, **fault)  # type: ignore[arg-type]  # of several kinds
+    with (
+        before(cromwell.address, tmp_path / "p", hook) as proxy,
+        live(cromwell, storebase, CROMWELL_URL=proxy) as running,
+    ):
+        request = running.script("echo run >> $out/runs")
+
+        first = running.post(request)
+
+        assert first.status_code == 201, first.text
+        assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
+        assert running.submit(request)["status"] == "finishedSuccessfully"
+        assert running.output(request, "runs").read_text() == "run\n"
+        assert hook.seen == 1
+
+
+def test_while_cromwell_fails_polls_are_503_and_no_job_is_lost(
+    cromwell: engines.Engine, storebase: Path, tmp_path: Path
+) -> None:
+    hook = Hook("(GET|POST)", "(metadata|query)", status=500, times=0)
+    with (
+        before(cromwell.address, tmp_path / "p", hook) as proxy,
+        live(cromwell, storebase, CROMWELL_URL=proxy) as running,
+    ):
+        request = running.script("while [ ! -e $out/go ]; do sleep 0.1; done; echo done")
+        running.submit(request)
+        running.started(request["jid"])
+
+        hook.times = 1000
+        response = running.get(request["jid"])
+        deleted = running.delete(request["jid"])
+        hook.times = 0
+
+        assert (response.status_code, deleted.status_code) == (503, 503)
+        assert "answered 500 to GET /api/workflows/v1/" in response.json()["message"]
+        assert response.headers["Retry-After"]
+        running.output(request, "go").touch()
+        assert running.finished(request["jid"])["logs"] == "done\n"
+
+
+def test_without_cromwell_pman_starts_answers_503_and_goes_on_when_it_is_back(
+    cromwell: engines.Engine, storebase: Path
+) -> None:
+    with relay(cromwell.address) as between:
+        between.down()
+        with live(cromwell, storebase, **cromwell.at(between.address, storebase)) as running:
+            request = running.script("echo run >> $out/runs")
+            for response in (running.post(request), running.get(request["jid"])):
+                assert response.status_code == 503
+                assert "Cromwell does not answer at http://127.0.0.1" in response.json()["message"]
+            assert requests.get(f"{running.server.root}/readyz", timeout=60).status_code == 503
+
+            between.up()
+
+            running.run(request)
+            assert running.output(request, "runs").read_text() == "run\n"
+
+
+def test_a_job_is_deleted_though_pman_is_killed_meanwhile(plain: Live) -> None:
+    with live(plain.engine, plain.storebase) as running:
+        request = running.script("while true; do date >> $out/alive; sleep 0.1; done")
+        running.submit(request)
+        until(lambda: running.output(request, "alive").exists())
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            deletion = pool.submit(running.delete, request["jid"])
+            time.sleep(0.2)
+            running.restart()
+            assert isinstance(deletion.exception(), requests.RequestException | None)
+
+        assert running.delete(request["jid"]).status_code in {204, 404}
+
+        assert running.get(request["jid"]).status_code == 404
+        size = running.output(request, "alive").stat().st_size
+        time.sleep(1)
+        assert running.output(request, "alive").stat().st_size == size
+
+
+def test_many_who_poll_are_answered_by_few_calls(
+    cromwell: engines.Engine, storebase: Path, tmp_path: Path
+) -> None:
+    calls = Hook("(GET|POST)", "(metadata|query)")
+    with (
+        before(cromwell.address, tmp_path / "p", calls) as proxy,
+        live(cromwell, storebase, CROMWELL_URL=proxy) as running,
+    ):
+        made = [running.script("while [ ! -e $out/go ]; do sleep 0.2; done", cpu_limit=50) for _ in range(8)]
+        for request in made:
+            running.submit(request)
+        for request in made:
+            running.started(request["jid"])
+        jids = [request["jid"] for request in made] * 20
+
+        seen = calls.seen
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(running.status, jids))
+
+        assert {answer["status"] for answer in answers} == {"started"}
+        assert calls.seen - seen < len(jids) / 2
+        for request in made:
+            running.output(request, "go").touch()
+        for request in made:
+            running.finished(request["jid"])

@@ -1,0 +1,34 @@
+version 1.0
+
+task plugin_instance {
+  command <<<
+exec 2>&1 </dev/null
+__pman_nl=$(printf '\012x'); __pman_nl=${__pman_nl%x}; __pman_cr=$(printf '\015')
+test -z "$IMAGE_WORKDIR" || cd "$IMAGE_WORKDIR" || exit 126
+unset IMAGE_WORKDIR
+export CHRIS_USER_TOKEN=vjecd9Rk
+export HOME=/tmp
+exec sh -c 'for f in "$1"/*; do cp -- "$f" "$2"/; done; echo "it'"'"'s $(date) `id` ~ & | > < ; # \\ done"' job '*' '?' '[a-z]' -- -n '$HOME' 'a;b' 'a&&b' ''"'"'' '"' '\' '!' 'a b' /share/incoming /share/outgoing
+  >>>
+  runtime {
+    docker: "docker.io/fnndsc/pl-shexec:1.0.0"
+    docker_user: "1001:1002"
+    shm_size: 64  # MiB
+    cpu: 1  # millicores -> whole cores, which SLURM hands out
+    millicores: 1000  # the container's own limit
+    memory: "200 MiB"
+    number_of_workers: 1
+    timelimit: 90  # minutes
+    slurm_partition: "short"
+    slurm_constraint: "gpu&rack1"
+    inputdir_source: "/srv/storebase/key-chris-jid-11/incoming"
+    inputdir_target: "/share/incoming"  # read-only
+    outputdir_source: "/srv/storebase/key-chris-jid-11/outgoing"
+    outputdir_target: "/share/outgoing"
+    jid: "chris-jid-11"
+  }
+}
+
+workflow ChRISJob {
+  call plugin_instance
+}
