@@ -58,6 +58,8 @@ class _Teller:
         if news != self._told:
             self._told = news
             self._console.print(f"pman: {job['jid']} {job['status']}: {job['message']}", markup=False)
+            if job.get("hint"):
+                self._console.print(f"  {job['hint']}", markup=False)
 
 
 def _until_its_end(client: Client, job: Answer, tell: _Teller) -> Answer:
