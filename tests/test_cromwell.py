@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -814,3 +815,46 @@ async def test_a_job_that_could_not_begin_has_slurms_words_for_a_log(
         "directory": "/cluster/call/execution", "slurm": "", "submit": "sbatch: error: no",
     }  # fmt: skip
     assert RULES.read("a-job", native).message == "SLURM did not take the job: sbatch: error: no"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr", "stderr.slurm"])
+async def test_a_job_cannot_make_pman_show_a_file_that_is_not_its_own(
+    cromwell: Served, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The container writes into the directory of its call; pman may read what the job may not."""
+    server, connect = cromwell
+    (tmp_path / "secret").write_text("a secret\n")
+    executor = connect(PATH_MAP=f"/cluster={tmp_path}")
+    await applied(executor)
+    directory = with_directory(server, tmp_path, "Failed")
+    (directory / name).symlink_to(tmp_path / "secret")
+
+    assert await read(executor) == ""
+    assert (await executor.inspect("a-job"))["files"]["slurm"] == ""
+    assert "which is no file of the job's" in caplog.text
+
+
+async def test_a_link_within_the_directory_of_the_call_is_followed(cromwell: Served, tmp_path: Path) -> None:
+    """As deploy/cromwell makes them."""
+    server, connect = cromwell
+    executor = connect(PATH_MAP=f"/cluster={tmp_path}")
+    await applied(executor)
+    directory = with_directory(server, tmp_path)
+    (directory.parent / "worker-0").mkdir()
+    (directory.parent / "worker-0" / "stdout").write_text("said\n")
+    (directory / "stdout").symlink_to("../worker-0/stdout")
+
+    assert await read(executor) == "said\n"
+
+
+async def test_nobody_waits_for_a_log_that_is_a_pipe(cromwell: Served, tmp_path: Path) -> None:
+    server, connect = cromwell
+    executor = connect(PATH_MAP=f"/cluster={tmp_path}")
+    await applied(executor)
+    directory = with_directory(server, tmp_path, "Failed")
+    for name in ("stdout", "rc"):
+        os.mkfifo(directory / name)
+
+    async with asyncio.timeout(5):
+        assert await read(executor) == ""
+        assert "rc" not in (await executor.inspect("a-job"))["files"]
