@@ -741,6 +741,49 @@ async def test_a_poll_that_fails_fails_for_all_who_asked_and_the_next_is_answere
     assert len(await asyncio.gather(*map(executor.inspect, names))) == 5
 
 
+async def test_many_who_ask_for_names_that_nobody_submitted_cost_few_calls(cromwell: Served) -> None:
+    """Cromwell, and the polls of the jobs that there are, must not suffer from it."""
+    server, connect = cromwell
+    executor = connect(CROMWELL_LAG_SECONDS="2")
+    names = [f"never-{index}" for index in range(50)]
+
+    found = await asyncio.gather(*map(executor.inspect, names * 3), return_exceptions=True)
+
+    assert {type(answer) for answer in found} == {UnknownJob}
+    assert len(server.asked) < 4 * len(names) + 20
+    assert not executor._arrivals._awaited
+
+
+async def test_who_asks_for_one_unknown_name_too_many_has_to_come_again(
+    cromwell: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pman.executors.cromwell.arrivals.AWAITED", 2)
+    _, connect = cromwell
+    executor = connect()
+
+    found = await asyncio.gather(
+        *map(executor.inspect, ["never-1", "never-2", "never-1", "never-3"]), return_exceptions=True
+    )
+
+    assert [type(answer) for answer in found] == [UnknownJob, UnknownJob, UnknownJob, EngineUnreachable]
+    with pytest.raises(UnknownJob):
+        await executor.inspect("never-3")
+
+
+async def test_while_cromwell_fails_nobody_waits_for_what_it_does_not_tell_of(cromwell: Served) -> None:
+    server, connect = cromwell
+    executor = connect(CROMWELL_LAG_SECONDS="20")
+
+    async def fail() -> None:
+        await asyncio.sleep(0.3)
+        server.failing = [500] * 10
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(fail())
+        with pytest.raises(EngineUnreachable, match="out of order"):
+            await executor.inspect("a-job")
+
+
 # --- logs ------------------------------------------------------------------------------------------
 
 

@@ -52,13 +52,14 @@ def open_within(path: Path, root: Path) -> BinaryIO:
         found, real = os.fstat(file.fileno()), os.path.realpath(path)
         inside = os.path.commonpath([real, os.path.realpath(root)]) == os.path.realpath(root)
         # What was opened is looked at, and not what a link may lead to by now.
-        if not inside or not stat.S_ISREG(found.st_mode) or not os.path.samestat(found, os.lstat(real)):
-            log.warning("%s is not read: it leads to %s, which is no file of the job's", path, real)
-            raise FileNotFoundError(path)
+        if inside and stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.lstat(real)):
+            return file
     except BaseException:
         file.close()
         raise
-    return file
+    file.close()
+    log.warning("%s is not read: it leads to %s, which is no file of the job's", path, real)
+    raise FileNotFoundError(path)
 
 
 def _seek_lines(file: BinaryIO, count: int) -> None:

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from pman.errors import EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.cromwell.arrivals import Arrivals
 from pman.executors.cromwell.directory import CallDirectory
 from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.polls import ENDED, REASON, REMOVED, Polls
@@ -47,6 +48,7 @@ class CromwellExecutor:
     def __init__(self, server: Server, settings: Mapping[str, Any]) -> None:
         self._server = server
         self._polls = Polls(server)
+        self._arrivals = Arrivals(server)
         self._storebase: str = settings["STOREBASE"]
         self._lag = float(settings["CROMWELL_LAG_SECONDS"])
         self._path_map: Mapping[str, str] = settings["PATH_MAP"]
@@ -153,6 +155,7 @@ class CromwellExecutor:
         return f"Cromwell {await self._server.version()}"
 
     async def close(self) -> None:
+        await self._arrivals.close()
         await self._polls.close()
         await self._server.close()
 
@@ -218,7 +221,8 @@ class CromwellExecutor:
 
     async def _visible(self, workflow: str) -> Metadata | None:
         """As soon as Cromwell tells of it; None once it would have."""
-        return await self._until(workflow, lambda _: True, self._lag)
+        await self._arrivals.arrive(workflow, self._lag)
+        return await self._polls.ask_alone(workflow)
 
     async def _until(
         self, workflow: str, holds: Callable[[Metadata], bool], seconds: float

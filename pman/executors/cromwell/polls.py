@@ -20,9 +20,6 @@ REMEMBERED = 10_000
 AT_ONCE = 16
 """Requests for metadata at a time; more of them wait."""
 
-IN_A_QUERY = 500
-"""Workflows that one query asks for."""
-
 Asked = dict[str, asyncio.Future[Metadata | None]]
 
 
@@ -80,7 +77,7 @@ class Polls:
 
     async def _answer(self, asked: Asked) -> None:
         """One alone by its metadata; of many, the metadata of those that a query cannot answer for."""
-        rows = await self._rows(list(asked)) if len(asked) > 1 else {}
+        rows = await self._server.rows(list(asked)) if len(asked) > 1 else {}
 
         async def one(workflow: str, future: asyncio.Future[Metadata | None]) -> None:
             before, row = self._known.get(workflow), rows.get(workflow)
@@ -91,13 +88,6 @@ class Polls:
                 _fail(future, error)
 
         await asyncio.gather(*(one(*item) for item in asked.items()))
-
-    async def _rows(self, workflows: list[str]) -> Mapping[str, Mapping[str, Any]]:
-        rows: dict[str, Mapping[str, Any]] = {}
-        for begin in range(0, len(workflows), IN_A_QUERY):
-            some = workflows[begin : begin + IN_A_QUERY]
-            rows |= {row["id"]: row for row in await self._server.query([{"id": name} for name in some])}
-        return rows
 
 
 def _fail(future: asyncio.Future[Metadata | None], error: Exception) -> None:
