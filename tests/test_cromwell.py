@@ -784,6 +784,27 @@ async def test_while_cromwell_fails_nobody_waits_for_what_it_does_not_tell_of(cr
             await executor.inspect("a-job")
 
 
+async def test_what_is_kept_of_jobs_does_not_grow_with_their_number(
+    cromwell: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pman.executors.cromwell.executor.REMEMBERED", 2)
+    monkeypatch.setattr("pman.executors.cromwell.polls.REMEMBERED", 10_000)
+    _, connect = cromwell
+    executor = connect()
+    names = [f"job-{index}" for index in range(6)]
+    for name in names:
+        await applied(executor, name)
+        await executor.inspect(name)
+        await executor.remove(name)
+
+    for name in names:  # free, whether or not the deletion is remembered
+        assert (await applied(executor, name))["metadata"]["id"] == workflow_id(name, 2)
+        assert (await executor.inspect(name))["metadata"]["id"] == workflow_id(name, 2)
+    assert len(executor._generations) <= 2
+    assert len(executor._polls._known) <= 5
+    assert not executor._submitted
+
+
 # --- logs ------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,9 @@ FORM = {"workflow.wdl": "workflowSource", "labels.json": "labels", "options.json
 KEPT = 600.0
 """Seconds for which a workflow of one's own that Cromwell does not tell of is told from memory."""
 
+REMEMBERED = 20_000
+"""Names whose deletions are known without asking."""
+
 REMOVAL = 30.0
 """Seconds for which a removal waits for the end of a job; Cromwell may see it five minutes late."""
 
@@ -53,7 +56,7 @@ class CromwellExecutor:
         self._lag = float(settings["CROMWELL_LAG_SECONDS"])
         self._path_map: Mapping[str, str] = settings["PATH_MAP"]
         self._generations: dict[str, int] = {}
-        """Of names that were deleted: those below are gone for good."""
+        """Of names that were deleted, the last ones: those below are gone for good."""
 
         self._submitted: dict[str, tuple[float, Metadata]] = {}
         """By a workflow's id: what this pman has submitted and Cromwell does not tell of yet."""
@@ -186,7 +189,9 @@ class CromwellExecutor:
     def _forget(self, jid: str, generation: int, workflow: str) -> None:
         """A job that was deleted, by this pman or another one."""
         self._submitted.pop(workflow, None)
-        self._generations[jid] = max(generation + 1, self._generations.get(jid, 1))
+        self._generations[jid] = max(generation + 1, self._generations.pop(jid, 1))
+        if len(self._generations) > REMEMBERED:  # a name that is forgotten is asked for from the first one on
+            del self._generations[next(iter(self._generations))]
 
     async def _is_removed(self, jid: str, generation: int, workflow: str) -> bool:
         """Of a workflow that is there. Raises EngineUnreachable where Cromwell does not tell of it."""

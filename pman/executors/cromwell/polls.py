@@ -14,8 +14,8 @@ REMOVED, REASON = "org.chrisproject.pman.removed", "org.chrisproject.pman.reason
 
 ENDED = frozenset({"Succeeded", "Failed", "Aborted"})
 
-REMEMBERED = 10_000
-"""Workflows whose last metadata is kept."""
+REMEMBERED = 32 * 2**20
+"""Bytes, roughly, of the last metadata of workflows; a command of thousands of arguments stands in it."""
 
 AT_ONCE = 16
 """Requests for metadata at a time; more of them wait."""
@@ -29,6 +29,9 @@ class Polls:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._known: OrderedDict[str, Metadata] = OrderedDict()
+        self._size = 0
+        """Of what is known."""
+
         self._asked: Asked = {}
         self._asking: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -49,11 +52,17 @@ class Polls:
             return None
         if before:  # what it was submitted with is not asked for twice
             found = {**found, "submittedFiles": before.get("submittedFiles")}
-        self._known[workflow] = found
-        self._known.move_to_end(workflow)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._remember(workflow, found)
         return found
+
+    def _remember(self, workflow: str, metadata: Metadata) -> None:
+        if before := self._known.pop(workflow, None):
+            self._size -= _size(before)
+        self._known[workflow] = metadata
+        self._size += _size(metadata)
+        while self._size > REMEMBERED:
+            _, oldest = self._known.popitem(last=False)
+            self._size -= _size(oldest)
 
     async def close(self) -> None:
         if self._asking:
@@ -88,6 +97,10 @@ class Polls:
                 _fail(future, error)
 
         await asyncio.gather(*(one(*item) for item in asked.items()))
+
+
+def _size(metadata: Metadata) -> int:
+    return 2000 + len((metadata.get("submittedFiles") or {}).get("options") or "")
 
 
 def _fail(future: asyncio.Future[Metadata | None], error: Exception) -> None:
