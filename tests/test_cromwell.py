@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from pman import executors
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.cromwell.attributes import names_in
 from pman.executors.cromwell.executor import CromwellExecutor
 from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.polls import REASON, REMOVED
@@ -358,6 +359,9 @@ class Cromwell:
         self.hidden: set[str] = set()
         """Which it has taken and does not tell of yet."""
 
+        self.arrived: dict[str, Any] = {}
+        """The calls as far as they tell of runtime attributes."""
+
         self.asked: list[str] = []
         self.failing: list[int | str] = []
         """What the next calls are answered with: a status, `drop`, or `drop after` having done it."""
@@ -412,6 +416,8 @@ class Cromwell:
 
     async def _metadata(self, request: web.Request) -> web.Response:
         found = dict(self._known(request))
+        if request.query.getall("includeKey") == ["runtimeAttributes"]:
+            return web.json_response({"id": found["id"], "calls": self.arrived})
         if "submittedFiles:options" not in request.query.getall("includeKey"):
             del found["submittedFiles"]
         return web.json_response({**found, "form": None})
@@ -803,6 +809,52 @@ async def test_what_is_kept_of_jobs_does_not_grow_with_their_number(
     assert len(executor._generations) <= 2
     assert len(executor._polls._known) <= 5
     assert not executor._submitted
+
+
+def test_the_attributes_that_are_sent_are_those_that_wdl_reads() -> None:
+    for job, site in ((PROBE, SITE), (PROBE, URL), (a_job(args=[">>>\n  runtime {\n a: 1"]), SITE)):
+        text = rendered(job, **site)["workflow.wdl"].text
+        assert names_in(text) == set(runtime_of(text))
+
+
+async def test_an_attribute_that_the_server_drops_is_told_once(
+    cromwell: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, connect = cromwell
+    executor = connect()
+    sent = runtime_of(DOCUMENTS[2].text)
+    arrived = {name: "" for name in sent if name not in ("memory", "millicores")}
+    server.arrived = {"ChRISJob.plugin_instance": [{"runtimeAttributes": arrived}]}
+
+    for name in ("one", "two", "three"):
+        await applied(executor, name)
+        await executor.inspect(name)
+    assert "drops" not in caplog.text
+    running(server)
+    for name in ("one", "two", "three"):
+        await executor.inspect(name)
+    await applied(executor, "four")
+    running(server)
+    server.asked.clear()
+    await executor.inspect("four")
+
+    assert caplog.text.count("Cromwell drops memory, millicores, which the jobs are sent with") == 1
+    assert server.asked == ["GET metadata"]
+
+
+async def test_where_all_attributes_arrive_nothing_is_told(
+    cromwell: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, connect = cromwell
+    executor = connect()
+    server.arrived = {"a.b": [{"runtimeAttributes": runtime_of(DOCUMENTS[2].text)}]}
+    await applied(executor)
+    running(server)
+
+    for _ in range(3):
+        await executor.inspect("a-job")
+
+    assert not caplog.records
 
 
 # --- logs ------------------------------------------------------------------------------------------

@@ -12,10 +12,11 @@ from typing import Any
 
 from pman.errors import EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.cromwell.arrivals import Arrivals
+from pman.executors.cromwell.attributes import Attributes
 from pman.executors.cromwell.directory import CallDirectory
 from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.polls import ENDED, REASON, REMOVED, Polls
-from pman.executors.cromwell.server import Metadata, Server
+from pman.executors.cromwell.server import Metadata, Server, last_call
 from pman.executors.http import Http
 from pman.job import JID_LABEL, Document
 
@@ -52,6 +53,7 @@ class CromwellExecutor:
         self._server = server
         self._polls = Polls(server)
         self._arrivals = Arrivals(server)
+        self._attributes = Attributes(server)
         self._storebase: str = settings["STOREBASE"]
         self._lag = float(settings["CROMWELL_LAG_SECONDS"])
         self._path_map: Mapping[str, str] = settings["PATH_MAP"]
@@ -87,6 +89,7 @@ class CromwellExecutor:
                 "submittedFiles": {"options": form["workflowOptions"]},
             }
             self._keep(workflow, metadata)
+            self._attributes.sent(workflow, form["workflowSource"])
             return _native(metadata, known=False)
         raise AssertionError  # there is always a next generation
 
@@ -105,6 +108,7 @@ class CromwellExecutor:
         It may have been submitted by another pman, or by this one before it was started anew.
         """
         _, metadata, known = await self._find(jid, fresh=fresh)
+        await self._attributes.compare(metadata["id"], metadata)
         return _native(metadata, known=known, files=await self._files(metadata))
 
     def revision(self, jid: str) -> Hashable | None:
@@ -312,8 +316,7 @@ def _leaves(failure: Mapping[str, Any]) -> Iterator[str]:
 
 def _root(metadata: Metadata) -> str:
     """Of the last attempt's directory; '' before it has one."""
-    calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
-    return str(calls[-1].get("callRoot") or "") if calls else ""
+    return str(last_call(metadata).get("callRoot") or "")
 
 
 def _has_ended(metadata: Metadata) -> bool:

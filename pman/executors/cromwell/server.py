@@ -61,6 +61,13 @@ class Server:
         status, found = await self._call("GET", path, takes=(200, 404), params=params)
         return found if status == 200 else None
 
+    async def attributes(self, workflow: str) -> frozenset[str]:
+        """The names of the runtime attributes that have reached the call; none while that is not told."""
+        params = [("includeKey", "runtimeAttributes"), ("expandSubWorkflows", "false")]
+        path = f"{WORKFLOWS}/{workflow}/metadata"
+        _, found = await self._call("GET", path, takes=(200, 404), params=params)
+        return frozenset(last_call(found).get("runtimeAttributes") or ())
+
     async def query(self, asked: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
         """Of the workflows that match: id, status, times and labels."""
         body = [*asked, {"additionalQueryResultFields": "labels"}]
@@ -111,6 +118,12 @@ class Server:
                 "its own log tells more; is CROMWELL_URL the address of a Cromwell server?",
             )
         return status, found or {"message": body[:1000].decode(errors="replace")}
+
+
+def last_call(metadata: Metadata) -> Mapping[str, Any]:
+    """Of the one call its last attempt; empty before there is one."""
+    calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
+    return calls[-1] if calls else {}
 
 
 def _content(body: bytes) -> dict[str, Any] | None:
