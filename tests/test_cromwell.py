@@ -570,6 +570,24 @@ async def test_what_cromwell_never_tells_of_cannot_be_deleted_and_that_is_said(c
         await executor.remove("a-job")
 
 
+async def test_a_job_that_cromwell_tells_of_too_late_does_not_run_on_when_it_is_deleted(
+    cromwell: Served,
+) -> None:
+    """By a pman that did not submit it: a 404 would be the last that is heard of it."""
+    server, connect = cromwell
+    await applied(connect())
+    server.hidden.add(workflow_id("a-job", 1))
+    other = connect()
+
+    with pytest.raises(EngineUnreachable, match="does not tell of it within 1 s"):
+        await other.remove("a-job")
+
+    assert server.only["status"] == "Aborted"
+    server.hidden.clear()
+    await other.remove("a-job")
+    assert server.only["labels"][REMOVED] == "yes"
+
+
 async def test_a_name_that_nobody_submitted_is_unknown(cromwell: Served) -> None:
     _, connect = cromwell
 

@@ -131,7 +131,14 @@ class CromwellExecutor:
 
     async def remove(self, jid: str) -> None:
         """Cromwell forgets nothing: the workflow is marked, and all pmans go on with the next generation."""
-        generation, metadata, known = await self._find(jid, fresh=True)
+        try:
+            generation, metadata, known = await self._find(jid, fresh=True)
+        except UnknownJob:
+            # Who is told that there is none will not ask again: Cromwell may be slower than it should.
+            _, workflow = next(self._ids(jid))
+            if await self._server.abort(workflow):
+                raise self._silent(jid) from None
+            raise
         workflow = metadata["id"]
         if not _has_ended(metadata):
             await self._server.abort(workflow)

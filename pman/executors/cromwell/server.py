@@ -82,9 +82,10 @@ class Server:
             found += await self.query([{"id": name} for name in workflows[begin : begin + IN_A_QUERY]])
         return {row["id"]: row for row in found}
 
-    async def abort(self, workflow: str) -> None:
-        """Nothing where it has ended: Cromwell answers 404 then, as for one that it does not know."""
-        await self._call("POST", f"{WORKFLOWS}/{workflow}/abort", takes=(200, 403, 404))
+    async def abort(self, workflow: str) -> bool:
+        """Also one that it does not tell of yet; False for one that has ended or was never there."""
+        status, _ = await self._call("POST", f"{WORKFLOWS}/{workflow}/abort", takes=(200, 403, 404))
+        return status == 200
 
     async def label(self, workflow: str, labels: Mapping[str, str]) -> bool:
         """False where Cromwell does not know the workflow, or does not tell of it yet."""
