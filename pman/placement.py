@@ -63,8 +63,8 @@ def _in_yaml(texts: list[str]) -> Iterator[bool]:
         line += "x"
 
 
-_HERE = re.compile(r"<<-?\s*[\\\"']?([A-Za-z_]\w*)")
-_WHOLE_HERE = re.compile(_HERE.pattern + r"[^\n]*\n(?:.*?\n)??\s*\1$", re.DOTALL | re.MULTILINE)
+_HERE = re.compile(r"(?<!<)<<(?!<)(-)?[ \t]*[\\\"']?([^\s\\\"'<>|&;()\d][^\s\\\"'<>|&;()]*)")
+_WHOLE_HERE = re.compile(_HERE.pattern + r"[^\n]*\n(?:.*?\n)??(?(1)\t*)\2$", re.DOTALL | re.MULTILINE)
 
 
 def _in_shell(texts: list[str]) -> Iterator[bool]:
@@ -74,6 +74,8 @@ def _in_shell(texts: list[str]) -> Iterator[bool]:
 def _shell_states(texts: Iterable[str]) -> Iterator[bool]:
     state = ""
     here = False
+    unclear = False  # a backslash in $'...' is read by some shells, and by others not
+    backticks = False  # a backtick ends them within quotes, too
     for text in texts:
         code = _WHOLE_HERE.sub("", text)
         here = here or bool(_HERE.search(code))
@@ -83,6 +85,12 @@ def _shell_states(texts: Iterable[str]) -> Iterator[bool]:
                 state = ""
             elif state == '"escape':
                 state = '"'
+            elif character == "\\" and state == "$'":
+                unclear = True
+            elif character == "`" and state in ("", '"'):
+                backticks = not backticks
+            elif character == "'" and state in ("", "$'") and (state or previous == "$"):
+                state = "" if state else "$'"
             elif character == "\\" and state in ("", '"'):
                 state += "escape"
             elif character in "\"'" and state in ("", character):
@@ -92,7 +100,7 @@ def _shell_states(texts: Iterable[str]) -> Iterator[bool]:
             elif character == "\n" and state == "#":
                 state = ""
             previous = character
-        yield not state and not here and not text.endswith(("$", "`"))
+        yield not state and not here and not unclear and not backticks and not text.endswith("$")
 
 
 _WDL_TOKEN = re.compile(

@@ -1,18 +1,12 @@
-"""Whether a document is WDL, which Cromwell looks at only after it has taken it.
-
-By miniwdl, where it is installed (pip install 'pman[cromwell]'): it brings ten packages that nobody else
-needs. Without it, a template's mistake shows as a job that failed.
-"""
+"""Whether a document is WDL, which Cromwell looks at only after it has taken it; by miniwdl."""
 
 from __future__ import annotations
 
 
 def check(text: str) -> None:
     """Raises ValueError with the line of the document, and what is wrong there."""
-    try:
-        import WDL  # noqa: PLC0415  (half a second, which other engines are spared)
-    except ImportError:
-        return
+    import WDL  # noqa: PLC0415  (half a second, which other engines are spared)
+
     try:
         document = WDL.parse_document(text)
         document.typecheck()

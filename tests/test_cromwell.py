@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from pman import executors
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.cromwell.attributes import names_in
 from pman.executors.cromwell.executor import CromwellExecutor
 from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.polls import REASON, REMOVED
@@ -357,6 +359,9 @@ class Cromwell:
         self.hidden: set[str] = set()
         """Which it has taken and does not tell of yet."""
 
+        self.arrived: dict[str, Any] = {}
+        """The calls as far as they tell of runtime attributes."""
+
         self.asked: list[str] = []
         self.failing: list[int | str] = []
         """What the next calls are answered with: a status, `drop`, or `drop after` having done it."""
@@ -411,6 +416,8 @@ class Cromwell:
 
     async def _metadata(self, request: web.Request) -> web.Response:
         found = dict(self._known(request))
+        if request.query.getall("includeKey") == ["runtimeAttributes"]:
+            return web.json_response({"id": found["id"], "calls": self.arrived})
         if "submittedFiles:options" not in request.query.getall("includeKey"):
             del found["submittedFiles"]
         return web.json_response({**found, "form": None})
@@ -561,6 +568,24 @@ async def test_what_cromwell_never_tells_of_cannot_be_deleted_and_that_is_said(c
 
     with pytest.raises(EngineUnreachable, match="does not tell of it within 1 s"):
         await executor.remove("a-job")
+
+
+async def test_a_job_that_cromwell_tells_of_too_late_does_not_run_on_when_it_is_deleted(
+    cromwell: Served,
+) -> None:
+    """By a pman that did not submit it: a 404 would be the last that is heard of it."""
+    server, connect = cromwell
+    await applied(connect())
+    server.hidden.add(workflow_id("a-job", 1))
+    other = connect()
+
+    with pytest.raises(EngineUnreachable, match="does not tell of it within 1 s"):
+        await other.remove("a-job")
+
+    assert server.only["status"] == "Aborted"
+    server.hidden.clear()
+    await other.remove("a-job")
+    assert server.only["labels"][REMOVED] == "yes"
 
 
 async def test_a_name_that_nobody_submitted_is_unknown(cromwell: Served) -> None:
@@ -740,6 +765,116 @@ async def test_a_poll_that_fails_fails_for_all_who_asked_and_the_next_is_answere
     assert len(await asyncio.gather(*map(executor.inspect, names))) == 5
 
 
+async def test_many_who_ask_for_names_that_nobody_submitted_cost_few_calls(cromwell: Served) -> None:
+    """Cromwell, and the polls of the jobs that there are, must not suffer from it."""
+    server, connect = cromwell
+    executor = connect(CROMWELL_LAG_SECONDS="2")
+    names = [f"never-{index}" for index in range(50)]
+
+    found = await asyncio.gather(*map(executor.inspect, names * 3), return_exceptions=True)
+
+    assert {type(answer) for answer in found} == {UnknownJob}
+    assert len(server.asked) < 4 * len(names) + 20
+    assert not executor._arrivals._awaited
+
+
+async def test_who_asks_for_one_unknown_name_too_many_has_to_come_again(
+    cromwell: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pman.executors.cromwell.arrivals.AWAITED", 2)
+    _, connect = cromwell
+    executor = connect()
+
+    found = await asyncio.gather(
+        *map(executor.inspect, ["never-1", "never-2", "never-1", "never-3"]), return_exceptions=True
+    )
+
+    assert [type(answer) for answer in found] == [UnknownJob, UnknownJob, UnknownJob, EngineUnreachable]
+    with pytest.raises(UnknownJob):
+        await executor.inspect("never-3")
+
+
+async def test_while_cromwell_fails_nobody_waits_for_what_it_does_not_tell_of(cromwell: Served) -> None:
+    server, connect = cromwell
+    executor = connect(CROMWELL_LAG_SECONDS="20")
+
+    async def fail() -> None:
+        await asyncio.sleep(0.3)
+        server.failing = [500] * 10
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(fail())
+        with pytest.raises(EngineUnreachable, match="out of order"):
+            await executor.inspect("a-job")
+
+
+async def test_what_is_kept_of_jobs_does_not_grow_with_their_number(
+    cromwell: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pman.executors.cromwell.executor.REMEMBERED", 2)
+    monkeypatch.setattr("pman.executors.cromwell.polls.REMEMBERED", 10_000)
+    _, connect = cromwell
+    executor = connect()
+    names = [f"job-{index}" for index in range(6)]
+    for name in names:
+        await applied(executor, name)
+        await executor.inspect(name)
+        await executor.remove(name)
+
+    for name in names:  # free, whether or not the deletion is remembered
+        assert (await applied(executor, name))["metadata"]["id"] == workflow_id(name, 2)
+        assert (await executor.inspect(name))["metadata"]["id"] == workflow_id(name, 2)
+    assert len(executor._generations) <= 2
+    assert len(executor._polls._known) <= 5
+    assert not executor._submitted
+
+
+def test_the_attributes_that_are_sent_are_those_that_wdl_reads() -> None:
+    for job, site in ((PROBE, SITE), (PROBE, URL), (a_job(args=[">>>\n  runtime {\n a: 1"]), SITE)):
+        text = rendered(job, **site)["workflow.wdl"].text
+        assert names_in(text) == set(runtime_of(text))
+
+
+async def test_an_attribute_that_the_server_drops_is_told_once(
+    cromwell: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, connect = cromwell
+    executor = connect()
+    sent = runtime_of(DOCUMENTS[2].text)
+    arrived = {name: "" for name in sent if name not in ("memory", "millicores")}
+    server.arrived = {"ChRISJob.plugin_instance": [{"runtimeAttributes": arrived}]}
+
+    for name in ("one", "two", "three"):
+        await applied(executor, name)
+        await executor.inspect(name)
+    assert "drops" not in caplog.text
+    running(server)
+    for name in ("one", "two", "three"):
+        await executor.inspect(name)
+    await applied(executor, "four")
+    running(server)
+    server.asked.clear()
+    await executor.inspect("four")
+
+    assert caplog.text.count("Cromwell drops memory, millicores, which the jobs are sent with") == 1
+    assert server.asked == ["GET metadata"]
+
+
+async def test_where_all_attributes_arrive_nothing_is_told(
+    cromwell: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, connect = cromwell
+    executor = connect()
+    server.arrived = {"a.b": [{"runtimeAttributes": runtime_of(DOCUMENTS[2].text)}]}
+    await applied(executor)
+    running(server)
+
+    for _ in range(3):
+        await executor.inspect("a-job")
+
+    assert not caplog.records
+
+
 # --- logs ------------------------------------------------------------------------------------------
 
 
@@ -814,3 +949,46 @@ async def test_a_job_that_could_not_begin_has_slurms_words_for_a_log(
         "directory": "/cluster/call/execution", "slurm": "", "submit": "sbatch: error: no",
     }  # fmt: skip
     assert RULES.read("a-job", native).message == "SLURM did not take the job: sbatch: error: no"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr", "stderr.slurm"])
+async def test_a_job_cannot_make_pman_show_a_file_that_is_not_its_own(
+    cromwell: Served, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The container writes into the directory of its call; pman may read what the job may not."""
+    server, connect = cromwell
+    (tmp_path / "secret").write_text("a secret\n")
+    executor = connect(PATH_MAP=f"/cluster={tmp_path}")
+    await applied(executor)
+    directory = with_directory(server, tmp_path, "Failed")
+    (directory / name).symlink_to(tmp_path / "secret")
+
+    assert await read(executor) == ""
+    assert (await executor.inspect("a-job"))["files"]["slurm"] == ""
+    assert "which is no file of the job's" in caplog.text
+
+
+async def test_a_link_within_the_directory_of_the_call_is_followed(cromwell: Served, tmp_path: Path) -> None:
+    """As deploy/cromwell makes them."""
+    server, connect = cromwell
+    executor = connect(PATH_MAP=f"/cluster={tmp_path}")
+    await applied(executor)
+    directory = with_directory(server, tmp_path)
+    (directory.parent / "worker-0").mkdir()
+    (directory.parent / "worker-0" / "stdout").write_text("said\n")
+    (directory / "stdout").symlink_to("../worker-0/stdout")
+
+    assert await read(executor) == "said\n"
+
+
+async def test_nobody_waits_for_a_log_that_is_a_pipe(cromwell: Served, tmp_path: Path) -> None:
+    server, connect = cromwell
+    executor = connect(PATH_MAP=f"/cluster={tmp_path}")
+    await applied(executor)
+    directory = with_directory(server, tmp_path, "Failed")
+    for name in ("stdout", "rc"):
+        os.mkfifo(directory / name)
+
+    async with asyncio.timeout(5):
+        assert await read(executor) == ""
+        assert "rc" not in (await executor.inspect("a-job"))["files"]

@@ -229,3 +229,23 @@ def test_the_container_is_limited_to_a_thousandth_of_a_core(
     ):
         assert option in called
     assert (tmp_path / "execution" / "rc").read_text() == "0\n"
+
+
+@pytest.mark.parametrize(("rc", "told"), [("3\n", "3"), ("137\n", "137"), ("", "1"), ("a secret\n", "1")])
+@pytest.mark.parametrize("name", CONFS)
+def test_the_return_code_is_the_containers_and_nothing_else_that_it_may_lead_to(
+    name: str, rc: str, told: str, tmp_path: Path
+) -> None:
+    """The script of the batch job, with a worker that only writes its return code."""
+    execution = tmp_path / "execution"
+    execution.mkdir()
+    (execution / "script").touch()
+    (tmp_path / "secret").write_text(rc)
+    (execution / "worker").write_text('ln -s ../../secret "$1/execution/rc"\n')
+    text = script(name, "submit-docker", **given(), cwd=str(tmp_path))
+    (job,) = re.findall(r"<<'JOB'\n(.*?)\nJOB$", text, re.DOTALL | re.MULTILINE)
+
+    done = subprocess.run(["sh"], input=job, capture_output=True, text=True, check=True)
+
+    assert (execution / "rc").read_text().strip() == told
+    assert "secret" not in done.stdout + done.stderr

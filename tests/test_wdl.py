@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pman import wdl
 from pman.errors import ConfigError
 from pman.literals import Words, wdl_literal
 from tests.a_job import FACTS, a_job, a_translation, rendering
@@ -197,6 +196,10 @@ MISPLACED = [
     ("echo {{ job.value | words }}x", None),
     ("echo ~~~{{ job.value | words }}", None),
     ("echo $(cat <<E\n{{ job.value | words }}\nE\n)", None),
+    ("cat <<!\n{{ job.value | words }}\n!", None),
+    ("echo $'\\' {{ job.value | words }} '", None),
+    ("echo $'\\'' {{ job.value | words }}; echo '", None),
+    ("a=`echo {{ job.value | words }}`", None),
     ("# {{ job.value | words }}", None),
     ("echo ~{{ '{' }}{{ job.value | words }}", None),
     ("echo ~{'\n'} {{ job.value | words }}".replace("~{", "{% raw %}~{{% endraw %}"), None),
@@ -239,10 +242,21 @@ def wdl_template(directory: Path, text: str) -> None:
     rendering(directory, {"site/workflow.wdl.j2": text})
 
 
-def test_without_miniwdl_a_document_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "WDL", None)
+LOADED = """
+import sys
+from tests.a_job import a_translation
+a_translation(sys.argv[1], CROMWELL_URL="http://a")
+print("WDL" in sys.modules)
+"""
 
-    wdl.check("no WDL at all")
+
+@pytest.mark.parametrize(("engine", "loaded"), [("local", "False"), ("cromwell", "True")])
+def test_only_an_engine_that_is_sent_wdl_pays_for_its_parser(engine: str, loaded: str) -> None:
+    told = subprocess.check_output(
+        [sys.executable, "-c", LOADED, engine], text=True, cwd=Path(__file__).parents[1]
+    )
+
+    assert told.strip() == loaded
 
 
 def test_words_are_no_filter_of_other_languages(tmp_path: Path) -> None:

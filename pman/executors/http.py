@@ -31,7 +31,9 @@ class Http:
         Raises ConfigError for another address.
         """
         self.kind = kind
-        self.address = address.removeprefix("http+")  # as users write it
+        self.address = _shown(address.removeprefix("http+"))
+        """As users write it, and as messages may show it."""
+
         self._setting = setting
         self._timeout = timeout
         # Streams last, so they must not use up the connections of the calls; those wait for their turn.
@@ -66,8 +68,9 @@ class Http:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             denied = getattr(error, "errno", None) == errno.EACCES
+            told = "" if isinstance(error, aiohttp.InvalidURL) else str(error)  # that one shows all of it
             raise EngineUnreachable(
-                f"{self.kind} does not answer at {self.address}: {error or type(error).__name__}",
+                f"{self.kind} does not answer at {self.address}: {told or type(error).__name__}",
                 f"pman's user may not use this socket: it must be in the socket's group; see {self._setting}"
                 if denied
                 else f"is it running? See {self._setting}",
@@ -95,3 +98,9 @@ class Http:
                 f"{self.kind} at {self.address!r}: use unix:///path/of/the.sock or http://host:port"
             )
         return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=self._timeout))
+
+
+def _shown(address: str) -> str:
+    """Without the name and the password that it may hold; also where it is no proper URL."""
+    scheme, separator, rest = address.partition("://")
+    return address if scheme == "unix" else f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
+
+log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.1
 """Seconds between two looks at a log that is followed."""
@@ -15,10 +19,18 @@ _BLOCK = 2**16
 
 
 async def chunks(
-    path: Path, tail: int, ended: Callable[[], Awaitable[bool]] | None = None
+    path: Path,
+    tail: int,
+    ended: Callable[[], Awaitable[bool]] | None = None,
+    *,
+    within: Path | None = None,
 ) -> AsyncIterator[bytes]:
-    """The last lines; with `ended`, all that is added, too, until that says so. Raises OSError."""
-    with await asyncio.to_thread(path.open, "rb") as file:
+    """The last lines; with `ended`, all that is added, too, until that says so. Raises OSError.
+
+    `within`: see open_within, where the job itself can write beside its log.
+    """
+    opened = asyncio.to_thread(open_within, path, within) if within else asyncio.to_thread(path.open, "rb")
+    with await opened as file:
         await asyncio.to_thread(_seek_lines, file, tail)
         while True:
             last = ended is None or await ended()  # asked first, so that nothing is missed
@@ -27,6 +39,27 @@ async def chunks(
             if last:
                 return
             await asyncio.sleep(LOOK_AGAIN)
+
+
+def open_within(path: Path, root: Path) -> BinaryIO:
+    """A file of a directory in which a job can put what it likes in the place of its log.
+
+    A link may lead to another file there, not out of it: that would show what pman may read and the job
+    may not. Nor is it a pipe, at which pman would wait for ever. Raises FileNotFoundError for both.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    try:
+        found, real = os.fstat(file.fileno()), os.path.realpath(path)
+        inside = os.path.commonpath([real, os.path.realpath(root)]) == os.path.realpath(root)
+        # What was opened is looked at, and not what a link may lead to by now.
+        if inside and stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.lstat(real)):
+            return file
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    log.warning("%s is not read: it leads to %s, which is no file of the job's", path, real)
+    raise FileNotFoundError(path)
 
 
 def _seek_lines(file: BinaryIO, count: int) -> None:

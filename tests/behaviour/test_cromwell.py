@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import shutil
+import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +18,8 @@ from tests import engines
 from tests.engines.proxy import Hook, before
 from tests.engines.relay import relay
 from tests.live import Live, Server, live, until
+
+EPILOG = Path(__file__).parents[2] / "deploy" / "cromwell" / "slurm-epilog.sh"
 
 SUBMISSION = "^/api/workflows/v1$"
 
@@ -176,3 +182,32 @@ def test_many_who_poll_are_answered_by_few_calls(
             running.output(request, "go").touch()
         for request in made:
             running.finished(request["jid"])
+
+
+@pytest.mark.parametrize("name", ["docker", "podman"])
+def test_the_epilog_of_a_job_leaves_none_of_its_containers_and_all_others(name: str) -> None:
+    """By the programs of the nodes; what is left behind where SIGKILL met those who started it."""
+    engine = engines.need(name)
+    if not shutil.which(name):
+        pytest.skip(f"there is no program {name}")
+    job = str(uuid.uuid4().int % 10**9)
+    its = [f"cromwell_a_plugin_instance-{job}-{worker}" for worker in (0, 12)]
+    others = [f"cromwell_a_plugin_instance-{other}-0" for other in (f"1{job}", job[:-1])] + [f"other-{job}-0"]
+    environment = {**os.environ, **engine.environment, "SLURM_JOB_ID": job, "CONTAINER_ENGINE": name}
+
+    def call(*words: str | Path) -> str:
+        return subprocess.check_output([*map(str, words)], env=environment, text=True)
+
+    try:
+        for container in (*its, *others):
+            call(name, "create", "--name", container, engine.image, "sleep", "100")
+
+        call("sh", EPILOG)
+
+        found = call(name, "ps", "--all", "--format", "{{.Names}}").split()
+        assert not set(its) & set(found)
+        assert set(others) <= set(found)
+    finally:
+        subprocess.run(
+            [name, "rm", "--force", *its, *others], env=environment, capture_output=True, check=False
+        )

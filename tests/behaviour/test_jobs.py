@@ -221,13 +221,16 @@ def test_a_job_posted_to_two_pmans_at_once_runs_once_fifty_times(shared: Live) -
     other = Server(shared.environment())
     requested = [shared.script("echo run >> $out/runs", cpu_limit=50) for _ in range(50)]
     try:
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for request in requested:
-                posts = [
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            posts = [
+                [
                     pool.submit(shared.post, request),
                     pool.submit(requests.post, other.url, json=request, timeout=100),
                 ]
-                responses = [post.result() for post in posts]
+                for request in requested
+            ]
+            for both in posts:
+                responses = [post.result() for post in both]
                 assert [response.status_code for response in responses] == [201, 201], [
                     response.text for response in responses
                 ]
@@ -418,20 +421,19 @@ def test_a_job_outlives_a_pman_that_is_killed(shared: Live) -> None:
 
 def test_a_killed_pman_loses_no_submission_wherever_it_is_cut(shared: Live) -> None:
     """SIGKILL at growing delays after the POST was sent; the identical retry must run it once."""
-    answers = {}
     with live(shared.engine, shared.storebase) as running:
-        for delay in (0.001, 0.01, 0.03, 0.08, 0.15, 0.3):
-            request = running.script("echo run >> $out/runs; echo said")
+        made = [running.script("echo run >> $out/runs; echo said") for _ in range(6)]
+        for request, delay in zip(made, (0.001, 0.01, 0.03, 0.08, 0.15, 0.3), strict=True):
             with contextlib.suppress(requests.RequestException):  # the answer is lost
                 requests.post(running.server.url, json=request, timeout=(5, delay))
             running.restart()
 
             running.submit(request)
 
-            answers[request["jid"]] = running.finished(request["jid"])
-            assert answers[request["jid"]]["status"] == "finishedSuccessfully"
+        answers = {request["jid"]: running.finished(request["jid"]) for request in made}
+        assert {answer["status"] for answer in answers.values()} == {"finishedSuccessfully"}
+        for request in made:
             assert running.output(request, "runs").read_text() == "run\n"
-
         assert {jid: running.status(jid) for jid in answers} == answers
 
 

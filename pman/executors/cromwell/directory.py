@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from pman.executors.logfile import chunks
+from pman.executors.logfile import chunks, open_within
 from pman.executors.paths import seen
 
 TOLD = 4000
@@ -20,6 +19,8 @@ class CallDirectory:
     def __init__(self, root: str, prefixes: Mapping[str, str]) -> None:
         self._name = f"{root}/execution"
         self._path = seen(self._name, prefixes)
+        self._root = self._path.parent
+        """The container writes into parts of it, where a log may then be a link that leads elsewhere."""
 
     def __str__(self) -> str:
         """As the cluster calls it."""
@@ -49,18 +50,23 @@ class CallDirectory:
         empty = True
         for name in ("stdout", "stderr"):  # the shipped template writes both into the first
             with contextlib.suppress(FileNotFoundError):
-                async for chunk in chunks(self._path / name, tail, ended if name == "stdout" else None):
+                async for chunk in self._chunks(name, tail, ended if name == "stdout" else None):
                     empty = False
                     yield chunk
         for name in ("stderr.submit", "stderr.slurm"):
             if empty:
                 with contextlib.suppress(FileNotFoundError):
-                    async for chunk in chunks(self._path / name, tail):
+                    async for chunk in self._chunks(name, tail):
                         yield chunk
+
+    def _chunks(
+        self, name: str, tail: int, ended: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncIterator[bytes]:
+        return chunks(self._path / name, tail, ended, within=self._root)
 
     def _end(self, name: str) -> str:
         try:
-            with Path(self._path, name).open("rb") as file:
+            with open_within(self._path / name, self._root) as file:
                 file.seek(max(0, file.seek(0, 2) - TOLD))
                 return file.read().decode(errors="replace").strip()
         except OSError:

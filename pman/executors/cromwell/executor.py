@@ -11,10 +11,12 @@ from itertools import count
 from typing import Any
 
 from pman.errors import EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.cromwell.arrivals import Arrivals
+from pman.executors.cromwell.attributes import Attributes
 from pman.executors.cromwell.directory import CallDirectory
 from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.polls import ENDED, REASON, REMOVED, Polls
-from pman.executors.cromwell.server import Metadata, Server
+from pman.executors.cromwell.server import Metadata, Server, last_call
 from pman.executors.http import Http
 from pman.job import JID_LABEL, Document
 
@@ -28,6 +30,9 @@ FORM = {"workflow.wdl": "workflowSource", "labels.json": "labels", "options.json
 
 KEPT = 600.0
 """Seconds for which a workflow of one's own that Cromwell does not tell of is told from memory."""
+
+REMEMBERED = 20_000
+"""Names whose deletions are known without asking."""
 
 REMOVAL = 30.0
 """Seconds for which a removal waits for the end of a job; Cromwell may see it five minutes late."""
@@ -47,11 +52,13 @@ class CromwellExecutor:
     def __init__(self, server: Server, settings: Mapping[str, Any]) -> None:
         self._server = server
         self._polls = Polls(server)
+        self._arrivals = Arrivals(server)
+        self._attributes = Attributes(server)
         self._storebase: str = settings["STOREBASE"]
         self._lag = float(settings["CROMWELL_LAG_SECONDS"])
         self._path_map: Mapping[str, str] = settings["PATH_MAP"]
         self._generations: dict[str, int] = {}
-        """Of names that were deleted: those below are gone for good."""
+        """Of names that were deleted, the last ones: those below are gone for good."""
 
         self._submitted: dict[str, tuple[float, Metadata]] = {}
         """By a workflow's id: what this pman has submitted and Cromwell does not tell of yet."""
@@ -82,6 +89,7 @@ class CromwellExecutor:
                 "submittedFiles": {"options": form["workflowOptions"]},
             }
             self._keep(workflow, metadata)
+            self._attributes.sent(workflow, form["workflowSource"])
             return _native(metadata, known=False)
         raise AssertionError  # there is always a next generation
 
@@ -100,6 +108,7 @@ class CromwellExecutor:
         It may have been submitted by another pman, or by this one before it was started anew.
         """
         _, metadata, known = await self._find(jid, fresh=fresh)
+        await self._attributes.compare(metadata["id"], metadata)
         return _native(metadata, known=known, files=await self._files(metadata))
 
     def revision(self, jid: str) -> Hashable | None:
@@ -122,7 +131,14 @@ class CromwellExecutor:
 
     async def remove(self, jid: str) -> None:
         """Cromwell forgets nothing: the workflow is marked, and all pmans go on with the next generation."""
-        generation, metadata, known = await self._find(jid, fresh=True)
+        try:
+            generation, metadata, known = await self._find(jid, fresh=True)
+        except UnknownJob:
+            # Who is told that there is none will not ask again: Cromwell may be slower than it should.
+            _, workflow = next(self._ids(jid))
+            if await self._server.abort(workflow):
+                raise self._silent(jid) from None
+            raise
         workflow = metadata["id"]
         if not _has_ended(metadata):
             await self._server.abort(workflow)
@@ -153,6 +169,7 @@ class CromwellExecutor:
         return f"Cromwell {await self._server.version()}"
 
     async def close(self) -> None:
+        await self._arrivals.close()
         await self._polls.close()
         await self._server.close()
 
@@ -183,7 +200,9 @@ class CromwellExecutor:
     def _forget(self, jid: str, generation: int, workflow: str) -> None:
         """A job that was deleted, by this pman or another one."""
         self._submitted.pop(workflow, None)
-        self._generations[jid] = max(generation + 1, self._generations.get(jid, 1))
+        self._generations[jid] = max(generation + 1, self._generations.pop(jid, 1))
+        if len(self._generations) > REMEMBERED:  # a name that is forgotten is asked for from the first one on
+            del self._generations[next(iter(self._generations))]
 
     async def _is_removed(self, jid: str, generation: int, workflow: str) -> bool:
         """Of a workflow that is there. Raises EngineUnreachable where Cromwell does not tell of it."""
@@ -218,7 +237,8 @@ class CromwellExecutor:
 
     async def _visible(self, workflow: str) -> Metadata | None:
         """As soon as Cromwell tells of it; None once it would have."""
-        return await self._until(workflow, lambda _: True, self._lag)
+        await self._arrivals.arrive(workflow, self._lag)
+        return await self._polls.ask_alone(workflow)
 
     async def _until(
         self, workflow: str, holds: Callable[[Metadata], bool], seconds: float
@@ -303,8 +323,7 @@ def _leaves(failure: Mapping[str, Any]) -> Iterator[str]:
 
 def _root(metadata: Metadata) -> str:
     """Of the last attempt's directory; '' before it has one."""
-    calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
-    return str(calls[-1].get("callRoot") or "") if calls else ""
+    return str(last_call(metadata).get("callRoot") or "")
 
 
 def _has_ended(metadata: Metadata) -> bool:

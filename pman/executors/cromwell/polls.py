@@ -14,14 +14,11 @@ REMOVED, REASON = "org.chrisproject.pman.removed", "org.chrisproject.pman.reason
 
 ENDED = frozenset({"Succeeded", "Failed", "Aborted"})
 
-REMEMBERED = 10_000
-"""Workflows whose last metadata is kept."""
+REMEMBERED = 32 * 2**20
+"""Bytes, roughly, of the last metadata of workflows; a command of thousands of arguments stands in it."""
 
 AT_ONCE = 16
 """Requests for metadata at a time; more of them wait."""
-
-IN_A_QUERY = 500
-"""Workflows that one query asks for."""
 
 Asked = dict[str, asyncio.Future[Metadata | None]]
 
@@ -32,6 +29,9 @@ class Polls:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._known: OrderedDict[str, Metadata] = OrderedDict()
+        self._size = 0
+        """Of what is known."""
+
         self._asked: Asked = {}
         self._asking: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -52,11 +52,17 @@ class Polls:
             return None
         if before:  # what it was submitted with is not asked for twice
             found = {**found, "submittedFiles": before.get("submittedFiles")}
-        self._known[workflow] = found
-        self._known.move_to_end(workflow)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._remember(workflow, found)
         return found
+
+    def _remember(self, workflow: str, metadata: Metadata) -> None:
+        if before := self._known.pop(workflow, None):
+            self._size -= _size(before)
+        self._known[workflow] = metadata
+        self._size += _size(metadata)
+        while self._size > REMEMBERED:
+            _, oldest = self._known.popitem(last=False)
+            self._size -= _size(oldest)
 
     async def close(self) -> None:
         if self._asking:
@@ -80,7 +86,7 @@ class Polls:
 
     async def _answer(self, asked: Asked) -> None:
         """One alone by its metadata; of many, the metadata of those that a query cannot answer for."""
-        rows = await self._rows(list(asked)) if len(asked) > 1 else {}
+        rows = await self._server.rows(list(asked)) if len(asked) > 1 else {}
 
         async def one(workflow: str, future: asyncio.Future[Metadata | None]) -> None:
             before, row = self._known.get(workflow), rows.get(workflow)
@@ -92,12 +98,9 @@ class Polls:
 
         await asyncio.gather(*(one(*item) for item in asked.items()))
 
-    async def _rows(self, workflows: list[str]) -> Mapping[str, Mapping[str, Any]]:
-        rows: dict[str, Mapping[str, Any]] = {}
-        for begin in range(0, len(workflows), IN_A_QUERY):
-            some = workflows[begin : begin + IN_A_QUERY]
-            rows |= {row["id"]: row for row in await self._server.query([{"id": name} for name in some])}
-        return rows
+
+def _size(metadata: Metadata) -> int:
+    return 2000 + len((metadata.get("submittedFiles") or {}).get("options") or "")
 
 
 def _fail(future: asyncio.Future[Metadata | None], error: Exception) -> None:

@@ -21,6 +21,9 @@ KEYS = (
 )  # fmt: skip
 """Of the metadata, what rules and logs need; each is a prefix, of the workflow's keys and of its calls'."""
 
+IN_A_QUERY = 500
+"""Workflows that one query asks for."""
+
 OPTIONS = "submittedFiles:options"
 
 
@@ -58,6 +61,13 @@ class Server:
         status, found = await self._call("GET", path, takes=(200, 404), params=params)
         return found if status == 200 else None
 
+    async def attributes(self, workflow: str) -> frozenset[str]:
+        """The names of the runtime attributes that have reached the call; none while that is not told."""
+        params = [("includeKey", "runtimeAttributes"), ("expandSubWorkflows", "false")]
+        path = f"{WORKFLOWS}/{workflow}/metadata"
+        _, found = await self._call("GET", path, takes=(200, 404), params=params)
+        return frozenset(last_call(found).get("runtimeAttributes") or ())
+
     async def query(self, asked: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
         """Of the workflows that match: id, status, times and labels."""
         body = [*asked, {"additionalQueryResultFields": "labels"}]
@@ -65,9 +75,17 @@ class Server:
         rows: Sequence[Mapping[str, Any]] = found["results"]
         return rows
 
-    async def abort(self, workflow: str) -> None:
-        """Nothing where it has ended: Cromwell answers 404 then, as for one that it does not know."""
-        await self._call("POST", f"{WORKFLOWS}/{workflow}/abort", takes=(200, 403, 404))
+    async def rows(self, workflows: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """What queries tell of them, by id; metadata tells of a workflow up to a second sooner."""
+        found: list[Mapping[str, Any]] = []
+        for begin in range(0, len(workflows), IN_A_QUERY):
+            found += await self.query([{"id": name} for name in workflows[begin : begin + IN_A_QUERY]])
+        return {row["id"]: row for row in found}
+
+    async def abort(self, workflow: str) -> bool:
+        """Also one that it does not tell of yet; False for one that has ended or was never there."""
+        status, _ = await self._call("POST", f"{WORKFLOWS}/{workflow}/abort", takes=(200, 403, 404))
+        return status == 200
 
     async def label(self, workflow: str, labels: Mapping[str, str]) -> bool:
         """False where Cromwell does not know the workflow, or does not tell of it yet."""
@@ -101,6 +119,12 @@ class Server:
                 "its own log tells more; is CROMWELL_URL the address of a Cromwell server?",
             )
         return status, found or {"message": body[:1000].decode(errors="replace")}
+
+
+def last_call(metadata: Metadata) -> Mapping[str, Any]:
+    """Of the one call its last attempt; empty before there is one."""
+    calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
+    return calls[-1] if calls else {}
 
 
 def _content(body: bytes) -> dict[str, Any] | None:
