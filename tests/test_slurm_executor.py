@@ -383,6 +383,20 @@ async def test_nothing_of_pmans_environment_reaches_sbatch(
     assert (tmp_path / "args").read_text() == "--parsable --job-name=a --begin=now+3650days --export=B\n"
 
 
+async def test_sbatch_is_found_on_pmans_path_whatever_path_a_job_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli = a_cli(tmp_path, monkeypatch, sbatch="echo 7")
+
+    assert await cli.submit({"name": "a", "environment": {"PATH": "/usr/bin:/bin"}}, "#!/bin/sh\n") == 7
+
+
+async def test_where_sacct_is_not_installed_there_is_no_accounting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await a_cli(tmp_path, monkeypatch).accounting(7) is None
+
+
 async def test_accounting_is_asked_where_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
