@@ -245,6 +245,53 @@ async def test_an_id_that_slurm_gave_to_another_job_since_is_not_the_jobs(tmp_pa
     await executor.close()
 
 
+async def test_deleting_a_job_ends_no_other_that_has_its_number_since(tmp_path: Path) -> None:
+    """slurmctld counts anew where it has lost its state."""
+    cluster = Cluster()
+    executor = await a_pman(tmp_path, cluster)
+    await executor.apply(JID, documents())
+    cluster.entries[1] |= {"name": "other", "comment": json.dumps({JID_LABEL: "other"})}
+
+    await executor.end(JID, "enough")
+    await executor.remove(JID)
+
+    assert cluster.alive == [1]
+    await executor.close()
+
+
+async def test_a_storebase_that_is_not_mounted_is_told_and_no_job_is_unknown(tmp_path: Path) -> None:
+    executor = await a_pman(tmp_path, Cluster())
+    await executor.apply(JID, documents())
+    (tmp_path / ".pman").rename(tmp_path / "elsewhere")
+
+    for call in (executor.inspect(JID), executor.remove(JID), executor.list(), executor.unfinished()):
+        with pytest.raises(EngineUnreachable, match="cannot be read"):
+            await call
+
+    (tmp_path / "elsewhere").rename(tmp_path / ".pman")
+    assert (await executor.inspect(JID))["job"]["states"] == ["RUNNING"]
+    await executor.close()
+
+
+async def test_an_id_that_cannot_be_written_leaves_nothing_in_slurm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster()
+    executor = await a_pman(tmp_path, cluster)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    with pytest.raises(EngineRefused, match="No space left") as refused:
+        await executor.apply(JID, documents())
+    await executor.discard(JID, refused.value.made or "")
+
+    assert cluster.alive == []
+    assert list((tmp_path / ".pman/jobs").iterdir()) == []
+    await executor.close()
+
+
 async def test_a_job_whose_directory_was_deleted_is_known_while_it_runs(tmp_path: Path) -> None:
     cluster = Cluster()
     executor = await a_pman(tmp_path, cluster)

@@ -15,7 +15,7 @@ from pman.executors.paths import seen
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.directory import Directories, Kept, identity_in
 from pman.executors.slurm.listing import Jobs, Listing
-from pman.executors.slurm.native import Entry, has_ended, labels
+from pman.executors.slurm.native import Entry, has_ended, is_held, labels
 from pman.executors.slurm.rest import Rest
 from pman.executors.slurm.submission import Submission
 from pman.executors.slurm.transport import Transport
@@ -141,20 +141,17 @@ class SlurmExecutor:
     async def remove(self, jid: str) -> None:
         kept = await asyncio.to_thread(self._directories.read, jid)
         if kept is None:
-            if not await self._end_all(jid, set()):
+            if not (alive := await self._alive(jid)):
                 raise UnknownJob(jid)
+            await self._end([entry["id"] for entry in alive])
             return
-        done = {kept.identity} if kept.identity is not None else set()
-        if (
-            kept.identity is not None and not kept.end
-        ):  # first, so that nothing is forgotten where SLURM is away
-            await self._end([kept.identity])
+        if kept.unfinished or not kept.end:  # first, so that nothing is forgotten where SLURM is away
+            alive = await self._alive(jid)
+            await self._end([one["id"] for one in alive if one["id"] == kept.identity or is_held(one)])
         aside = await asyncio.to_thread(self._directories.set_aside, jid, kept.made)
-        if (late := await asyncio.to_thread(identity_in, aside)) is not None and late not in done:
-            await self._end([late])  # submitted meanwhile
-            done.add(late)
-        if kept.unfinished:
-            await self._end_all(jid, done)
+        late = await asyncio.to_thread(identity_in, aside)
+        if late != kept.identity:  # submitted meanwhile
+            await self._end([one["id"] for one in await self._alive(jid) if one["id"] == late])
         await asyncio.to_thread(self._directories.delete, aside)
 
     async def active(self) -> Sequence[str]:
@@ -167,7 +164,7 @@ class SlurmExecutor:
         kept = await asyncio.to_thread(self._directories.read, jid)
         if kept is None:
             raise UnknownJob(jid)
-        if kept.end is None and kept.identity is not None:
+        if kept.end is None and kept.identity in {entry["id"] for entry in await self._alive(jid)}:
             await asyncio.to_thread(self._directories.ask, jid, reason)
             await self._transport.cancel(kept.identity)
 
@@ -245,12 +242,11 @@ class SlurmExecutor:
 
     # --- removal -----------------------------------------------------------------------------------
 
-    async def _end_all(self, jid: str, but: set[int]) -> bool:
-        """What else SLURM has of the name; whether there was any."""
+    async def _alive(self, jid: str) -> list[Entry]:
+        """What SLURM has of the name and has not ended. By no number alone is anything ended: slurmctld may
+        have given it to another job since it lost its state."""
         jobs = await self._listing.get(since=time.monotonic(), hurry=True)
-        found = [entry["id"] for entry in jobs.by_name.get(jid, ()) if not has_ended(entry)]
-        await self._end([identity for identity in found if identity not in but])
-        return bool(found)
+        return [entry for entry in jobs.by_name.get(jid, ()) if not has_ended(entry)]
 
     async def _end(self, identities: Sequence[int]) -> None:
         """Returns when nothing of them runs any more, or much later."""
