@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.engine import Engine
+from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.slurm import listing as pace
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.executor import SlurmExecutor
 from pman.executors.slurm.native import Entry
 from pman.job import JID_LABEL, Document
-from tests.a_job import settings_of
+from pman.translation import Translation
+from tests.a_job import a_job, settings_of, site_templates
 
 JID = "chris-jid-42"
 JOB = {"name": JID, "comment": json.dumps({JID_LABEL: JID})}
@@ -97,6 +99,9 @@ class Way:
 
     async def version(self) -> str:
         return "a cluster"
+
+    def words(self) -> Sequence[str]:
+        return ()
 
     async def close(self) -> None: ...
 
@@ -373,6 +378,41 @@ async def test_a_directory_that_pman_does_not_see_stops_the_start(tmp_path: Path
         await SlurmExecutor(Way(Cluster()), given.values).facts()
 
     assert "PATH_MAP" in error.value.hint
+
+
+async def test_the_storebase_is_looked_at_where_pman_sees_it(tmp_path: Path) -> None:
+    """And told to the nodes where they do."""
+    given = {"SLURM_MODE": "cli", "STOREBASE": "/cluster/base", "PATH_MAP": f"/cluster/base={tmp_path}"}
+    settings = settings_of("slurm", **given)
+    cluster = Cluster()
+    engine = Engine(Translation(settings), SlurmExecutor(Way(cluster), settings.values))
+    try:
+        with pytest.raises(BadRequest, match="no directory in the storebase"):
+            await engine.submit(a_job())
+        for name in ("incoming", "outgoing"):
+            (tmp_path / "key-chris-jid-42" / name).mkdir(parents=True)
+
+        await engine.submit(a_job())
+
+        assert "directory=/cluster/base/.pman/jobs/chris-jid-42\n" in cluster.scripts[1]
+    finally:
+        await engine.close()
+
+
+async def test_a_template_with_a_word_that_sbatch_has_no_option_for_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = '{% extends "builtin/slurm/job.json.j2" %}\n{% block extra %}"delay_boot": 3,\n{% endblock %}\n'
+    site = site_templates(tmp_path, {"slurm/job.json.j2": block})
+    given = {"STOREBASE": str(tmp_path), "PMAN_TEMPLATES": str(site)}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho is UP\n")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho slurm 1\n")
+    for program in ("scontrol", "sbatch"):
+        (tmp_path / program).chmod(0o755)
+
+    with pytest.raises(ConfigError, match=r"^templates: job.json, job: .*delay_boot.*no option"):
+        await Engine.start(settings_of("slurm", SLURM_MODE="cli", **given))
 
 
 # --- SLURM's programs ------------------------------------------------------------------------------

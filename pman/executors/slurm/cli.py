@@ -39,6 +39,9 @@ class Cli:
             self._environment["SLURM_CONF"] = settings["SLURM_CONF"]
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
+    def words(self) -> Sequence[str]:
+        return options.WORDS
+
     def check(self, job: Mapping[str, Any]) -> None:
         options.check(job)
 

@@ -45,6 +45,7 @@ class SlurmExecutor:
     def __init__(self, transport: Transport, settings: Mapping[str, Any]) -> None:
         self._transport = transport
         self._storebase = str(settings["STOREBASE"])
+        self._seen_storebase = seen(self._storebase, settings["PATH_MAP"])
         self._theirs = settings["SLURM_DIRECTORY"] or f"{self._storebase.rstrip('/')}/.pman"
         self._directories = Directories(seen(self._theirs, settings["PATH_MAP"]), settings["SLURM_USER"])
         self._listing = Listing(transport.jobs, self._seen)
@@ -67,7 +68,12 @@ class SlurmExecutor:
             ) from error
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-        return {"storebase": self._storebase, "native": {"version": version}}
+        return {
+            "storebase": self._storebase,
+            "seen": str(self._seen_storebase),
+            "native": {"version": version},
+            "documents": {"job.json": _accepted(self._transport.words())},
+        }
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         contents = [document.content for document in documents if isinstance(document.content, Mapping)]
@@ -259,6 +265,12 @@ class SlurmExecutor:
             left = [one for one in left if one in jobs.by_id and not has_ended(jobs.by_id[one])]
         if left:
             log.warning("removed, though SLURM has not ended them yet: jobs %s", ", ".join(map(str, left)))
+
+
+def _accepted(words: Sequence[str]) -> Mapping[str, Any]:
+    """The JSON Schema of job.json."""
+    names = {"propertyNames": {"description": "sbatch has no option for it", "enum": words}} if words else {}
+    return {"required": ["job", "notes"], "properties": {"job": names}}
 
 
 def _own(kept: Kept, jobs: Jobs) -> Entry | None:

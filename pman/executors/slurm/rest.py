@@ -58,6 +58,9 @@ class Rest:
         self._http = Http("slurmrestd", address, settings["ENGINE_TIMEOUT"], setting="SLURMRESTD_URL")
         self._paths: Paths | None = None
 
+    def words(self) -> Sequence[str]:
+        return ()
+
     def check(self, job: Mapping[str, Any]) -> None:
         """slurmrestd itself refuses words that it does not know, by name."""
 
