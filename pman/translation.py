@@ -95,7 +95,7 @@ class Translation:
         return self._templates.render(variables, site_variables(self.settings, facts)).documents
 
     def check(self, facts: Mapping[str, Any]) -> None:
-        """Raises ConfigError when the engine, by what it says of itself, cannot do as settings or templates say."""
+        """Raises ConfigError when the engine, by what it says of itself, cannot honour what is configured."""
         self.rules.check(facts.get("native", {}), site_variables(self.settings, facts))
         taken = facts.get("documents", {})
         found = [

@@ -170,9 +170,11 @@ class SlurmExecutor:
         kept = await asyncio.to_thread(self._directories.read, jid)
         if kept is None:
             raise UnknownJob(jid)
-        if kept.end is None and kept.identity in {entry["id"] for entry in await self._alive(jid)}:
-            await asyncio.to_thread(self._directories.ask, jid, reason)
-            await self._transport.cancel(kept.identity)
+        if kept.end is None:
+            for entry in await self._alive(jid):
+                if entry["id"] == kept.identity:
+                    await asyncio.to_thread(self._directories.ask, jid, reason)
+                    await self._transport.cancel(entry["id"])
 
     async def list(self) -> Sequence[str]:
         names = set(await asyncio.to_thread(self._directories.names))
@@ -248,7 +250,7 @@ class SlurmExecutor:
 
     # --- removal -----------------------------------------------------------------------------------
 
-    async def _alive(self, jid: str) -> list[Entry]:
+    async def _alive(self, jid: str) -> Sequence[Entry]:
         """What SLURM has of the name and has not ended. By no number alone is anything ended: slurmctld may
         have given it to another job since it lost its state."""
         jobs = await self._listing.get(since=time.monotonic(), hurry=True)
