@@ -112,6 +112,7 @@ def test_limits_become_whole_cores_and_mebibytes_and_no_limit_is_left_out() -> N
     assert (workers["job"]["tasks"], workers["job"]["memory_per_cpu"]) == (3, 101)
     assert workers["job"]["gpus_per_task"] == "2"
     assert limited["job"]["requeue"] is False
+    assert limited["job"]["open_mode"] == "append"  # what SLURM begins anew keeps its log
 
 
 def test_partition_constraint_account_and_quality_of_service_are_the_sites() -> None:
@@ -400,6 +401,7 @@ def test_a_submission_has_the_forms_of_its_version() -> None:
     assert body(job, "#!", 42)["job"]["script"] == "#!"
     begin = body({"begin_time": "now+3650days"}, "#!", 40)["job"]["begin_time"]["number"]
     assert abs(begin - time.time() - 3650 * 86400) < 60
+    assert body({"open_mode": "append"}, "#!", 39)["job"] == {"open_mode": ["APPEND"]}
     assert changes({"begin_time": "now"}, 38) == {"begin_time": "now"}
     assert body({"gpus_per_task": "2"}, "#!", 40)["job"] == {"tres_per_task": "gres/gpu:2"}
 

@@ -63,6 +63,8 @@ def forgotten(
         unseen.output(request, "go").touch()
         polled = plain.run(plain.script("echo said; exit 3"))
         yield Forgotten(polled, unseen, request["jid"])
+        if unseen.server.process.poll() is not None:  # to delete its job
+            unseen.server = Server(unseen.environment())
 
 
 def unanswered(running: Live, jid: str) -> requests.Response:
@@ -288,6 +290,31 @@ def test_two_pmans_tell_the_same_of_a_job_whoever_deletes_it(plain: Live) -> Non
         assert plain.get(request["jid"]).status_code == 404
     finally:
         other.stop()
+
+
+def test_a_job_that_slurm_begins_anew_runs_once_and_keeps_its_log(plain: Live) -> None:
+    """slurmrestd 22.05 ignores that it should not be requeued."""
+    if not shutil.which("scontrol") or "SLURM_CONF" not in os.environ:
+        pytest.skip("there is no scontrol to requeue a job with")
+    request = plain.script("echo run >> $out/runs; echo said; sleep 60")
+    plain.submit(request)
+    until(lambda: plain.status(request["jid"])["logs"])
+    number = str(slurm.job(request["jid"])["job_id"])
+
+    def begin() -> bool:
+        """Of itself, SLURM would wait for two minutes."""
+        words = ["scontrol", "update", f"JobId={number}", "StartTime=now"]
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    subprocess.run(["scontrol", "requeue", number], check=True)
+    until(lambda: slurm.job(request["jid"])["job_state"] == "PENDING")
+    until(begin)
+
+    answer = plain.finished(request["jid"])
+    assert (answer["status"], answer["exit_code"]) == ("finishedWithError", 75)
+    assert "SLURM began it anew" in answer["message"]
+    assert answer["logs"].startswith("said\n")
+    assert plain.output(request, "runs").read_text() == "run\n"
 
 
 def test_what_slurm_has_forgotten_has_the_status_and_the_log_that_it_had(

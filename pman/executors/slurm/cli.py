@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm import options
-from pman.executors.slurm.native import Entry, entry
+from pman.executors.slurm.native import Entry, entries
 from pman.executors.slurm.transport import WAITS
 
 _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthentication", "munge", "redential",
@@ -69,7 +69,7 @@ class Cli:
             raise EngineUnreachable(f"squeue --json says what is no JSON: {errors or error}") from error
         if code or (answer.get("errors") and not answer.get("jobs")):
             raise self._away("squeue", errors or json.dumps(answer.get("errors")))
-        return [entry(job) for job in answer.get("jobs") or ()]
+        return await asyncio.to_thread(entries, answer)
 
     async def accounting(self, identity: int) -> Entry | None:
         if not self._found("sacct"):  # where there is no slurmdbd, it is often not installed
