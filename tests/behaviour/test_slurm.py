@@ -148,10 +148,11 @@ def test_an_expired_token_is_told_and_a_renewed_file_is_read(
         return done.stdout
 
     file = tmp_path / "token"
-    file.write_text(make(4))
+    file.write_text(make(600))
     with live(engine, storebase, SLURM_JWT="", SLURM_JWT_FILE=str(file)) as running:
         request = running.script("echo said; while [ ! -e $out/go ]; do sleep 0.1; done")
         running.submit(request)
+        file.write_text(make(1))
 
         response = unanswered(running, request["jid"])
         assert response.status_code == 503
