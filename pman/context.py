@@ -43,7 +43,7 @@ def job_variables(job: Job, settings: Settings) -> dict[str, Any]:
 def site_variables(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
     """`site` in every template: the settings in lower case, and what the engine told at start."""
     values = {name.lower(): value for name, value in settings.values.items()}
-    told = {name: value for name, value in facts.items() if name != "native"}
+    told = {name: value for name, value in facts.items() if name not in ("native", "seen", "documents")}
     return {**values, **told, "storebase": told["storebase"].rstrip("/")}  # templates write a slash after it
 
 

@@ -134,7 +134,7 @@ class Engine:
         """
         facts = await self.facts()
         documents = await _off_the_loop(_size(job), self._translation.render, job, facts)
-        await asyncio.to_thread(_check_directories, facts["storebase"], job)
+        await asyncio.to_thread(_check_directories, facts.get("seen", facts["storebase"]), job)
         return await asyncio.shield(self._spawn(self._submit(job, documents)))
 
     async def status(self, jid: str) -> tuple[JobInfo, bytes]:

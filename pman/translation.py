@@ -11,7 +11,7 @@ from pman.context import job_variables, site_variables, unread_fields, unread_se
 from pman.errors import BadRequest, ConfigError, Fault
 from pman.job import Document, Job
 from pman.overrides import check_folders
-from pman.render import Templates, loader
+from pman.render import Rendering, Templates, loader
 from pman.request import RequestParser
 from pman.rules import Rules
 from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
@@ -62,9 +62,12 @@ class Translation:
 
     def read_by_templates(self) -> frozenset[str]:
         """The variables that the templates use for a job that asks for everything."""
+        return self._probe(self.assumed_facts()).read
+
+    def _probe(self, facts: Mapping[str, Any]) -> Rendering:
         return self._templates.render(
-            job_variables(PROBE, self.settings), site_variables(self.settings, self.assumed_facts())
-        ).read
+            job_variables(PROBE, self.settings), site_variables(self.settings, facts)
+        )
 
     def assumed_facts(self) -> Mapping[str, Any]:
         """What can be told of the engine without asking it."""
@@ -92,8 +95,16 @@ class Translation:
         return self._templates.render(variables, site_variables(self.settings, facts)).documents
 
     def check(self, facts: Mapping[str, Any]) -> None:
-        """Raises ConfigError when the engine, by what it says of itself, cannot honour the settings."""
+        """Raises ConfigError when the engine, by what it says of itself, cannot honour what is configured."""
         self.rules.check(facts.get("native", {}), site_variables(self.settings, facts))
+        taken = facts.get("documents", {})
+        found = [
+            Fault(fault.path, f"templates: {document.name}, {fault.path.removeprefix('$.')}: {fault.message}")
+            for document in (self._probe(facts).documents if taken else ())
+            for fault in schema.faults(schema.validator(taken.get(document.name, {})), document.content)
+        ]
+        if found:
+            raise ConfigError.of(found)
 
     def _breaches(self, job: Mapping[str, Any], documents: tuple[Document, ...]) -> list[Fault]:
         subject = {

@@ -102,10 +102,11 @@ def test_a_label_of_pmans_own_stops_the_start(engine: str, name: str) -> None:
 
 
 def test_what_an_engine_told_at_start_is_part_of_the_site() -> None:
-    found = site_variables(settings_of(SHM_SIZE="64"), {"storebase": "/mnt", "native": {"a": 1}, "more": 2})
+    told = {"storebase": "/mnt", "seen": "/", "native": {"a": 1}, "documents": {}, "more": 2}
+    found = site_variables(settings_of(SHM_SIZE="64"), told)
 
     assert (found["storebase"], found["shm_size"], found["more"]) == ("/mnt", 64, 2)
-    assert "native" not in found
+    assert not {"native", "seen", "documents"} & found.keys()
 
 
 @pytest.mark.parametrize("name", [name for name in PROPERTIES if name not in ("jid", "auid", "type")])

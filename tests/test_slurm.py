@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -87,8 +89,16 @@ def test_no_golden_document_is_left_over() -> None:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_everything_that_a_job_can_ask_for_is_honoured_by_every_runtime(runtime: str) -> None:
-    a_translation("slurm", **REST, SLURM_RUNTIME=runtime).render(PROBE, FACTS)
+def test_everything_that_a_job_can_ask_for_is_honoured_by_a_runtime_or_refused_by_name(runtime: str) -> None:
+    translation = a_translation("slurm", **REST, SLURM_RUNTIME=runtime)
+    without = {"charliecloud", "oci"}  # of a GPU
+
+    translation.render(replace(PROBE, gpu_limit=0) if runtime in without else PROBE, FACTS)
+
+    if runtime in without:
+        with pytest.raises(BadRequest) as refused:
+            translation.render(PROBE, FACTS)
+        assert [fault.path for fault in refused.value.faults] == ["$.gpu_limit"]
 
 
 def test_limits_become_whole_cores_and_mebibytes_and_no_limit_is_left_out() -> None:
@@ -102,6 +112,7 @@ def test_limits_become_whole_cores_and_mebibytes_and_no_limit_is_left_out() -> N
     assert (workers["job"]["tasks"], workers["job"]["memory_per_cpu"]) == (3, 101)
     assert workers["job"]["gpus_per_task"] == "2"
     assert limited["job"]["requeue"] is False
+    assert limited["job"]["open_mode"] == "append"  # what SLURM begins anew keeps its log
 
 
 def test_partition_constraint_account_and_quality_of_service_are_the_sites() -> None:
@@ -125,7 +136,9 @@ def test_what_a_runtime_cannot_do_stops_the_start_by_name(runtime: str, setting:
         settings_of("slurm", **REST, SLURM_RUNTIME=runtime, **{setting: "5"})
 
 
-@pytest.mark.parametrize("name", ["A-B", "a.b", "1A", "_", "UID", "SLURM_JOB_ID", "SRUN_X", "BASH_ENV"])
+@pytest.mark.parametrize(
+    "name", ["A-B", "a.b", "1A", "_", "UID", "SLURM_JOB_ID", "SRUN_X", "BASH_ENV", "LD_PRELOAD"]
+)
 def test_a_variable_that_no_shell_can_export_is_refused_by_name(name: str) -> None:
     with pytest.raises(BadRequest) as refused:
         a_translation("slurm", **REST).parse(a_body(env=[f"{name}=x"]))
@@ -133,8 +146,8 @@ def test_a_variable_that_no_shell_can_export_is_refused_by_name(name: str) -> No
     assert [fault.path for fault in refused.value.faults] == ["$.env[0]"]
 
 
-@pytest.mark.parametrize("path", ["a,b", "a:b", 'a"b'])
-def test_a_directory_that_mounts_would_misread_is_refused_by_name(path: str) -> None:
+@pytest.mark.parametrize("path", ["a,b", "a:b", 'a"b', ".pman", ".pman/jobs/other"])
+def test_a_directory_that_mounts_would_misread_or_that_is_pmans_own_is_refused_by_name(path: str) -> None:
     with pytest.raises(BadRequest) as refused:
         a_translation("slurm", **REST).parse(a_body(input_dir=path))
 
@@ -156,7 +169,10 @@ if [ "${0##*/}" = srun ] && [[ " $* " == *" bash -s "* ]]; then
   for SLURM_PROCID in 0 1; do export SLURM_PROCID; bash -s <%(out)s/stdin | sed "s/^/$SLURM_PROCID: /"; done
   exit
 fi
-for word; do printf '%%s\\0' "$word"; done >%(out)s/args.$SLURM_PROCID
+for word; do
+  printf '%%s\\0' "$word"
+  case $word in /dev/fd/*) cat "$word" >%(out)s/file.$SLURM_PROCID ;; esac
+done >%(out)s/args.$SLURM_PROCID
 env -0 >%(out)s/env.$SLURM_PROCID
 echo "worker $SLURM_PROCID"
 exit 3
@@ -166,7 +182,10 @@ PROGRAMS = {"charliecloud": "ch-run", "enroot": "srun", "oci": "srun", "none": "
 
 
 def run(directory: Path, runtime: str, job: Any) -> tuple[list[str], dict[str, str], str, int]:
-    """What a program in the runtime's place is given: words and environment; the log, and the exit code."""
+    """What a program in the runtime's place is given: words and environment; the log, and the exit code.
+
+    In a file `file.0` what it reads of a pipe.
+    """
     (directory / "bin").mkdir(parents=True, exist_ok=True)
     for program in ("apptainer", "podman", "docker", "ch-run", "ch-image", "srun", "a-program"):
         file = directory / "bin" / program
@@ -175,6 +194,7 @@ def run(directory: Path, runtime: str, job: Any) -> tuple[list[str], dict[str, s
             file.chmod(0o755)
     jobs = directory / "jobs" / job.jid
     jobs.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(jobs / "begun", ignore_errors=True)
     _, script = rendered(runtime, job, SLURM_DIRECTORY=str(directory))
     given = {"PATH": f"{directory}/bin:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
     (directory / "script").write_bytes(script.encode())
@@ -188,16 +208,18 @@ def run(directory: Path, runtime: str, job: Any) -> tuple[list[str], dict[str, s
     return reached, environment, (done.stdout + done.stderr).decode(), done.returncode
 
 
-def environment_of(runtime: str, words: list[str], environment: Mapping[str, str], name: str) -> str | None:
+def environment_of(
+    directory: Path, runtime: str, words: list[str], environment: Mapping[str, str], name: str
+) -> str | None:
     """What a job would see of a variable."""
     if runtime == "apptainer":
         prefixed = environment.get(f"APPTAINERENV_{name}")
         given = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
         return given[-1] if name == "HOME" else prefixed
     if runtime in CONTAINERS:
-        flags = [word for flag, word in pairwise(words) if flag == "--env"]
-        told = [word for word in flags if word.partition("=")[0] == name][-1]
-        return told.partition("=")[2] if "=" in told else environment.get(name)
+        lines = (directory / "file.0").read_bytes().decode().split("\n")
+        told = [*lines, *(word for flag, word in pairwise(words) if flag == "--env")]
+        return [item.partition("=")[2] for item in told if item.partition("=")[0] == name][-1]
     return environment.get(name)
 
 
@@ -217,7 +239,7 @@ def test_every_argument_and_variable_reaches_every_runtime_as_the_text_it_was(
     assert reached[len(reached) - len(argv) :] == argv
     assert runtime in CONTAINERS or reached[len(reached) - len(given) :] == given
     for name, expected in (("TOKEN", value), ("HOME", home), ("options", value), ("names", value)):
-        assert environment_of(runtime, reached, environment, name) == expected
+        assert environment_of(directory, runtime, reached, environment, name) == expected
     assert code == 3
 
 
@@ -231,6 +253,18 @@ def test_no_value_of_a_token_stands_on_a_command_line(runtime: str, tmp_path: Pa
     assert "secret" not in log
 
 
+@pytest.mark.parametrize("runtime", CONTAINERS)
+def test_no_variable_of_a_job_reaches_the_client_itself(runtime: str, tmp_path: Path) -> None:
+    names = ("PATH", "HOME", "CONTAINER_HOST", "_CONTAINERS_USERNS_CONFIGURED", "DOCKER_HOST", "GOGC")
+    job = a_job(entrypoint=("a-program",), env=tuple(f"{name}=job" for name in names))
+
+    reached, environment, _, _ = run(tmp_path, runtime, job)
+
+    assert "job" not in environment.values()
+    for name in names:
+        assert environment_of(tmp_path, runtime, reached, environment, name) == "job"
+
+
 @pytest.mark.parametrize("runtime", ["apptainer", "podman", "docker", "charliecloud", "none"])
 def test_each_of_several_workers_is_a_task_and_names_its_lines(runtime: str, tmp_path: Path) -> None:
     job = a_job(number_of_workers=2, entrypoint=("a-program",), args=("it's", "$HOME\n"), env=("A=b c",))
@@ -240,7 +274,8 @@ def test_each_of_several_workers_is_a_task_and_names_its_lines(runtime: str, tmp
     assert log.splitlines() == [f"[{job.jid}.0] worker 0", f"[{job.jid}.1] worker 1"]
     both = [(tmp_path / f"args.{worker}").read_bytes() for worker in (0, 1)]
     assert [words.endswith(b"it's\0$HOME\n\0") for words in both] == [True, True]
-    assert b"A=b c\0" in (tmp_path / "env.1").read_bytes()
+    where, end = ("file.1", b"\n") if runtime in CONTAINERS else ("env.1", b"\0")
+    assert b"A=b c" + end in (tmp_path / where).read_bytes()
 
 
 def test_a_job_that_slurm_begins_anew_does_not_run_again(tmp_path: Path) -> None:
@@ -248,11 +283,14 @@ def test_a_job_that_slurm_begins_anew_does_not_run_again(tmp_path: Path) -> None
     (tmp_path / "jobs" / job.jid).mkdir(parents=True)
     _, script = rendered("none", job, SLURM_DIRECTORY=str(tmp_path))
     (tmp_path / "script").write_text(script)
-    given = {"SLURM_RESTART_COUNT": "1"}
+    codes = [
+        subprocess.run(
+            ["bash", tmp_path / "script"], env={"SLURM_RESTART_COUNT": count}, check=False
+        ).returncode
+        for count in ("1", "2")  # before the first, a prolog has failed
+    ]
 
-    done = subprocess.run(["bash", tmp_path / "script"], env=given, check=False)
-
-    assert done.returncode == 75
+    assert codes == [127, 75]
 
 
 def test_a_site_adds_options_of_its_runtime_and_sets_up_what_it_needs(tmp_path: Path) -> None:
@@ -363,6 +401,7 @@ def test_a_submission_has_the_forms_of_its_version() -> None:
     assert body(job, "#!", 42)["job"]["script"] == "#!"
     begin = body({"begin_time": "now+3650days"}, "#!", 40)["job"]["begin_time"]["number"]
     assert abs(begin - time.time() - 3650 * 86400) < 60
+    assert body({"open_mode": "append"}, "#!", 39)["job"] == {"open_mode": ["APPEND"]}
     assert changes({"begin_time": "now"}, 38) == {"begin_time": "now"}
     assert body({"gpus_per_task": "2"}, "#!", 40)["job"] == {"tres_per_task": "gres/gpu:2"}
 

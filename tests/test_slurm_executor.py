@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.engine import Engine
+from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.slurm import listing as pace
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.executor import SlurmExecutor
 from pman.executors.slurm.native import Entry
 from pman.job import JID_LABEL, Document
-from tests.a_job import settings_of
+from pman.translation import Translation
+from tests.a_job import a_job, settings_of, site_templates
 
 JID = "chris-jid-42"
 JOB = {"name": JID, "comment": json.dumps({JID_LABEL: JID})}
@@ -97,6 +99,9 @@ class Way:
 
     async def version(self) -> str:
         return "a cluster"
+
+    def words(self) -> Sequence[str]:
+        return ()
 
     async def close(self) -> None: ...
 
@@ -245,6 +250,53 @@ async def test_an_id_that_slurm_gave_to_another_job_since_is_not_the_jobs(tmp_pa
     await executor.close()
 
 
+async def test_deleting_a_job_ends_no_other_that_has_its_number_since(tmp_path: Path) -> None:
+    """slurmctld counts anew where it has lost its state."""
+    cluster = Cluster()
+    executor = await a_pman(tmp_path, cluster)
+    await executor.apply(JID, documents())
+    cluster.entries[1] |= {"name": "other", "comment": json.dumps({JID_LABEL: "other"})}
+
+    await executor.end(JID, "enough")
+    await executor.remove(JID)
+
+    assert cluster.alive == [1]
+    await executor.close()
+
+
+async def test_a_storebase_that_is_not_mounted_is_told_and_no_job_is_unknown(tmp_path: Path) -> None:
+    executor = await a_pman(tmp_path, Cluster())
+    await executor.apply(JID, documents())
+    (tmp_path / ".pman").rename(tmp_path / "elsewhere")
+
+    for call in (executor.inspect(JID), executor.remove(JID), executor.list(), executor.unfinished()):
+        with pytest.raises(EngineUnreachable, match="cannot be read"):
+            await call
+
+    (tmp_path / "elsewhere").rename(tmp_path / ".pman")
+    assert (await executor.inspect(JID))["job"]["states"] == ["RUNNING"]
+    await executor.close()
+
+
+async def test_an_id_that_cannot_be_written_leaves_nothing_in_slurm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster()
+    executor = await a_pman(tmp_path, cluster)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    with pytest.raises(EngineRefused, match="No space left") as refused:
+        await executor.apply(JID, documents())
+    await executor.discard(JID, refused.value.made or "")
+
+    assert cluster.alive == []
+    assert list((tmp_path / ".pman/jobs").iterdir()) == []
+    await executor.close()
+
+
 async def test_a_job_whose_directory_was_deleted_is_known_while_it_runs(tmp_path: Path) -> None:
     cluster = Cluster()
     executor = await a_pman(tmp_path, cluster)
@@ -328,6 +380,41 @@ async def test_a_directory_that_pman_does_not_see_stops_the_start(tmp_path: Path
     assert "PATH_MAP" in error.value.hint
 
 
+async def test_the_storebase_is_looked_at_where_pman_sees_it(tmp_path: Path) -> None:
+    """And told to the nodes where they do."""
+    given = {"SLURM_MODE": "cli", "STOREBASE": "/cluster/base", "PATH_MAP": f"/cluster/base={tmp_path}"}
+    settings = settings_of("slurm", **given)
+    cluster = Cluster()
+    engine = Engine(Translation(settings), SlurmExecutor(Way(cluster), settings.values))
+    try:
+        with pytest.raises(BadRequest, match="no directory in the storebase"):
+            await engine.submit(a_job())
+        for name in ("incoming", "outgoing"):
+            (tmp_path / "key-chris-jid-42" / name).mkdir(parents=True)
+
+        await engine.submit(a_job())
+
+        assert "directory=/cluster/base/.pman/jobs/chris-jid-42\n" in cluster.scripts[1]
+    finally:
+        await engine.close()
+
+
+async def test_a_template_with_a_word_that_sbatch_has_no_option_for_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = '{% extends "builtin/slurm/job.json.j2" %}\n{% block extra %}"delay_boot": 3,\n{% endblock %}\n'
+    site = site_templates(tmp_path, {"slurm/job.json.j2": block})
+    given = {"STOREBASE": str(tmp_path), "PMAN_TEMPLATES": str(site)}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho is UP\n")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho slurm 1\n")
+    for program in ("scontrol", "sbatch"):
+        (tmp_path / program).chmod(0o755)
+
+    with pytest.raises(ConfigError, match=r"^templates: job.json, job: .*delay_boot.*no option"):
+        await Engine.start(settings_of("slurm", SLURM_MODE="cli", **given))
+
+
 # --- SLURM's programs ------------------------------------------------------------------------------
 
 
@@ -381,6 +468,20 @@ async def test_nothing_of_pmans_environment_reaches_sbatch(
     names = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names - {"PWD", "_", "SHLVL", "OLDPWD"} == {"PATH", "HOME", "SLURM_CONF", "B"}
     assert (tmp_path / "args").read_text() == "--parsable --job-name=a --begin=now+3650days --export=B\n"
+
+
+async def test_sbatch_is_found_on_pmans_path_whatever_path_a_job_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli = a_cli(tmp_path, monkeypatch, sbatch="echo 7")
+
+    assert await cli.submit({"name": "a", "environment": {"PATH": "/usr/bin:/bin"}}, "#!/bin/sh\n") == 7
+
+
+async def test_where_sacct_is_not_installed_there_is_no_accounting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await a_cli(tmp_path, monkeypatch).accounting(7) is None
 
 
 async def test_accounting_is_asked_where_there_is_some(

@@ -101,7 +101,7 @@ def _storebase(facts: Mapping[str, Any], settings: Settings) -> Check:
         told = f"jobs mount {settings['VOLUME_NAME']}; pman does not look into it"
         advice = "it is left to the engine to find that input_dir and output_dir exist"
         return Check("storebase", "skipped", told, advice)
-    path = Path(facts["storebase"])
+    path = Path(facts.get("seen", facts["storebase"]))
     if not path.exists():
         advice = (
             "right where pman has no mount of the storebase; it then leaves it to the engine to find "

@@ -18,8 +18,9 @@ class Executor(Protocol):
     async def facts(self) -> Mapping[str, Any]:
         """What only the engine can tell, asked once.
 
-        `storebase`: where it finds the storebase; `native`: what it says of itself; more as the
-        templates need it. Raises ConfigError when the storebase cannot be found.
+        `storebase`: where it finds the storebase; `seen`: where pman sees it, if elsewhere; `native`: what
+        it says of itself; `documents`: by name, a JSON Schema of what it takes; more as the templates
+        need it. Raises ConfigError when the storebase cannot be found.
         """
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:

@@ -161,7 +161,7 @@ def _gpu_of_slurm(sight: Sight) -> None:
     assert "gpu_limit" in response.json()["message"]
     request = sight.main.request(gpu_limit=1)
     sight.main.submit(request)
-    assert slurm.job(request["jid"])["tres_req_str"].endswith("gres/gpu=1")
+    assert slurm.job(request["jid"])["tres_per_node"] == "gres:gpu:1"
     assert "nvidia.com/gpu=0" in sight.main.finished(request["jid"])["logs"]  # a node without NVIDIA's
 
 

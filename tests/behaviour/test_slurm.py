@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -28,6 +31,40 @@ def engine() -> engines.Engine:
 def plain(engine: engines.Engine, storebase: Path) -> Iterator[Live]:
     with live(engine, storebase) as running:
         yield running
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Jobs that have ended, long before they are looked at: SLURM forgets them after MinJobAge."""
+
+    polled: dict[str, Any]
+    """What pman said of the one whose end it saw."""
+
+    unseen: Live
+    """The pman that was killed before the other one ended, and that alone knows its directory."""
+
+    other: str
+
+    def wait(self) -> None:
+        until(lambda: not {self.polled["jid"], self.other} & {job["name"] for job in slurm.jobs()}, 80)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten(
+    engine: engines.Engine, plain: Live, storebase: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Forgotten]:
+    """Begun before all tests of this module, so that the last one need not wait for it."""
+    own = {"SLURM_DIRECTORY": str(tmp_path_factory.mktemp("unseen"))}
+    with live(engine, storebase, **own) as unseen:
+        request = unseen.script("while [ ! -e $out/go ]; do sleep 0.1; done; echo said; exit 3")
+        unseen.submit(request)
+        unseen.started(request["jid"])
+        unseen.server.stop(signal.SIGKILL)
+        unseen.output(request, "go").touch()
+        polled = plain.run(plain.script("echo said; exit 3"))
+        yield Forgotten(polled, unseen, request["jid"])
+        if unseen.server.process.poll() is not None:  # to delete its job
+            unseen.server = Server(unseen.environment())
 
 
 def unanswered(running: Live, jid: str) -> requests.Response:
@@ -111,10 +148,11 @@ def test_an_expired_token_is_told_and_a_renewed_file_is_read(
         return done.stdout
 
     file = tmp_path / "token"
-    file.write_text(make(4))
+    file.write_text(make(600))
     with live(engine, storebase, SLURM_JWT="", SLURM_JWT_FILE=str(file)) as running:
         request = running.script("echo said; while [ ! -e $out/go ]; do sleep 0.1; done")
         running.submit(request)
+        file.write_text(make(1))
 
         response = unanswered(running, request["jid"])
         assert response.status_code == 503
@@ -253,3 +291,48 @@ def test_two_pmans_tell_the_same_of_a_job_whoever_deletes_it(plain: Live) -> Non
         assert plain.get(request["jid"]).status_code == 404
     finally:
         other.stop()
+
+
+def test_a_job_that_slurm_begins_anew_runs_once_and_keeps_its_log(plain: Live) -> None:
+    """slurmrestd 22.05 ignores that it should not be requeued."""
+    if not shutil.which("scontrol") or "SLURM_CONF" not in os.environ:
+        pytest.skip("there is no scontrol to requeue a job with")
+    request = plain.script("echo run >> $out/runs; echo said; sleep 60")
+    plain.submit(request)
+    until(lambda: plain.status(request["jid"])["logs"])
+    number = str(slurm.job(request["jid"])["job_id"])
+
+    def begin() -> bool:
+        """Of itself, SLURM would wait for two minutes."""
+        words = ["scontrol", "update", f"JobId={number}", "StartTime=now"]
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    subprocess.run(["scontrol", "requeue", number], check=True)
+    until(lambda: slurm.job(request["jid"])["job_state"] == "PENDING")
+    until(begin)
+
+    answer = plain.finished(request["jid"])
+    assert (answer["status"], answer["exit_code"]) == ("finishedWithError", 75)
+    assert "SLURM began it anew" in answer["message"]
+    assert answer["logs"].startswith("said\n")
+    assert plain.output(request, "runs").read_text() == "run\n"
+
+
+def test_what_slurm_has_forgotten_has_the_status_and_the_log_that_it_had(
+    plain: Live, engine: engines.Engine, storebase: Path, forgotten: Forgotten
+) -> None:
+    """Whether a pman saw its end, or only the job's own script was there."""
+    if not shutil.which("scontrol") or slurm.remembers() > 30:
+        pytest.skip("this SLURM remembers jobs for too long; see MinJobAge")
+    forgotten.wait()
+
+    jid = forgotten.polled["jid"]
+    assert plain.status(jid) == forgotten.polled
+    with live(engine, storebase) as another:
+        assert another.status(jid) == forgotten.polled
+    forgotten.unseen.server = Server(forgotten.unseen.environment())
+    answer = forgotten.unseen.status(forgotten.other)
+    assert (answer["status"], answer["logs"]) == ("finishedWithError", forgotten.polled["logs"])
+    assert answer["message"] == forgotten.polled["message"] == "failed with exit code 3"
+    assert forgotten.unseen.delete(forgotten.other).status_code == 204
+    assert forgotten.unseen.get(forgotten.other).status_code == 404

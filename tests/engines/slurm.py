@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -67,10 +68,20 @@ def call(method: str, path: str, sent: object = None) -> dict[str, Any]:
     return found
 
 
+def jobs() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = call("GET", "/jobs")["jobs"]
+    return found
+
+
 def job(name: str) -> dict[str, Any]:
     """The newest of the name; SLURM forgets it some time after its end."""
-    found: list[dict[str, Any]] = [job for job in call("GET", "/jobs")["jobs"] if job["name"] == name]
-    return found[-1]
+    return [job for job in jobs() if job["name"] == name][-1]
+
+
+def remembers() -> int:
+    """Seconds for which SLURM remembers a job that has ended."""
+    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=True)
+    return int(re.findall(r"^MinJobAge\s*= ([0-9]+) sec", done.stdout, re.MULTILINE)[0])
 
 
 def partition() -> str:

@@ -18,6 +18,7 @@ from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.polls import ENDED, REASON, REMOVED, Polls
 from pman.executors.cromwell.server import Metadata, Server, last_call
 from pman.executors.http import Http
+from pman.executors.paths import seen
 from pman.job import JID_LABEL, Document
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ class CromwellExecutor:
         version = await self._server.version()
         release = re.match(r"[0-9]+", version)
         native = {"version": version, "release": int(release[0]) if release else None}
-        return {"storebase": self._storebase, "native": native}
+        where = str(seen(self._storebase, self._path_map))
+        return {"storebase": self._storebase, "seen": where, "native": native}
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         """Answers as soon as Cromwell has taken it, which tells of it seconds later only."""

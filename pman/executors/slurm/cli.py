@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm import options
-from pman.executors.slurm.native import Entry, entry
+from pman.executors.slurm.native import Entry, entries
 from pman.executors.slurm.transport import WAITS
 
 _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthentication", "munge", "redential",
@@ -37,6 +38,9 @@ class Cli:
         if settings["SLURM_CONF"]:
             self._environment["SLURM_CONF"] = settings["SLURM_CONF"]
         self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def words(self) -> Sequence[str]:
+        return options.WORDS
 
     def check(self, job: Mapping[str, Any]) -> None:
         options.check(job)
@@ -65,9 +69,11 @@ class Cli:
             raise EngineUnreachable(f"squeue --json says what is no JSON: {errors or error}") from error
         if code or (answer.get("errors") and not answer.get("jobs")):
             raise self._away("squeue", errors or json.dumps(answer.get("errors")))
-        return [entry(job) for job in answer.get("jobs") or ()]
+        return await asyncio.to_thread(entries, answer)
 
     async def accounting(self, identity: int) -> Entry | None:
+        if not self._found("sacct"):  # where there is no slurmdbd, it is often not installed
+            return None
         fields = "JobIDRaw,JobName,State,ExitCode,Start,End,NodeList"
         words = ["--allocations", "--parsable2", "--noheader", f"--jobs={identity}", f"--format={fields}"]
         code, said, errors = await self._run("sacct", words, zone="UTC")
@@ -94,6 +100,10 @@ class Cli:
         if code and not fine:
             raise self._refusal(call, program, code, errors)
 
+    def _found(self, program: str) -> str | None:
+        """On pman's own PATH; a program that is given an environment would be looked for on that one's."""
+        return shutil.which(program, path=self._environment["PATH"])
+
     async def _run(
         self,
         program: str,
@@ -104,17 +114,16 @@ class Cli:
     ) -> tuple[int, str, str]:
         """Exit code, and what it wrote. Raises EngineUnreachable."""
         variables = {**(environment or self._environment), **({"TZ": zone} if zone else {})}
+        if (path := self._found(program)) is None:
+            raise EngineUnreachable(
+                f"{program} is not on pman's PATH", "install SLURM's client programs, or use SLURM_MODE=rest"
+            )
         async with self._turns:
             try:
                 with await asyncio.to_thread(_file, given) as stdin:
                     process = await asyncio.create_subprocess_exec(
-                        program, *words, env=variables, cwd="/", stdin=stdin, stdout=PIPE, stderr=PIPE
+                        path, *words, env=variables, cwd="/", stdin=stdin, stdout=PIPE, stderr=PIPE
                     )
-            except FileNotFoundError as error:
-                raise EngineUnreachable(
-                    f"{program} is not on pman's PATH",
-                    "install SLURM's client programs, or use SLURM_MODE=rest",
-                ) from error
             except OSError as error:
                 raise EngineUnreachable(f"{program} cannot be run: {error}") from error
             try:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pman.errors import EngineRefused, NameTaken, UnknownJob
+from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.slurm.native import Entry
 
 log = logging.getLogger(__name__)
@@ -109,13 +109,25 @@ class Directories:
             os.chown(new, found.pw_uid, found.pw_gid)
 
     def read(self, jid: str) -> Kept | None:
-        """None where there is none."""
-        directory = self.directory(jid)
+        """None where there is none. Raises EngineUnreachable where that cannot be told."""
         try:
-            made = _made(directory)
-            content = self._content(jid, made, directory)
+            return self._read(jid, self.directory(jid))
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            if self._jobs.is_dir():
+                return None
+            raise self._gone("it is not there") from None
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def _gone(self, why: object) -> EngineUnreachable:
+        return EngineUnreachable(
+            f"the directory of the jobs, {self._jobs}, cannot be read: {why}",
+            "is the storebase, or where SLURM_DIRECTORY is, mounted where pman runs?",
+        )
+
+    def _read(self, jid: str, directory: Path) -> Kept:
+        made = _made(directory)
+        content = self._content(jid, made, directory)
         end = _text(directory / "end.json")
         return Kept(
             jid=jid,
@@ -144,7 +156,10 @@ class Directories:
         return (self.directory(jid) / "job.sh").read_bytes().decode()
 
     def claim(self, kept: Kept, identity: int) -> int | None:
-        """SLURM's id of the job from now on: this one, unless it has one; None where the job was deleted."""
+        """SLURM's id of the job from now on: this one, unless it has one; None where the job was deleted.
+
+        Raises OSError where it could not be written.
+        """
         try:
             directory = os.open(self.directory(kept.jid), os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
@@ -154,11 +169,13 @@ class Directories:
                 return None
             own = f"id.{identity}.{uuid.uuid4().hex[:8]}"
             file = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
-            with os.fdopen(file, "w") as opened:
-                opened.write(f"{identity}\n")
-            with contextlib.suppress(FileExistsError):
-                os.link(own, "id", src_dir_fd=directory, dst_dir_fd=directory)
-            os.unlink(own, dir_fd=directory)
+            try:
+                with os.fdopen(file, "w") as opened:
+                    opened.write(f"{identity}\n")
+                with contextlib.suppress(FileExistsError):
+                    os.link(own, "id", src_dir_fd=directory, dst_dir_fd=directory)
+            finally:
+                os.unlink(own, dir_fd=directory)
         except FileNotFoundError:
             return None  # deleted in between
         finally:
@@ -212,7 +229,10 @@ class Directories:
 
     def names(self, *, unfinished: bool = False) -> Sequence[str]:
         file = "job.sh" if unfinished else "job.json"
-        return sorted(entry.name for entry in os.scandir(self._jobs) if Path(entry.path, file).exists())
+        try:
+            return sorted(entry.name for entry in os.scandir(self._jobs) if Path(entry.path, file).exists())
+        except OSError as error:
+            raise self._gone(error) from error
 
 
 def identity_in(aside: Path) -> int | None:

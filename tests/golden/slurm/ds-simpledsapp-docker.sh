@@ -3,7 +3,7 @@ exec </dev/null
 directory=/srv/storebase/.pman/jobs/chris-jid-1
 finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
 trap finish EXIT
-if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+if ! mkdir "$directory/begun" 2>/dev/null && [ -e "$directory/begun" ]; then
   echo "pman: a node failed or the job was preempted, and SLURM began it anew; a job runs only once"
   exit 75
 fi
@@ -20,13 +20,10 @@ more() {
 stop() { docker kill "pman-$SLURM_JOB_ID-$SLURM_PROCID"; }
 run() {
   more
-  set -- "$(command -v docker)" run --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --mount type=bind,source=/srv/storebase/key-chris-jid-1/incoming,target=/share/incoming,readonly --mount type=bind,source=/srv/storebase/key-chris-jid-1/outgoing,target=/share/outgoing --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 1.0 --memory 200m --memory-swap 200m --shm-size 64m --user 1001:1002 "${options[@]}"
-  unset options
-  export CHRIS_USER_TOKEN=vjecd9Rk
-  exec "$@" \
-    --env CHRIS_USER_TOKEN \
-    --env HOME=/tmp \
+  exec docker run --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --mount type=bind,source=/srv/storebase/key-chris-jid-1/incoming,target=/share/incoming,readonly --mount type=bind,source=/srv/storebase/key-chris-jid-1/outgoing,target=/share/outgoing --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 1.0 --memory 200m --memory-swap 200m --shm-size 64m --user 1001:1002 "${options[@]}" \
+    --env-file <(printf "%s\n" "" CHRIS_USER_TOKEN=vjecd9Rk HOME=/tmp) \
     --entrypoint simpledsapp localhost/fnndsc/pl-simpledsapp:1.0.3 --prefix le --sleepLength 2 /share/incoming /share/outgoing
+
 }
 
 work() {

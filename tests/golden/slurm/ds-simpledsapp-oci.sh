@@ -3,7 +3,7 @@ exec </dev/null
 directory=/srv/storebase/.pman/jobs/chris-jid-1
 finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
 trap finish EXIT
-if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+if ! mkdir "$directory/begun" 2>/dev/null && [ -e "$directory/begun" ]; then
   echo "pman: a node failed or the job was preempted, and SLURM began it anew; a job runs only once"
   exit 75
 fi
@@ -18,7 +18,7 @@ more() {
 }
 
 run() {
-  mkdir -p "$directory/bundle" && printf %s '{"ociVersion": "1.0.0", "root": {"path": "/srv/storebase/.pman/images/localhost/fnndsc/pl-simpledsapp:1.0.3", "readonly": false}, "process": {"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}}, "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/share/incoming", "type": "none", "source": "/srv/storebase/key-chris-jid-1/incoming", "options": ["rbind", "ro"]}, {"destination": "/share/outgoing", "type": "none", "source": "/srv/storebase/key-chris-jid-1/outgoing", "options": ["rbind", "rw"]}], "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "user"}]}}' >"$directory/bundle/config.json" || exit 125
+  mkdir -p "$directory/bundle" && printf %s '{"ociVersion": "1.0.0", "root": {"path": "/srv/storebase/.pman/images/localhost/fnndsc/pl-simpledsapp:1.0.3", "readonly": true}, "process": {"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}}, "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/share/incoming", "type": "none", "source": "/srv/storebase/key-chris-jid-1/incoming", "options": ["rbind", "ro"]}, {"destination": "/share/outgoing", "type": "none", "source": "/srv/storebase/key-chris-jid-1/outgoing", "options": ["rbind", "rw"]}], "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "user"}]}}' >"$directory/bundle/config.json" || exit 125
   more
   set -- "$(command -v srun)" --ntasks 1 --cpus-per-task 1 --kill-on-bad-exit=0 "${options[@]}" --container "$directory/bundle"
   unset options names  # an array is not exported, whatever a job's variable of that name is
