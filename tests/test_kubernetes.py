@@ -67,7 +67,7 @@ def ended(**counts: int) -> Object:
     return {"conditions": [{"type": "Failed", "status": "True"}], **counts}
 
 
-TERMINATED = {"terminated": {"exitCode": 0}}
+TERMINATED = {"terminated": {"exitCode": 0, "containerID": "docker://1"}}
 
 
 @pytest.fixture
@@ -436,6 +436,10 @@ def test_a_pod_is_over_when_none_of_its_containers_can_run() -> None:
     assert is_over({"status": {"phase": "Failed"}})  # evicted before it began
     assert not is_over(pod(state={"waiting": {}}))
     assert not is_over(pod())
+
+
+def test_a_deleted_pod_that_had_not_told_of_its_start_is_not_over_by_the_word_terminated() -> None:
+    assert not is_over(pod(state={"terminated": {"exitCode": 0, "startedAt": None, "finishedAt": None}}))
 
 
 def test_the_main_container_is_the_first_or_the_one_that_is_named() -> None:

@@ -167,10 +167,8 @@ def started(pod: Object) -> bool:
 
 def has_log(pod: Object) -> bool:
     """Whether the main container ran and has ended: whether its node must know the log, or has lost it."""
-    for each in (pod.get("status") or {}).get("containerStatuses") or ():
-        if each["name"] == main_container(pod):
-            return bool((each["state"].get("terminated") or {}).get("containerID"))
-    return False
+    known = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any(each["name"] == main_container(pod) and _has_run(each) for each in known)
 
 
 def is_over(pod: Object) -> bool:
@@ -180,7 +178,16 @@ def is_over(pod: Object) -> bool:
         return True
     known = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    return len(known) == len(containers) and all("terminated" in (each.get("state") or {}) for each in known)
+    return len(known) == len(containers) and all(map(_has_run, known))
+
+
+def _has_run(container: Object) -> bool:
+    """Not one of which nothing but `terminated` is said.
+
+    That is what a kubelet (1.20, TerminatePod) writes for each container of a deleted pod that, by the
+    status it has written before, waits; it may have begun to run since.
+    """
+    return bool(((container.get("state") or {}).get("terminated") or {}).get("containerID"))
 
 
 def _time(event: Object) -> str:
