@@ -22,6 +22,9 @@ def load_with(dotenv: Path, **environ: str) -> Settings:
     return settings.load(environ, ENGINES, dotenv)
 
 
+SLURM = {"CONTAINER_ENV": "slurm", **HOST}
+
+
 def refused(**environ: str) -> list[str]:
     """The messages, one a fault."""
     with pytest.raises(ConfigError) as caught:
@@ -175,6 +178,9 @@ def test_an_engine_that_is_not_known_is_told_with_the_choices() -> None:
         ({"CONTAINER_ENV": "kubernetes", "STORAGE_TYPE": "kubernetes_pvc"}, "VOLUME_NAME is not set"),
         ({"CONTAINER_ENV": "cromwell", **HOST}, "CROMWELL_URL is not set"),
         ({"CONTAINER_ENV": "cromwell", **HOST, "CROMWELL_URL": "a:80"}, "CROMWELL_URL='a:80': address of"),
+        (SLURM, "SLURMRESTD_URL is not set: SLURM_MODE=rest needs SLURMRESTD_URL"),
+        ({**SLURM, "SLURMRESTD_URL": "http://a", "SLURM_JWT": "b", "SLURM_JWT_FILE": "/c"},
+         "SLURM_JWT='********': SLURM_JWT_FILE takes its place"),
         ({"CONTAINER_USER": "abc"}, "CONTAINER_USER='abc': UID:GID"),
         ({"CONTAINER_USER": "1:2:3"}, "CONTAINER_USER='1:2:3': UID:GID"),
         ({"CONTAINER_USER": "9-5"}, "CONTAINER_USER='9-5': the range 9-5 is empty"),

@@ -110,6 +110,21 @@ def test_image_command_and_digest_are_told_in_every_state(state: str) -> None:
     assert len(info.digest) == 64
 
 
+@pytest.mark.parametrize(
+    ("runtime", "hint"),
+    [
+        ("none", "is bash on the node, in the PATH of its jobs?"),
+        ("podman", "is bash in the image, and podman on the node?"),
+    ],
+)
+def test_a_program_that_was_not_found_is_looked_for_where_the_runtime_runs_it(
+    runtime: str, hint: str
+) -> None:
+    native = states.native("slurm", "failed-127")
+
+    assert RULES.read("a", {**native, "notes": {**native["notes"], "runtime": runtime}}).hint == hint
+
+
 def test_what_never_starts_has_a_hint() -> None:
     for state, status, message, _ in ROWS:
         if status == NOT_STARTED and not message.startswith(("waiting", "SLURM prepares")):

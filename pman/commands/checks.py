@@ -45,11 +45,15 @@ async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterat
     yield Check("settings", "ok", _settings(settings))
     try:
         translation = Translation(settings)
-        executor = executors.connect(settings.engine, settings.values)
     except PmanError as error:
         yield _failed("templates", error)
         return
     yield Check("templates", "ok", _templates(settings))
+    try:
+        executor = executors.connect(settings.engine, settings.values)
+    except PmanError as error:
+        yield _failed("engine", error)
+        return
     try:
         async for check in _of_engine(translation, executor):
             yield check
@@ -121,7 +125,11 @@ def _storebase(facts: Mapping[str, Any], settings: Settings) -> Check:
 def _writable(path: Path, settings: Settings) -> str:
     uid = job_variables(PROBE, settings)["uid"]
     writable = "writable" if os.access(path, os.W_OK) else "not writable"
-    jobs = f"jobs run as {settings['CONTAINER_USER']}" if uid is not None else "jobs run as the image's user"
+    jobs = (
+        f"jobs run as {settings['CONTAINER_USER']}"
+        if uid is not None
+        else "jobs run as the image's user, or the engine's"
+    )
     return f"visible; {writable} for {_me()} ({jobs} and must be able to write to their output_dir)"
 
 

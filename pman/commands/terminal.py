@@ -155,7 +155,10 @@ def print_job(job: Answer, form: str) -> None:
         return
     grid = Table.grid(padding=(0, 2))
     for name, value in shown.items():
-        grid.add_row(f"[dim]{name}[/]", coloured(value) if name == "status" else escape(str(value)))
+        grid.add_row(
+            f"[dim]{name}[/]",
+            coloured(value) if name == "status" else escape("" if value is None else str(value)),
+        )
     console().print(grid)
 
 

@@ -89,7 +89,7 @@ class Cli:
         if code or "UP" not in said:
             raise self._away("scontrol ping", errors or said)
         _, told, _ = await self._run("sbatch", ["--version"])
-        return f"SLURM {told.removeprefix('slurm').strip()} (sbatch, squeue, scancel)"
+        return f"SLURM {told.split()[-1] if told.split() else 'of unknown version'} (sbatch, squeue, scancel)"
 
     async def close(self) -> None:
         """Nothing is open."""
