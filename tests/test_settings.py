@@ -12,6 +12,7 @@ from pman.settings import DECLARED, SETTINGS, Settings, written
 from tests.a_job import ENGINES
 
 HOST = {"STORAGE_TYPE": "host", "STOREBASE": "/srv/storebase"}
+SLURM = {"CONTAINER_ENV": "slurm", **HOST}
 
 
 def load(**environ: str) -> Settings:
@@ -20,9 +21,6 @@ def load(**environ: str) -> Settings:
 
 def load_with(dotenv: Path, **environ: str) -> Settings:
     return settings.load(environ, ENGINES, dotenv)
-
-
-SLURM = {"CONTAINER_ENV": "slurm", **HOST}
 
 
 def refused(**environ: str) -> list[str]:
