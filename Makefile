@@ -14,7 +14,7 @@ demo: .venv/run  ## Run a real job on the best engine that answers here
 
 test: .venv/dev  ## Run all tests that can run here; engines by DOCKER_HOST, CONTAINER_HOST, KUBECONFIG
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report $(if $(PMAN_REQUIRE_ENGINES),--fail-under=95)
 

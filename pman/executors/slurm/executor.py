@@ -119,8 +119,8 @@ class SlurmExecutor:
         asked = time.monotonic()
         jobs = await self._listing.get(since=asked if fresh else None, hurry=fresh)
         if kept is None:
-            if jid in jobs.by_name and jobs.begun < asked:  # deleted a moment ago, maybe by another pman
-                jobs = await self._listing.get(since=asked, hurry=True)
+            if jobs.begun < asked:  # nobody is told that there is no such job by what SLURM said before
+                jobs = await self._listing.get(since=asked, hurry=jid in jobs.by_name)
             return _without_directory(jid, jobs)
         found = _own(kept, jobs)
         if found is None and jobs.begun < asked:
