@@ -28,7 +28,8 @@ from tests.live import live
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent / "deploy/kubernetes"
-FENCES = re.findall(r"```yaml\+jinja\n(.*?)```", (HERE.parent / "docs/engines.md").read_text(), re.DOTALL)
+SECTION = (HERE.parent / "docs/engines.md").read_text().split("\n## Kubernetes\n")[1].split("\n## ")[0]
+FENCES = re.findall(r"```yaml\+jinja\n(.*?)```", SECTION, re.DOTALL)
 
 VERSIONS = ["1.25", "1.28", "1.31", "1.34", "1.37"]
 """Whose API schemas a document must satisfy to the letter, from the oldest to the newest of the package's."""
