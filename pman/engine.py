@@ -52,7 +52,7 @@ class Engine:
         self._translation = translation
         self._executor = executor
         self._facts: Mapping[str, Any] | None = None
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[Mapping[str, Any]] | None = None
         self._ended = EndedJobs()
         self._recent = RecentLogs(self._tail)
         self._background: set[asyncio.Task[Any]] = set()
@@ -73,16 +73,31 @@ class Engine:
         return engine
 
     async def _ask(self) -> Mapping[str, Any]:
-        """What only the engine can tell, asked once. Raises ConfigError, EngineUnreachable."""
-        async with self._asking:
-            if self._facts is None:
-                facts = await self._executor.facts()
-                self._translation.check(facts)
-                self._facts = facts
-                self._spawn(self._take_up())
-                if self._translation.rules.tell_overdue:
-                    self._spawn(self._end_overdue())
-        return self._facts
+        """What only the engine can tell; all who want it wait for one answer.
+
+        Raises ConfigError, EngineUnreachable.
+        """
+        if self._facts is not None:
+            return self._facts
+        if self._asking is None:
+            self._asking = self._spawn(self._told())
+            self._asking.add_done_callback(self._asked)
+        return await asyncio.shield(self._asking)
+
+    def _asked(self, done: asyncio.Task[Mapping[str, Any]]) -> None:
+        self._asking = None
+        if not done.cancelled():
+            done.exception()  # told to those who wait, if any still do
+
+    async def _told(self) -> Mapping[str, Any]:
+        """What it tells, and with that the work begins that needs it."""
+        facts = await self._executor.facts()
+        self._translation.check(facts)
+        self._facts = facts
+        self._spawn(self._take_up())
+        if self._translation.rules.tell_overdue:
+            self._spawn(self._end_overdue())
+        return facts
 
     async def _ask_until_told(self) -> None:
         """So that time limits hold, and what was left is taken up, whether or not anybody calls."""
@@ -187,8 +202,8 @@ class Engine:
         async def one(jid: str) -> JobInfo | None:
             async with turns:
                 await asyncio.sleep(0)  # from memory, a thousand of them would be one piece of work
-                if remembered := self.remembered(jid):
-                    return remembered[0]
+                if remembered := self._ended.info(jid, self._executor.revision(jid)):
+                    return remembered
                 try:
                     return await self.info(jid)
                 except UnknownJob:

@@ -32,11 +32,20 @@ class EndedJobs:
 
     def unchanged(self, jid: str, revision: Hashable) -> tuple[JobInfo, bytes] | None:
         """The answer, where the engine's word is known to be the one it was made of."""
+        found = self._unchanged(jid, revision)
+        return found.answer() if found else None
+
+    def info(self, jid: str, revision: Hashable) -> JobInfo | None:
+        """The same without the log."""
+        found = self._unchanged(jid, revision)
+        return found.info if found else None
+
+    def _unchanged(self, jid: str, revision: Hashable) -> _Kept | None:
         found = self._answers.get(jid)
         if found is None or revision is None or found.revision != revision:
             return None
         self._answers.move_to_end(jid)
-        return found.answer()
+        return found
 
     def same(self, info: JobInfo, revision: Hashable) -> tuple[JobInfo, bytes] | None:
         """The answer, where the engine says of the job what it said then."""

@@ -46,11 +46,14 @@ class Held:
         self.removed: list[str] = []
         self.looked = asyncio.Event()
         self.told = 0
+        self.away = False
         self.taken_up = 0
 
     async def facts(self) -> Mapping[str, Any]:
         await asyncio.sleep(0)
         self.told += 1
+        if self.away:
+            raise EngineUnreachable("away")
         return {"storebase": "/nowhere", "native": {}}
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
@@ -183,6 +186,22 @@ async def test_an_engine_that_comes_back_is_asked_once_however_many_wait_for_it(
     await asyncio.sleep(0.01)
 
     assert (held.told, held.taken_up) == (1, 1)
+    await engine.close()
+
+
+async def test_an_engine_that_is_away_is_asked_once_for_all_who_wait_and_anew_thereafter(
+    held: Held, tmp_path: Path
+) -> None:
+    site = site_templates(tmp_path, {"docker/state.yaml": STATE})
+    engine = Engine(Translation(settings_of(PMAN_TEMPLATES=str(site))), held)
+    held.away = True
+
+    answers = await asyncio.gather(*(engine.facts() for _ in range(20)), return_exceptions=True)
+
+    assert {type(answer) for answer in answers} == {EngineUnreachable}
+    assert (held.told, held.taken_up) == (1, 0)
+    held.away = False
+    assert (await engine.facts())["storebase"] == "/nowhere"
     await engine.close()
 
 
