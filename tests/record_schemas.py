@@ -69,13 +69,18 @@ class Published:
         properties = {name: self._converted(schema) for name, schema in merged.get("properties", {}).items()}
         others = merged.get("additionalProperties", not properties)
         found = {"properties": properties} if properties else {}
-        return {**found, "additionalProperties": self._converted(others) if isinstance(others, dict) else others}
+        return {
+            **found,
+            "additionalProperties": self._converted(others) if isinstance(others, dict) else others,
+        }
 
     def _merged(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """With all that it is made of."""
         merged: dict[str, Any] = {word: value for word, value in schema.items() if word != "allOf"}
         for part in schema.get("allOf", ()):
-            whole = self._merged(self._definitions[self._prefix + self._name(part["$ref"])] if "$ref" in part else part)
+            whole = self._merged(
+                self._definitions[self._prefix + self._name(part["$ref"])] if "$ref" in part else part
+            )
             merged["properties"] = {**merged.get("properties", {}), **whole.get("properties", {})}
             merged.setdefault("type", whole.get("type", "object"))
         return merged
@@ -115,7 +120,7 @@ def _docker(published: Mapping[str, Any]) -> dict[str, Any]:
     container["Healthcheck"] = container["HealthCheck"]  # what the engine itself writes; it reads both
     return {
         "title": "Bodies of POST /containers/create and /services/create, Docker Engine API 1.41",
-        "$comment": "Taken by tests/record_schemas.py from api/swagger.yaml of moby 20.10.24, Apache License 2.0.",
+        "$comment": "Taken by tests/record_schemas.py from api/swagger.yaml of moby 20.10.24 (Apache 2.0).",
         "$defs": taken,
     }
 

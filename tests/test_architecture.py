@@ -21,6 +21,7 @@ LAYERS = [
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
+    {"pman.origins"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]
