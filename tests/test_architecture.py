@@ -18,9 +18,13 @@ MODULES = {
 
 LAYERS = [
     {"pman.engine"},
+    {"pman.workshop.inventory", "pman.workshop.explain"},
+    {"pman.workshop.header"},
+    {"pman.workshop.source"},
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
+    {"pman.statefile"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]
