@@ -18,8 +18,10 @@ MODULES = {
 
 LAYERS = [
     {"pman.engine"},
+    {"pman.workshop.eject", "pman.workshop.accept"},
+    {"pman.workshop.drift"},
     {"pman.workshop.inventory", "pman.workshop.explain"},
-    {"pman.workshop.header"},
+    {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
     {"pman.workshop.source"},
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
