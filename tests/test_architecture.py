@@ -18,10 +18,15 @@ MODULES = {
 
 LAYERS = [
     {"pman.engine"},
+    {"pman.workshop.eject", "pman.workshop.accept"},
+    {"pman.workshop.drift"},
+    {"pman.workshop.inventory", "pman.workshop.explain"},
+    {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
+    {"pman.workshop.source"},
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
-    {"pman.origins"},
+    {"pman.statefile", "pman.origins"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]
