@@ -112,9 +112,9 @@ def _variables(tree: nodes.Template, file: str, engine: str, environment: Enviro
             if field not in fields and field not in ("get", "items", "keys"):
                 yield _unknown(f"{owner.name}.{field}", [f"{owner.name}.{one}" for one in fields], file, node)
     undeclared -= _assigned(environment, tree) | environment.globals.keys() | known.keys()
-    for node in tree.find_all(nodes.Name):
-        if node.ctx == "load" and node.name in undeclared:
-            yield _unknown(node.name, [*known, *environment.globals], file, node)
+    for one in tree.find_all(nodes.Name):
+        if one.ctx == "load" and one.name in undeclared:
+            yield _unknown(one.name, [*known, *environment.globals], file, one)
 
 
 def _assigned(environment: Environment, tree: nodes.Template) -> set[str]:
