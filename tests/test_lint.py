@@ -243,13 +243,8 @@ IN_COPIES = {
     ),
     "a value that nothing names": (
         "slurm/state.yaml",
-        "rules:
-",
-        "rules:
-  - when: codHERE == 3
-    status: finishedWithError
-    message: three
-",
+        "rules:\n",
+        "rules:\n  - when: codHERE == 3\n    status: finishedWithError\n    message: three\n",
         "unknown-name",
     ),
     "a status that the platform does not know": (

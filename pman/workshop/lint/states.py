@@ -3,8 +3,8 @@
 On the recorded states (states/ENGINE/*.json), a rule *holds* for some and *decides* those for which it is
 the first that does. From that alone:
 
-- a rule is shadowed where it holds for recorded states, decides none, and an earlier rule that decides some of
-  them holds for all of them and for others as well: the general one stands before the special one;
+- a rule is shadowed where it holds for recorded states, decides none, and an earlier rule that decides some
+  of them holds for all of them and for others as well: the general one stands before the special one;
 - a state is ambiguous where two rules of another status hold for exactly the same recorded states: nothing
   tells which was meant. Where they hold for different ones, the order is the meaning: the first is special;
 - a rule that decides nothing is not tried. That is no mistake: not every state can be brought about.
