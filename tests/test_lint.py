@@ -126,7 +126,7 @@ IN_COPIES = {
     "a comma too many in JSON": (
         "slurm/job.json.j2",
         '"requeue": false',
-        '"requeue": false,\nHERE',
+        '"requeue": falseHERE,',
         "unreadable-document",
     ),
     "a key that stands twice in JSON": (
@@ -413,8 +413,8 @@ WARNED: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         {
             "site/_base.yaml.j2": "a: 1\n{% block outer %}\n{% block inner %}\nb: 1\n"
             "{% endblock %}\n{% endblock %}\n",
-            "site/body.yaml.j2": '{% extends "site/_base.yaml.j2" %}\n{% block outer %}\nc: 1\n{% endblock %}\n'
-            "{% block inner %}\nd: 1\n{% endblock %}\n",
+            "site/body.yaml.j2": '{% extends "site/_base.yaml.j2" %}\n{% block outer %}\nc: 1\n'
+            "{% endblock %}\n{% block inner %}\nd: 1\n{% endblock %}\n",
             "site/state.yaml": "rules:\n  - {status: started, message: x}\n",
         },
         "unused-block",

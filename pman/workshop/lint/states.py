@@ -279,7 +279,8 @@ class _Trial:
         if number in self.decided.values():
             return
         states = ", ".join(sorted(held)[:3])
-        for first in sorted({first for state in held if (first := self.decided[state]) is not None}):
+        deciders = sorted({first for state in held if (first := self.decided[state]) is not None})
+        for first in deciders:
             earlier, others = self.rules[first], self.holding[first]
             if earlier.file != rule.file or _unconditional(earlier):
                 continue
@@ -290,7 +291,8 @@ class _Trial:
                 )
                 yield Finding("rule-shadowed", told, rule.file, rule.line, "put the special rule first")
                 return
-            if held == others and earlier.source["status"] != rule.source["status"]:
+            other_status = earlier.source["status"] != rule.source["status"]
+            if held == others and len(deciders) == 1 and other_status:
                 told = (
                     f"nothing recorded tells it from the rule in line {earlier.line}, which answers "
                     f"{earlier.source['status']} and not {rule.source['status']} ({states})"
