@@ -19,7 +19,7 @@ MODULES = {
 LAYERS = [
     {"pman.engine"},
     {"pman.workshop.eject", "pman.workshop.accept"},
-    {"pman.workshop.drift"},
+    {"pman.workshop.drift", "pman.workshop.docs"},
     {"pman.workshop.inventory", "pman.workshop.explain"},
     {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
     {"pman.workshop.source"},
