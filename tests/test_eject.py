@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from pman.context import job_variables, site_variables
-from pman.errors import ConfigError
+from pman.errors import ConfigError, EngineUnreachable
 from pman.render import Rendering, Templates, loader
 from pman.request import RequestParser
 from pman.resources import TEMPLATES
 from pman.rules import Rules
 from pman.settings import Settings
+from pman.statefile import read
+from pman.workshop.docs import docs
 from pman.workshop.eject import eject
 from pman.workshop.inventory import engines
 from pman.workshop.record import base, beside, records
@@ -53,10 +55,7 @@ SITES: dict[str, list[dict[str, str]]] = {
 """Settings that reach the branches of an engine's templates."""
 
 TEMPLATE_FILES = [
-    (engine.engine, file)
-    for engine in engines([])
-    for file in engine.files
-    if file.name.endswith(".j2")
+    (engine.engine, file) for engine in engines([]) for file in engine.files if file.name.endswith(".j2")
 ]
 BLOCKS = [
     (engine, file.name, block.name)
@@ -126,12 +125,14 @@ def test_all_blocks_and_a_whole_file_render_the_same(engine: str, file: Any, tmp
     ).read_text()
 
 
-def test_the_samples_reach_every_variable_that_the_shipped_templates_read() -> None:
-    for engine, file in TEMPLATE_FILES:
-        read = frozenset().union(*(rendering.read for rendering in as_shipped(engine)))
-        text = "".join(block.source for block in (*file.blocks, *file.inherited))
-        named = {name for name in ("job.uid", "job.gpu_limit", "site.shm_size") if name in text}
-        assert named - read <= ({"job.gpu_limit"} if engine == "podman" else set())
+@pytest.mark.parametrize(("engine", "file"), TEMPLATE_FILES, ids=lambda value: getattr(value, "name", value))
+def test_the_samples_reach_every_variable_that_a_template_names(engine: str, file: Any) -> None:
+    named = {variable.name for variable in docs(file.name, []).variables if variable.read_in}
+
+    read = frozenset().union(*(rendering.read for rendering in as_shipped(engine)))
+
+    assert named
+    assert named <= read
 
 
 @pytest.mark.parametrize(("engine", "name", "block"), BLOCKS)
@@ -162,7 +163,7 @@ def test_a_file_that_is_there_is_added_to_and_its_edits_stay(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("there", "blocks", "told"),
     [
-        ("{% extends 'builtin/docker/container.yaml.j2' %}\n\n{% block gpu %}{% endblock %}\n", ["shm", "gpu"],
+        ("{% extends 'builtin/docker/container.yaml.j2' %}\n{% block gpu %}{% endblock %}\n", ["shm", "gpu"],
          r"the block gpu is there already"),
         ("{% extends 'builtin/docker/container.yaml.j2' %}\n", [], r"is not overwritten; name a --block"),
         ("Image: {{ job.image }}\n", ["gpu"], r"extends nothing"),
@@ -190,21 +191,36 @@ def test_a_template_that_is_not_shipped_is_told_with_what_was_meant(tmp_path: Pa
         eject("kubernetes/jobs.yaml.j2", (), tmp_path)
 
 
+def outcome(rules: Rules, native: Mapping[str, Any]) -> object:
+    try:
+        return rules.read("a-job", native)
+    except EngineUnreachable as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("engine", list(SITES))
 def test_rules_that_were_ejected_decide_as_the_shipped_ones(engine: str, tmp_path: Path) -> None:
-    path = written(tmp_path, f"{engine}/state.yaml")
+    written(tmp_path, f"{engine}/state.yaml")
 
     ours, shipped = Rules(engine, loader([tmp_path])), Rules(engine, loader([]))
     for state in states.recorded(engine):
         native = states.native(engine, state)
-        assert list(ours.tried(native)) == list(shipped.tried(native))
-    uncommented = path.read_text().split("for an example:\n")[1].replace("# ", "", 1)
-    path.write_text(
-        f"extends: builtin/{engine}/state.yaml\n" + "\n".join(
-            line.removeprefix("# ") for line in uncommented.splitlines()
-        )
+        assert outcome(ours, native) == outcome(shipped, native)
+
+
+@pytest.mark.parametrize("engine", list(SITES))
+def test_the_example_among_ejected_rules_is_a_rule_when_it_is_uncommented(
+    engine: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, f"{engine}/state.yaml")
+    head, example = path.read_text().split("for an example:\n")
+
+    path.write_text(f"{head}\n{example.replace('# ', '')}")
+
+    (ours, *_), (shipped, *_) = (
+        read(loader(site), f"{engine}/state.yaml").rules for site in ([tmp_path], [])
     )
-    assert len(list(Rules(engine, loader([tmp_path])).tried({}))) == len(list(shipped.tried({}))) + 1
+    assert (ours.source, ours.file) == (shipped.source, str(path))
 
 
 def test_rules_have_no_blocks_and_are_not_overwritten(tmp_path: Path) -> None:

@@ -14,19 +14,16 @@ from rich.markup import escape
 from pman.commands import terminal
 from pman.commands.templates import shown
 from pman.errors import BadRequest, ConfigError
-from pman.overrides import RULES
 from pman.render import loader
-from pman.resources import TEMPLATES
 from pman.rules import Rules
 from pman.schema import one_of
 from pman.workshop.explain import Explanation, Tried, explain, jid_of
+from pman.workshop.inventory import names
 
 
 def explained(text: bytes, engine: str, jid: str | None, site_dirs: Sequence[Path]) -> Explanation:
     """Raises BadRequest for what is no state, ConfigError for rules that are not there or fail for it."""
-    known = sorted(
-        {path.parent.name for place in (*site_dirs, TEMPLATES) for path in place.glob(f"*/{RULES}")}
-    )
+    known = names(site_dirs)
     if engine not in known:
         raise ConfigError(f"there are no rules for {engine}; {one_of(engine, known)}")
     native = _native(text)

@@ -279,7 +279,8 @@ def _report(found: Sequence[Override]) -> Iterator[str]:
             yield from _changes(override)
     drifted = sum(override.drifted for override in found)
     silent = sum(override.recorded is None for override in found)
-    yield f"{len(found)} overrides, {drifted} of something that has changed, {silent} without a record"
+    number = f"{len(found)} override{'' if len(found) == 1 else 's'}"
+    yield f"{number}, {drifted} of something that has changed, {silent} without a record"
     if drifted or silent:
         yield "[dim]`pman templates check --accept` records what is shipped now, once you have looked[/]"
 

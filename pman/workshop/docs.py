@@ -132,7 +132,7 @@ def _read(text: str) -> list[str]:
     attributes += [
         (node.node, str(node.arg.value))
         for node in tree.find_all(nodes.Getitem)
-        if isinstance(node.arg, nodes.Const)
+        if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
     ]
     return list(
         dict.fromkeys(
