@@ -18,6 +18,7 @@ from pman.commands import terminal
 from pman.errors import ConfigError
 from pman.overrides import RULES
 from pman.resources import TEMPLATES
+from pman.schema import one_of
 from pman.settings import listed
 from pman.workshop import accept, drift
 from pman.workshop.docs import TemplateDocs, Variable
@@ -50,7 +51,7 @@ def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> None:
     found = engines(site_dirs)
     known = [one.engine for one in found]
     if engine and engine not in known:
-        raise ConfigError(f"there are no templates for {engine}; use {', '.join(known)}")
+        raise ConfigError(f"there are no templates for {engine}; {one_of(engine, known)}")
     chosen = [one for one in found if engine in (None, one.engine)]
     if form == "json":
         click.echo(_json([_engine(one) for one in chosen]))
