@@ -280,7 +280,7 @@ def check_templates(names: tuple[str, ...], accept: bool, form: str) -> None:
     )
 )
 @click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
-@click.option("--engine", help="Whose state it is; default CONTAINER_ENV, else docker.")
+@click.option("--engine", help="Whose state it is; default CONTAINER_ENV.")
 @click.option("--jid", help="Name of the job; default: by its label.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) -> None:
@@ -291,8 +291,11 @@ def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) ->
     """
     from pman.commands.explained import explained
     from pman.commands.explained import show as show_explanation
+    from pman.commands.templates import setting
+    from pman.settings import DECLARED
 
-    chosen = engine or os.environ.get("CONTAINER_ENV") or "docker"
+    default = DECLARED["CONTAINER_ENV"]["default"]
+    chosen = engine or setting("CONTAINER_ENV", os.environ, DOTENV) or default
     show_explanation(explained(native.read(), chosen, jid, _site()), form)
 
 

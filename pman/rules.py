@@ -199,7 +199,7 @@ class Rules:
 
         One expression each, so slower than `read`. Raises ConfigError, naming the place, for one that fails.
         """
-        variables = self._variables(native)
+        variables = {"native": native, **self.values(native)}
         for compiled in self._states:
             rule = compiled.rule
             try:
@@ -210,8 +210,11 @@ class Rules:
             yield rule, holds
 
     def values(self, native: NativeState) -> Mapping[str, Any]:
-        """What the named `values` are for a state."""
-        return {name: value for name, value in self._variables(native).items() if name != "native"}
+        """What the named `values` are for a state. Raises ConfigError for one that fails."""
+        try:
+            return {name: value for name, value in self._variables(native).items() if name != "native"}
+        except _FAILURES as error:
+            raise ConfigError(f"templates/{self.name}: a value fails for this state: {error}") from error
 
     def _variables(self, native: NativeState) -> Mapping[str, Any]:
         if not self._names:

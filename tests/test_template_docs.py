@@ -126,7 +126,8 @@ def test_markdown_has_a_row_for_each_block_and_variable(name: str) -> None:
     text = markdown(found)
 
     rows = re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
-    assert rows == [one.name for one in (*found.blocks, *found.variables)]
+    blocks, variables = ([one.name for one in many] for many in (found.blocks, found.variables))
+    assert rows == [*blocks, *variables]
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} <= {4, 6}
     json.dumps([variable.example for variable in found.variables])

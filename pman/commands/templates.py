@@ -42,9 +42,14 @@ def directories(environ: Mapping[str, str], dotenv: Path) -> list[Path]:
 
 def named(environ: Mapping[str, str], dotenv: Path) -> list[Path]:
     """As `directories`, there or not."""
-    file = dotenv_values(dotenv) if dotenv.is_file() else {}
-    text = environ.get("PMAN_TEMPLATES") or file.get("PMAN_TEMPLATES") or ""
+    text = setting("PMAN_TEMPLATES", environ, dotenv)
     return [Path(directory) for directory in listed("PMAN_TEMPLATES", text)]
+
+
+def setting(name: str, environ: Mapping[str, str], dotenv: Path) -> str:
+    """One setting as it is written, '' where it is not."""
+    file = dotenv_values(dotenv) if dotenv.is_file() else {}
+    return environ.get(name) or file.get(name) or ""
 
 
 def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> None:
