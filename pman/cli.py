@@ -153,7 +153,12 @@ def _note(text: str) -> None:
     click.echo(f"pman: {text}", err=True)
 
 
-@main.group(cls=_Commands)
+@main.group(
+    cls=_Commands,
+    epilog=_example(
+        "pman templates list", "pman templates eject swarm/service.yaml.j2 --block limits --to site"
+    ),
+)
 def templates() -> None:
     """Look at the templates, and make some your own.
 

@@ -117,6 +117,9 @@ def test_the_blocks_of_a_sites_own_template_are_those_that_it_extends_too(tmp_pa
         ("site.remove_jobs",),
     )
     assert found["extra"].doc == "more lines of HostConfig"
+    read = {variable.name for variable in docs("swarm/service.yaml.j2", []).variables if variable.read_in}
+    site_templates(tmp_path, {"swarm/service.yaml.j2": '{% extends "builtin/swarm/service.yaml.j2" %}'})
+    assert read == {one.name for one in docs("swarm/service.yaml.j2", [site]).variables if one.read_in}
     assert found["gpu"].written_in == "builtin/docker/container.yaml.j2"
 
 

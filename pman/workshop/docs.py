@@ -13,7 +13,7 @@ from pman import schema
 from pman.overrides import RULES
 from pman.settings import DECLARED
 from pman.workshop.inventory import Block, TemplateFile, find
-from pman.workshop.source import SYNTAX
+from pman.workshop.source import SYNTAX, parsed
 
 VARIABLES: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
@@ -59,7 +59,7 @@ def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
     file = find(name, site_dirs)
     blocks = sorted((*file.blocks, *file.inherited), key=lambda block: (block.written_in, block.line))
     reads = {block.name: _read(block.source) for block in blocks}
-    outside = _read(_outside(file, blocks))
+    outside = _read(_outside(file))
     found = () if file.path.name == RULES else variables(file.name.partition("/")[0])
     return TemplateDocs(
         name=file.name,
@@ -136,9 +136,14 @@ def _read(text: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.partition(".")[0] in VARIABLES]
 
 
-def _outside(file: TemplateFile, blocks: Sequence[Block]) -> str:
-    """A template without its blocks."""
-    text = file.text if file.name.endswith(".j2") else ""
-    for block in blocks:
-        text = text.replace(block.source, "")
+def _outside(file: TemplateFile) -> str:
+    """A template, and those that it extends, without their blocks."""
+    paths = () if file.path.name == RULES else (file.path, *file.ancestors)
+    return "".join(map(_without_blocks, paths))
+
+
+def _without_blocks(path: Path) -> str:
+    text = path.read_text("utf-8")
+    for block in parsed(path.name, path, text).blocks:
+        text = text.replace(block.text, "")
     return text
