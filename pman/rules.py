@@ -34,7 +34,7 @@ class _Missing(ChainableUndefined):
 
 
 def _signal_name(number: int) -> str:
-    """SIGKILL for 9, '' for what is no signal."""
+    """The name of a signal, SIGKILL for 9; '' for what is none."""
     return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
 
 
@@ -47,13 +47,13 @@ def _moment(text: object) -> datetime | None:
 
 
 def _seconds_between(earlier: object, later: object) -> float:
-    """0 where one of the two is not known."""
+    """From one timestamp to a later one; 0 where one of the two is not known."""
     moments = _moment(earlier), _moment(later)
     return (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0
 
 
 def _seconds_since(timestamp: object) -> float:
-    """By pman's clock; 0 where it is not known."""
+    """From a timestamp to now, by pman's clock; 0 where it is not known."""
     return _seconds_between(timestamp, datetime.now(UTC).isoformat())
 
 
@@ -62,7 +62,7 @@ def _from_json(text: object) -> object:
     return json.loads(str(text)) if text else None
 
 
-_FUNCTIONS = {
+FUNCTIONS = {
     "signal": _signal_name,
     "seconds_since": _seconds_since,
     "seconds_between": _seconds_between,
@@ -126,11 +126,11 @@ class _Decision:
 
 def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
     try:
-        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *_FUNCTIONS}
+        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *FUNCTIONS}
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
     if names:
-        told = ", ".join([*known, *(f"{name}()" for name in _FUNCTIONS)])
+        told = ", ".join([*known, *(f"{name}()" for name in FUNCTIONS)])
         raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use {told}")
 
 
@@ -154,7 +154,7 @@ class Rules:
     def __init__(self, engine: str, search: BaseLoader) -> None:
         # Engines leave empty fields out, so a missing field is no error here.
         self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
-        self._environment.globals.update(_FUNCTIONS)
+        self._environment.globals.update(FUNCTIONS)
         self.name = f"{engine}/state.yaml"
         written = statefile.read(search, self.name)
         at = f"templates/{self.name}"

@@ -215,7 +215,7 @@ def _print_docs(found: TemplateDocs) -> None:
 
 
 def _cells(variable: Variable) -> tuple[str, str, str, str, str]:
-    example = json.dumps(variable.example, ensure_ascii=False)
+    example = "" if variable.example is None else json.dumps(variable.example, ensure_ascii=False)
     return variable.name, variable.type, variable.unit, example, variable.description
 
 
@@ -234,7 +234,7 @@ def variables_table(variables: Sequence[Variable]) -> str:
     rows = []
     for variable in variables:
         name, kind, unit, example, what = _cells(variable)
-        rows.append((f"`{name}`", kind, unit, f"`{example}`", what))
+        rows.append((f"`{name}`", kind, unit, f"`{example}`" if example else "", what))
     return _table(("variable", "type", "unit", "example", "what it is"), rows)
 
 
