@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import BaseLoader
+from jinja2.exceptions import TemplateNotFound
 
 from pman import statefile
 from pman.errors import ConfigError
@@ -16,7 +17,7 @@ from pman.resources import TEMPLATES
 from pman.schema import one_of
 from pman.statefile import Rule
 from pman.workshop.header import header
-from pman.workshop.source import Source, body, digest, lineage, parsed
+from pman.workshop.source import SYNTAX, Source, body, digest, lineage, parsed
 
 BUILTIN = "builtin/"
 
@@ -91,29 +92,39 @@ class EngineTemplates:
 def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
     """Of every folder that has rules, shipped or a site's. Raises ConfigError for an unreadable file."""
     search = loader(site_dirs)
-    directories = [*site_dirs, TEMPLATES]
-    folders = sorted({path.parent.name for directory in directories for path in directory.glob(f"*/{RULES}")})
     return tuple(
         EngineTemplates(
-            engine,
-            tuple(_files(engine, directories, search)),
-            statefile.read(search, f"{engine}/{RULES}").rules,
+            engine=engine,
+            rules=statefile.read(search, f"{engine}/{RULES}").rules,
+            files=tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
         )
-        for engine in folders
+        for engine in names(site_dirs)
     )
+
+
+def names(site_dirs: Sequence[Path]) -> list[str]:
+    """Of the engines that have rules."""
+    found = (path for directory in (*site_dirs, TEMPLATES) for path in directory.glob(f"*/{RULES}"))
+    return sorted({path.parent.name for path in found})
 
 
 def find(name: str, site_dirs: Sequence[Path]) -> TemplateFile:
     """The file of a name as it is found, a site's first; `builtin/...` is shipped. Raises ConfigError."""
-    known = {}
-    for engine in engines(site_dirs):
-        for file in reversed(engine.files):
-            known[file.name] = file
-            if file.shipped:
-                known[f"{BUILTIN}{file.name}"] = file
+    known = _known(name.removeprefix(BUILTIN).partition("/")[0], site_dirs)
     if name not in known:
-        raise ConfigError(f"templates/{name} does not exist; {one_of(name, sorted(known))}")
+        everything = [other for engine in names(site_dirs) for other in _known(engine, site_dirs)]
+        raise ConfigError(f"templates/{name} does not exist; {one_of(name, everything)}")
     return known[name]
+
+
+def _known(engine: str, site_dirs: Sequence[Path]) -> dict[str, TemplateFile]:
+    """Each file of an engine by the names that lead to it."""
+    known = {}
+    for file in reversed(list(_files(engine, [*site_dirs, TEMPLATES], loader(site_dirs)))):
+        known[file.name] = file
+        if file.shipped:
+            known[f"{BUILTIN}{file.name}"] = file
+    return known
 
 
 def _files(engine: str, directories: Sequence[Path], search: BaseLoader) -> Iterator[TemplateFile]:
@@ -141,13 +152,25 @@ def _rules(name: str, path: Path, shipped: bool, instead: str | None, search: Ba
         shipped=shipped,
         overrides=_overrides(name, shipped=shipped),
         overridden_by=instead,
-        extends=(extends := statefile.extended(text)),
-        ancestors=(TEMPLATES / extends.removeprefix(BUILTIN),) if extends else (),
+        extends=statefile.extended(text),
+        ancestors=tuple(_extended_rules(text, search)),
         doc=doc,
         text=text,
         blocks=(),
         inherited=(),
     )
+
+
+def _extended_rules(text: str, search: BaseLoader) -> Iterator[Path]:
+    """The files that a state.yaml extends; one that is not there, statefile.read tells."""
+    seen: set[str] = set()
+    while (name := statefile.extended(text)) and name not in seen:
+        seen.add(name)
+        try:
+            text, path, _ = search.get_source(SYNTAX, name)
+        except TemplateNotFound:
+            return
+        yield Path(path or name)
 
 
 def _template(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:
