@@ -50,7 +50,7 @@ class _Commands(click.Group):
 def tell(error: PmanError) -> None:
     for fault in error.faults:
         at = f"{fault.path}: " if fault.path.startswith("$") else ""
-        click.echo(f"pman: {at}{fault.message}", err=True)
+        click.echo(f"pman: {at}{fault}", err=True)
     if not error.faults:
         click.echo(f"pman: {error}", err=True)
     if error.hint:
