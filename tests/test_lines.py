@@ -21,8 +21,9 @@ values = st.recursive(
 )
 
 
-def marks(node: yaml.Node, path: str = "$") -> Iterator[tuple[str, int]]:
+def marks(node: yaml.Node | None, path: str = "$") -> Iterator[tuple[str, int]]:
     """The same by YAML's parser, for what YAML and JSON write alike."""
+    assert node is not None
     yield path, node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
