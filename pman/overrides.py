@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from jinja2 import BaseLoader, Environment, nodes
-from jinja2.exceptions import TemplateSyntaxError
+from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 
-from pman.errors import ConfigError
+from pman.errors import ConfigError, Fault
 
 RULES = "state.yaml"
 
@@ -26,7 +26,9 @@ def check_files(engine: str, search: BaseLoader, documents: Sequence[str]) -> No
         if folder != engine or file.startswith("_") or not file.endswith(_READ):
             continue
         if file != RULES and (file not in known if documents else not file.endswith(".j2")):
-            raise ConfigError(f"templates/{name}: nothing reads this file; {_meant(file, known)}")
+            told = f"nothing reads this file; {_meant(file, known)}"
+            _, path, _ = search.get_source(Environment(loader=search), name)  # noqa: S701  (it renders nothing)
+            raise ConfigError.of([Fault(name, told, path or f"templates/{name}")])
 
 
 def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> None:
@@ -43,7 +45,7 @@ def check_blocks(environment: Environment, name: str) -> set[str]:
     """The blocks of a template and of all that it extends.
 
     Raises TemplateSyntaxError for what a template that extends another one writes elsewhere than
-    into a block of the other: Jinja would leave it out.
+    into a block of the other: Jinja would leave it out; and where the other one does not exist.
     """
     source, filename, _ = environment.loader.get_source(environment, name)  # type: ignore[union-attr]  # it has one
     tree = environment.parse(source, name, filename)
@@ -51,7 +53,12 @@ def check_blocks(environment: Environment, name: str) -> set[str]:
     extended = [node.template for node in tree.find_all(nodes.Extends)]
     if not extended or not isinstance(extended[0], nodes.Const):
         return own
-    inherited = check_blocks(environment, extended[0].value)
+    try:
+        inherited = check_blocks(environment, extended[0].value)
+    except TemplateNotFound as error:
+        others = [other for other in environment.list_templates() if other != name]
+        told = f"extends {error.name!r}, which does not exist; {_meant(str(error.name), others)}"
+        raise TemplateSyntaxError(told, extended[0].lineno, name, filename) from error
     for node in tree.body:
         if isinstance(node, nodes.Block) and node.name not in inherited:
             meant = _meant(node.name, sorted(inherited))
@@ -79,4 +86,4 @@ def _line(output: nodes.Output) -> int:
 
 def _meant(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else f"use {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"use {', '.join(known)}" if known else "there is none"
