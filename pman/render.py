@@ -321,6 +321,11 @@ class Templates:
             raise ConfigError(f"the templates ({names}) make no document")
 
 
+def environment_for(search: BaseLoader, name: str) -> Environment:
+    """In which a template is compiled. Raises ConfigError where there is no escaping for its ending."""
+    return _Environment(search, _language(name))
+
+
 def compile_template(environment: Environment, name: str) -> Template:
     """Raises ConfigError for what can be told of a template alone."""
     with _located(name, _path(environment, name)):
@@ -368,7 +373,7 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-class _UnreadableError(ValueError):
+class UnreadableError(ValueError):
     """A document is not of its language."""
 
     def __init__(self, told: str, index: int) -> None:
@@ -377,7 +382,23 @@ class _UnreadableError(ValueError):
         self.index = index
 
 
-_IN_THE_TEXT = (MisplacedError, _UnreadableError)
+class _TwiceError(ValueError):
+    def __init__(self, word: str) -> None:
+        super().__init__(f"{word!r} stands twice")
+        self.word = word
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuses a key that stands twice: JSON would drop the first without a word."""
+    found: dict[str, object] = {}
+    for word, value in pairs:
+        if word in found:
+            raise _TwiceError(word)
+        found[word] = value
+    return found
+
+
+_IN_THE_TEXT = (MisplacedError, UnreadableError)
 """What only the rendered text tells, and not the template's own line."""
 
 
@@ -391,9 +412,12 @@ def _documents(name: str, text: str) -> Iterator[tuple[Document, int]]:
 def _parsed(language: str, text: str) -> list[tuple[str, object, int]]:
     if language == "json":
         try:
-            return [(text, json.loads(text), 0)]
+            return [(text, json.loads(text, object_pairs_hook=_once), 0)]
         except json.JSONDecodeError as error:
-            raise _UnreadableError(f"what it renders is no JSON: {error}", error.pos) from error
+            raise UnreadableError(f"what it renders is no JSON: {error}", error.pos) from error
+        except _TwiceError as error:
+            index = text.rindex(json.dumps(error.word, ensure_ascii=False))
+            raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
     if language == "yaml":
         try:
             contents = list(yaml.load_all(text, Loader=_Loader))
@@ -403,7 +427,7 @@ def _parsed(language: str, text: str) -> list[tuple[str, object, int]]:
             where = f"line {mark.line + 1} of the document: " if mark else ""
             problem = getattr(error, "problem", None) or "not readable"
             index = mark.index if mark else getattr(error, "position", 0)
-            raise _UnreadableError(f"what it renders is no YAML: {where}{problem}", index) from error
+            raise UnreadableError(f"what it renders is no YAML: {where}{problem}", index) from error
         return [
             (part, content, begin)
             for (part, begin), content in zip(parts, contents, strict=True)
@@ -414,7 +438,7 @@ def _parsed(language: str, text: str) -> list[tuple[str, object, int]]:
             wdl.check(text)
         except wdl.NoWdlError as error:
             index = sum(len(line) for line in text.splitlines(keepends=True)[: error.line - 1])
-            raise _UnreadableError(f"what it renders is no WDL: {error}", index) from error
+            raise UnreadableError(f"what it renders is no WDL: {error}", index) from error
     return [(text, None, 0)]
 
 

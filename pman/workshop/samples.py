@@ -86,7 +86,7 @@ def samples(engine: str) -> tuple[Sample, ...]:
 def pairs(engine: str) -> Iterator[Sample]:
     """Each two values of two options, with nothing else and with all else."""
     maker = _Maker(engine)
-    for one, other in combinations(maker.choices, 2):
+    for one, other in combinations(reversed(maker.choices), 2):  # settings have more to do with each other
         for value in maker.choices[one]:
             for second in maker.choices[other]:
                 both = (Choice(one, value), Choice(other, second))
