@@ -1,4 +1,4 @@
-"""What an author of a template can use: its blocks, and the variables it is given, as schema/ declares them."""
+"""What an author of a template can use: its blocks, and the variables it is given, as schema/ has them."""
 
 from __future__ import annotations
 
@@ -126,11 +126,13 @@ def _block_docs(block: Block, read: Sequence[str]) -> BlockDocs:
 def _read(text: str) -> list[str]:
     """The variables of `job` and `site` that a piece of a template names."""
     tree = SYNTAX.parse(text)
-    attributes = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
+    attributes: list[tuple[nodes.Node, str]] = [
+        (node.node, node.attr) for node in tree.find_all(nodes.Getattr)
+    ]
     attributes += [
         (node.node, str(node.arg.value))
         for node in tree.find_all(nodes.Getitem)
-        if isinstance(node.arg, nodes.Const)
+        if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
     ]
     return list(
         dict.fromkeys(
