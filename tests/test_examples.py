@@ -21,6 +21,7 @@ from pman.settings import engine_schema, properties
 from pman.translation import Translation
 from pman.workshop import drift, golden, inventory
 from pman.workshop.diff import changes
+from pman.workshop.lint.run import lint
 from pman.workshop.preview import Preview, Previews
 from tests.a_job import FACTS, a_job, content, site_templates
 from tests.examples import EXAMPLES, FOUND, Example, example
@@ -107,6 +108,11 @@ def test_an_example_is_made_from_what_is_shipped_now(directory: Path) -> None:
     assert [override.block for override in drift.overrides(found) if override.drifted] == []
 
 
+@pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
+def test_lint_finds_nothing_in_an_example(directory: Path) -> None:
+    assert lint([directory / "templates"]).findings == ()
+
+
 def test_every_example_is_told_of_and_tells_how_it_is_used() -> None:
     index = (EXAMPLES / "README.md").read_text()
 
@@ -153,7 +159,7 @@ def test_only_jobs_that_ask_for_a_gpu_go_to_the_pool() -> None:
     [
         ("docker.io/fnndsc/pl-x:1", "docker.io/fnndsc/pl-x:1"),
         ("fnndsc/pl-x:1", "docker.io/fnndsc/pl-x:1"),
-        ("busybox", "docker.io/library/busybox"),
+        ("busybox", "docker.io/busybox"),
         ("ghcr.io/org/pl-x@sha256:0", "ghcr.io/org/pl-x@sha256:0"),
         ("localhost:5000/pl-x", "localhost:5000/pl-x"),
         ("registry.example.org/own/pl-x:1", "own/pl-x:1"),
