@@ -18,11 +18,13 @@ MODULES = {
 
 LAYERS = [
     {"pman.engine"},
+    {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
     {"pman.workshop.eject", "pman.workshop.accept"},
     {"pman.workshop.drift", "pman.workshop.docs"},
     {"pman.workshop.inventory", "pman.workshop.explain"},
     {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
     {"pman.workshop.source"},
+    {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines", "pman.workshop.samples"},
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
