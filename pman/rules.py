@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -62,7 +62,7 @@ def _from_json(text: object) -> object:
     return json.loads(str(text)) if text else None
 
 
-FUNCTIONS = {
+FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "signal": _signal_name,
     "seconds_since": _seconds_since,
     "seconds_between": _seconds_between,
