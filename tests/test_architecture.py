@@ -18,11 +18,17 @@ MODULES = {
 
 LAYERS = [
     {"pman.engine"},
+    {"pman.workshop.eject", "pman.workshop.accept"},
+    {"pman.workshop.drift", "pman.workshop.docs"},
+    {"pman.workshop.inventory", "pman.workshop.explain"},
+    {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
+    {"pman.workshop.source"},
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
+    {"pman.statefile"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
-    {"pman.job", "pman.errors", "pman.resources"},
+    {"pman.job", "pman.errors", "pman.resources", "pman.workshop"},
 ]
 """From the edge to the core: a module imports from its own layer and those after it.
 
