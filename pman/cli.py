@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -120,26 +120,69 @@ def demo(engine: str | None, image: str | None, keep: bool) -> None:
     epilog=_example(
         "pman render examples/simpledsapp.json --engine podman",
         "pman render - < request.json | less",
+        "pman render --all golden --samples requests",
     )
 )
-@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json", required=False)
 @click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
 @click.option("--show-env", is_flag=True, help="Show the values of env, which hold a user's token.")
-def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
+@click.option(
+    "--all",
+    "into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write what every sample becomes to DIR/<engine>/<sample>/, in place of what was written there.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --all: the site's own requests, the *.json of DIR; default: pman's samples.",
+)
+def render(
+    request: BinaryIO | None, engine: str | None, show_env: bool, into: Path | None, samples: Path | None
+) -> None:
     """Show the documents that a request becomes.
 
     As they would be sent; nothing is sent. '-' reads the request from stdin. Every error of the
     request is told, with its path. What is not configured, or only an absent engine could tell,
     is assumed, and stderr says so.
-    """
-    from pman.commands import dryrun
-    from pman.translation import Translation
 
-    environ = {**os.environ, "CONTAINER_ENV": engine} if engine else os.environ
-    translation = Translation(dryrun.settings(environ, DOTENV, _note))
-    job = translation.parse(request.read())
-    facts = dryrun.facts(translation, _note)
-    documents = translation.render(job, facts) if show_env else translation.show(job, facts)
+    --all writes golden files, for a site's own repository: no engine is asked, and the values of
+    env are masked, so they are the same everywhere. `pman lint --golden DIR` compares them.
+    """
+    if (request is None) == (into is None):
+        raise click.UsageError("either REQUEST.json or --all DIR")
+    if samples and not into:
+        raise click.UsageError("--samples goes with --all DIR")
+    if into:
+        if show_env:
+            raise click.UsageError("--show-env does not go with --all: a token has no place in golden files")
+        _render_all(into, samples, dry_settings(engine))
+    else:
+        assert request is not None  # noqa: S101  (for the type checker)
+        _render(request.read(), dry_settings(engine), show_env=show_env)
+
+
+def _render_all(into: Path, samples: Path | None, settings: Settings) -> None:
+    from pman.commands import rendered
+
+    found = rendered.previews(rendered.requests(samples, settings.engine), settings)
+    _note(*dict.fromkeys(note for preview in found.values() for note in preview.notes))
+    for line in rendered.write(into, found):
+        click.echo(line)
+
+
+def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
+    from pman.commands import dryrun
+    from pman.workshop.preview import preview
+
+    facts, why = dryrun.facts(settings)
+    found = preview(body, settings, facts=facts, unasked=why, show_env=show_env)
+    _note(*found.notes)
+    if found.faults:
+        raise BadRequest.of(found.faults, found.hint)
+    documents = found.documents
     text = dryrun.lines([(document.name, document.text) for document in documents])
     if sys.stdout.isatty():
         from pman.commands.terminal import highlighted
@@ -149,8 +192,55 @@ def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
         click.echo(text, nl=not text.endswith("\n"))
 
 
-def _note(text: str) -> None:
-    click.echo(f"pman: {text}", err=True)
+def dry_settings(engine: str | None, templates: Sequence[Path] = ()) -> Settings:
+    """As a server's, with stand-ins for what is missing, each told of. Raises ConfigError for the rest.
+
+    `templates` take the place of PMAN_TEMPLATES.
+    """
+    from pman import executors
+    from pman.workshop import assumed
+
+    environ = {**os.environ, "CONTAINER_ENV": engine} if engine else {**os.environ}
+    if templates:
+        environ["PMAN_TEMPLATES"] = ":".join(map(str, templates))
+    settings, notes = assumed.settings(environ, executors.names(), DOTENV)
+    _note(*notes)
+    return settings
+
+
+def _note(*texts: str) -> None:
+    for text in texts:
+        click.echo(f"pman: {text}", err=True)
+
+
+@main.command(
+    epilog=_example(
+        "PMAN_TEMPLATES=site pman diff examples/simpledsapp.json",
+        "pman diff request.json --against HEAD~1 --format json",
+    )
+)
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
+@click.option(
+    "--against",
+    default="builtin",
+    show_default=True,
+    metavar="builtin|DIR|REVISION",
+    help="The shipped templates, a directory of templates, or PMAN_TEMPLATES as of a git revision.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None:
+    """Show what the site's templates change in the documents of a request.
+
+    First by path in the data, then as text. Env values are masked. Ends with 0 where the same is
+    sent, with 1 where not, with 2 in trouble.
+    """
+    from pman.commands import difference, dryrun
+
+    settings = dry_settings(engine)
+    old, new = difference.previews(request.read(), settings, against, *dryrun.facts(settings))
+    _note(*dict.fromkeys((*new.notes, *old.notes)))
+    sys.exit(difference.show(old, new, against, form))
 
 
 @main.group(
@@ -281,7 +371,7 @@ def check_templates(names: tuple[str, ...], accept: bool, form: str) -> None:
 @main.command(
     epilog=_example(
         "docker inspect chris-jid-42 | pman explain - --engine docker",
-        "pman explain tests/states/kubernetes/crash-loop.json --engine kubernetes",
+        "pman explain states/kubernetes/crash-loop.json --engine kubernetes",
     )
 )
 @click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
@@ -302,6 +392,60 @@ def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) ->
     default = DECLARED["CONTAINER_ENV"]["default"]
     chosen = engine or setting("CONTAINER_ENV", os.environ, DOTENV) or default
     show_explanation(explained(native.read(), chosen, jid, _site()), form)
+
+
+@main.command(
+    epilog=_example("pman lint", "pman lint site --format github", "pman lint site --strict --notes")
+)
+@click.argument("directories", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    show_default=True,
+    help="github: annotations of its Actions; sarif: for code scanning.",
+)
+@click.option(
+    "--kubernetes-version", "kubernetes", default="1.29", show_default=True, help="Whose API is taken."
+)
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Compare what CONTAINER_ENV is sent with these files of `pman render --all`.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --golden: the site's own requests, the *.json of DIR.",
+)
+@click.option("--strict", is_flag=True, help="Warnings fail, too.")
+@click.option("--notes", is_flag=True, help="Show also what is no mistake: what was not tried.")
+def lint(
+    directories: tuple[Path, ...],
+    form: str,
+    kubernetes: str,
+    golden: Path | None,
+    samples: Path | None,
+    strict: bool,
+    notes: bool,
+) -> None:
+    """Find mistakes in templates and rules, with file and line.
+
+    DIR: a site's directories, over the shipped templates; default: those of PMAN_TEMPLATES, else the
+    shipped ones. Nothing is sent, and no engine is needed: sample requests reach every branch, the
+    documents are held against the engine's own API, and rules are tried on recorded states. Ends with
+    1 where an error was found. docs/lint.md has every rule.
+    """
+    from pman.commands.lint import Golden, run
+
+    if samples and not golden:
+        raise click.UsageError("--samples goes with --golden")
+    chosen = directories or _site()
+    compared = Golden(golden, samples, dry_settings(None, chosen)) if golden else None
+    sys.exit(run(chosen, form, kubernetes=kubernetes, strict=strict, notes=notes, compared=compared))
 
 
 @main.command(epilog=_example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))

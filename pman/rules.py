@@ -68,6 +68,7 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "seconds_between": _seconds_between,
     "from_json": _from_json,
 }
+"""Those of expressions and messages."""
 
 
 def _exit_code(value: object) -> int | None:
@@ -96,15 +97,18 @@ class _Decision:
         known: Iterable[str] = ("native", "site"),
     ) -> None:
         self._rules: list[_Compiled] = []
+        self._conditions: dict[str, TemplateExpression] = {}
+        """Each by itself, compiled when somebody asks."""
+
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
             condition = rule.source.get("when", "true")
-            _check_expression(environment, at, condition, known)
+            check_expression(environment, at, condition, known)
             chain += "{% elif " + condition + " %}" + str(index)
             texts = [rule.source["message"], rule.source.get("hint", "")]
             for text in texts:
-                _check(environment, at, text, known)
+                check_text(environment, at, text, known)
             self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
         self._chain = environment.from_string(chain + "{% endif %}")
 
@@ -121,10 +125,19 @@ class _Decision:
 
     def holds(self, rule: Rule, variables: Mapping[str, object]) -> bool:
         condition = rule.source.get("when", "true")
-        return bool(self._chain.environment.compile_expression(condition)(**variables))
+        if condition not in self._conditions:
+            self._conditions[condition] = self._chain.environment.compile_expression(condition)
+        return bool(self._conditions[condition](**variables))
 
 
-def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
+def environment(search: BaseLoader) -> ImmutableSandboxedEnvironment:
+    """Engines leave empty fields out, so a missing field is no error in it."""
+    found = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
+    found.globals.update(FUNCTIONS)
+    return found
+
+
+def check_text(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
     try:
         names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *FUNCTIONS}
     except TemplateError as error:
@@ -134,14 +147,14 @@ def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str, known
         raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use {told}")
 
 
-def _check_expression(
+def check_expression(
     environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]
 ) -> None:
     try:
         environment.compile_expression(text)
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
-    _check(environment, at, "{{ " + text + " }}", known)
+    check_text(environment, at, "{{ " + text + " }}", known)
 
 
 _FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
@@ -152,9 +165,7 @@ class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
     def __init__(self, engine: str, search: BaseLoader) -> None:
-        # Engines leave empty fields out, so a missing field is no error here.
-        self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
-        self._environment.globals.update(FUNCTIONS)
+        self._environment = environment(search)
         self.name = f"{engine}/state.yaml"
         written = statefile.read(search, self.name)
         at = f"templates/{self.name}"
@@ -173,7 +184,7 @@ class Rules:
         """All values as one template that sets them: a third of the time that one expression each takes."""
         for index, (name, text) in enumerate(values.items()):
             before = ("native", *list(values)[:index])
-            _check_expression(self._environment, f"{at}: values: {name}", text, before)
+            check_expression(self._environment, f"{at}: values: {name}", text, before)
         return self._environment.from_string(
             "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
         )
@@ -181,7 +192,7 @@ class Rules:
     def _expression(self, at: str, fields: Mapping[str, str], known: Iterable[str]) -> TemplateExpression:
         """All fields at once, as a dict: a third of the time that one expression each takes."""
         for text in fields.values():
-            _check_expression(self._environment, f"{at}: fields", text, known)
+            check_expression(self._environment, f"{at}: fields", text, known)
         pairs = ", ".join(f"{name!r}: ({text})" for name, text in fields.items())
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 

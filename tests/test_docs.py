@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pman.commands.matrix import markdown, rows
+from pman.workshop.lint.findings import table
 from tests.a_job import FACTS, a_job, a_translation, site_templates
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -17,6 +18,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_option_by_engine_table_is_the_generated_one() -> None:
     assert markdown(rows([])) in (DOCS / "options.md").read_text(), "run `make docs`"
+
+
+def test_the_table_of_what_lint_finds_is_the_generated_one() -> None:
+    assert (DOCS / "lint.md").read_text().endswith(f"\n\n{table()}"), "run `make docs`"
 
 
 FENCES = [
@@ -37,6 +42,12 @@ def test_every_template_in_the_documentation_works(name: str, fence: str, tmp_pa
 
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
-    for file in (DOCS.parent / "README.md", DOCS.parent / "bench/README.md", *DOCS.glob("*.md")):
+    root = DOCS.parent
+    for file in (
+        root / "README.md",
+        root / "bench/README.md",
+        *root.glob("examples/**/*.md"),
+        *DOCS.glob("*.md"),
+    ):
         for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
             assert target.startswith("http") or (file.parent / target).exists(), f"{file.name}: {target}"
