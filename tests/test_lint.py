@@ -430,6 +430,15 @@ WARNED: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/state.yaml",
         3,
     ),
+    "a field of the engine misspelt": (
+        {
+            "docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues:\n"
+            "  timed_out: native.State.ExitCod == 3\n",
+        },
+        "unknown-word",
+        "docker/state.yaml",
+        3,
+    ),
     "a block without a record of what it was made from": (
         {
             "docker/container.yaml.j2": EXTENDS
