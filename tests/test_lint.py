@@ -178,6 +178,18 @@ IN_COPIES = {
         'HEREMemoryBytes: {{ job.memory_limit ~ "Mi" }}',
         "wrong-value",
     ),
+    "a kind that Kubernetes does not have": (
+        "kubernetes/job.yaml.j2",
+        "kind: Job",
+        "HEREkind: Jobb",
+        "wrong-value",
+    ),
+    "a version that its API does not have": (
+        "kubernetes/job.yaml.j2",
+        "apiVersion: batch/v1",
+        "HEREapiVersion: batch/v11",
+        "wrong-value",
+    ),
     "a number where Kubernetes takes a text": (
         "kubernetes/job.yaml.j2",
         "medium: Memory",
@@ -333,6 +345,17 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "unknown-template",
         "swarm/service.yaml.j2",
         2,
+    ),
+    "a part that is not there, where no sample gets to": (
+        {
+            "docker/_part.j2": "",
+            "docker/container.yaml.j2": EXTENDS
+            + '{% block extra %}\n{% if job.jid == "never" %}\n{% include "docker/_prt.j2" %}\n'
+            "{% endif %}\n{% endblock %}\n",
+        },
+        "unknown-template",
+        "docker/container.yaml.j2",
+        4,
     ),
     "rules that extend nothing": (
         {"slurm/state.yaml": "# own\nextends: builtin/slrum/state.yaml\n"},
