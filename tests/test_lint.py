@@ -334,6 +334,12 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/contianer.yaml.j2",
         0,
     ),
+    "rules under another name": (
+        {"docker/states.yaml": "rules: []\n"},
+        "unknown-file",
+        "docker/states.yaml",
+        0,
+    ),
     "a folder of no engine": (
         {"docker/_x.j2": "", "kubernets/job.yaml.j2": ""},
         "unknown-engine",
@@ -460,6 +466,16 @@ WARNED: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         },
         "unknown-word",
         "docker/state.yaml",
+        3,
+    ),
+    "a block whose shipped one has changed": (
+        {
+            "docker/container.yaml.j2": EXTENDS
+            + "{# pman: made from builtin/docker/container.yaml.j2, block command, of pman 7.0.0, "
+            "sha256 0123456789abcdef #}\n{% block command %}\nCmd: {{ job.argv }}\n{% endblock %}\n"
+        },
+        "override-drifted",
+        "docker/container.yaml.j2",
         3,
     ),
     "a block without a record of what it was made from": (

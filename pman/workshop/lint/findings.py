@@ -63,6 +63,7 @@ RULES: Mapping[str, Rule] = {
     "override-without-record": Rule(
         "warning", "a block in place of a shipped one that does not say from which it was made"
     ),
+    "override-drifted": Rule("warning", "a block whose shipped one has changed since it was made"),
     "golden-differs": Rule("error", "a sample that becomes another document than the golden one"),
 }
 
