@@ -1,0 +1,56 @@
+"""The page: jobs, dry runs and templates, for people. Server-rendered; the little JavaScript is an addition.
+
+It is off with PMAN_PAGE=no. It shows what the API answers and the workshop makes, and owns none of it.
+"""
+
+from __future__ import annotations
+
+from quart import Blueprint, Quart, Response, request
+
+from pman.engine import Engine
+from pman.errors import PmanError
+from pman.page import jobs
+from pman.page.view import View
+
+POLICY = "; ".join((
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+))  # fmt: skip
+"""All from this server and nothing inline: what a log or a request holds can run nothing."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+FOR_EVER = "public, max-age=31536000, immutable"
+"""Of static files, whose addresses carry their digest."""
+
+
+def add(app: Quart, engine: Engine) -> None:
+    """Serves the page at the root of the app."""
+    page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
+    view = View(engine.settings)
+    jobs.routes(page, engine, view)
+
+    @page.errorhandler(PmanError)
+    async def failed(error: PmanError) -> Response:
+        return view.answer("error.html", status=error.status, section="", error=error)
+
+    @page.after_request
+    async def guarded(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        static = request.endpoint == "page.static" and "v" in request.args and response.status_code == 200
+        response.headers["Cache-Control"] = FOR_EVER if static else "no-store"
+        return response
+
+    app.register_blueprint(page)

@@ -1,0 +1,92 @@
+"""HTML from templates, and how the page writes times, sizes and statuses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from quart import Response
+
+from pman import __version__
+from pman.settings import Settings
+
+STATIC = Path(__file__).parent / "static"
+
+STATUSES: Mapping[str, str] = {
+    "notstarted": "waiting",
+    "started": "running",
+    "finishedSuccessfully": "succeeded",
+    "finishedWithError": "failed",
+    "undefined": "undefined",
+}
+"""The API's word for a status, and the page's, in the order of a job's life."""
+
+
+class View:
+    """The page's templates, with what all of them show."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Not that of render.py: these are HTML, with its escaping.
+        self._environment = Environment(
+            loader=PackageLoader("pman.page", "html"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals.update(
+            asset=asset,
+            engine=settings.engine,
+            version=__version__,
+            statuses=STATUSES,
+            signs_in=False,
+        )
+        self._environment.filters.update(duration=duration, age=age, moment=moment)
+
+    def answer(self, name: str, *, status: int = 200, **variables: Any) -> Response:
+        text = self._environment.get_template(name).render(variables)
+        return Response(text, status=status, content_type="text/html; charset=utf-8")
+
+
+@cache
+def asset(name: str) -> str:
+    """The address of a static file, another one once the file is another."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
+    return f"/static/{name}?v={digest[:12]}"
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 4 h`; '' where it is not known. page.js writes the same."""
+    if seconds is None:
+        return ""
+    whole = max(0, int(seconds))
+    for unit, name, part, short in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // part
+            return f"{whole // unit} {name}" + (f" {rest} {short}" if rest else "")
+    return f"{whole} s"
+
+
+def parsed(text: str) -> datetime | None:
+    """Of an ISO 8601 timestamp; None for '' and for what is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def age(text: str) -> str:
+    found = parsed(text)
+    return duration((datetime.now(UTC) - found).total_seconds()) if found else ""
+
+
+def moment(text: str) -> str:
+    """For a person, in UTC: `2026-11-25 21:04:09 UTC`."""
+    found = parsed(text)
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found else ""
