@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 5
 """Seconds; the platform polls at this pace."""
 
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER)}}
+
 _YES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -127,7 +129,7 @@ def _errors(app: Quart) -> None:
             told["errors"] = [{"path": fault.path, "message": fault.message} for fault in error.faults]
         if error.status >= 500:
             log.warning("%s %s: %s", request.method, _path(), error)
-        return told, error.status, {"Retry-After": str(RETRY_AFTER)} if error.status == 503 else {}
+        return told, error.status, _HEADERS.get(error.status, {})
 
     @app.errorhandler(RequestEntityTooLarge)
     async def too_large(_: RequestEntityTooLarge) -> Any:

@@ -50,7 +50,7 @@ class _Commands(click.Group):
 def tell(error: PmanError) -> None:
     for fault in error.faults:
         at = f"{fault.path}: " if fault.path.startswith("$") else ""
-        click.echo(f"pman: {at}{fault.message}", err=True)
+        click.echo(f"pman: {at}{fault}", err=True)
     if not error.faults:
         click.echo(f"pman: {error}", err=True)
     if error.hint:
@@ -132,14 +132,20 @@ def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
     request is told, with its path. What is not configured, or only an absent engine could tell,
     is assumed, and stderr says so.
     """
+    from pman import executors
     from pman.commands import dryrun
-    from pman.translation import Translation
+    from pman.workshop import assumed
+    from pman.workshop.preview import preview
 
     environ = {**os.environ, "CONTAINER_ENV": engine} if engine else os.environ
-    translation = Translation(dryrun.settings(environ, DOTENV, _note))
-    job = translation.parse(request.read())
-    facts = dryrun.facts(translation, _note)
-    documents = translation.render(job, facts) if show_env else translation.show(job, facts)
+    settings, notes = assumed.settings(environ, executors.names(), DOTENV)
+    facts, why = dryrun.facts(settings)
+    found = preview(request.read(), settings, facts=facts, unasked=why, show_env=show_env)
+    for note in (*notes, *found.notes):
+        _note(note)
+    if found.faults:
+        raise BadRequest.of(found.faults, found.hint)
+    documents = found.documents
     text = dryrun.lines([(document.name, document.text) for document in documents])
     if sys.stdout.isatty():
         from pman.commands.terminal import highlighted

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
+
+from pman.resources import TEMPLATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +15,26 @@ class Fault:
     """One thing that is wrong in a request or a configuration."""
 
     path: str
-    """JSON path from the root of the request (`$.args[3]`), or a variable's name."""
+    """JSON path from the root of the request (`$.args[3]`), a variable's name, or a template's."""
 
     message: str
+    file: str = ""
+    """Path of the template or rules that are at fault, where these are."""
+
+    line: int = 0
+    """In that file, from 1; 0: the file as a whole."""
+
+    def __str__(self) -> str:
+        """The message after the place, where that is a file."""
+        return f"{_place(self.file, self.line)}: {self.message}" if self.file else self.message
+
+
+def _place(file: str, line: int) -> str:
+    """A site's file by its own path, a shipped one by its name below templates/."""
+    path = Path(file)
+    shipped = path.is_relative_to(TEMPLATES)
+    shown = f"templates/{path.relative_to(TEMPLATES)}" if shipped else file
+    return f"{shown}, line {line}" if line else shown
 
 
 class PmanError(Exception):
@@ -40,14 +60,26 @@ class ConfigError(PmanError):
 
     @classmethod
     def of(cls, faults: Sequence[Fault], hint: str = "") -> Self:
-        """The messages alone: each names its variable."""
-        return cls("; ".join(fault.message for fault in faults), hint, faults)
+        """The messages alone: each names its variable, or its file and line."""
+        return cls("; ".join(map(str, faults)), hint, faults)
 
 
 class BadRequest(PmanError):
     """The request itself is wrong; every error is in `faults`."""
 
     status = 400
+
+
+class Unauthorised(PmanError):
+    """The site's token is missing, or another one was given."""
+
+    status = 401
+
+
+class CrossSite(PmanError):
+    """A page of another site may have sent it."""
+
+    status = 403
 
 
 class UnknownJob(PmanError):

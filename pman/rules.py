@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-import yaml
 from jinja2 import BaseLoader, ChainableUndefined, Template, meta
 from jinja2.environment import TemplateExpression
-from jinja2.exceptions import TemplateError, TemplateNotFound
+from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from pman import schema
+from pman import statefile
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Refused
 from pman.job import JobInfo, JobStatus
+from pman.statefile import Rule
 
 NativeState = Mapping[str, Any]
 """All that an engine says of a job, as plain data."""
@@ -75,10 +75,14 @@ def _exit_code(value: object) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
-    source: Mapping[str, Any]
+class _Compiled:
+    rule: Rule
     message: Template
     hint: Template
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return self.rule.source
 
 
 class _Decision:
@@ -88,31 +92,34 @@ class _Decision:
         self,
         environment: ImmutableSandboxedEnvironment,
         where: str,
-        rules: Sequence[Mapping[str, Any]],
+        rules: Sequence[Rule],
         known: Iterable[str] = ("native", "site"),
     ) -> None:
         self._rules = []
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
-            condition = rule.get("when", "true")
+            condition = rule.source.get("when", "true")
             _check_expression(environment, at, condition, known)
             chain += "{% elif " + condition + " %}" + str(index)
-            texts = [rule["message"], rule.get("hint", "")]
+            texts = [rule.source["message"], rule.source.get("hint", "")]
             for text in texts:
                 _check(environment, at, text, known)
-            self._rules.append(_Rule(rule, *map(environment.from_string, texts)))
+            self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
         self._chain = environment.from_string(chain + "{% endif %}")
 
-    def rule(self, **variables: object) -> _Rule | None:
+    def rule(self, **variables: object) -> _Compiled | None:
         index = self._chain.render(variables)
         return self._rules[int(index)] if index else None
 
-    def all(self, **variables: object) -> list[_Rule]:
+    def all(self, **variables: object) -> list[_Compiled]:
         """Every rule that holds, not the first only."""
-        return [
-            rule for rule in self._rules if _holds(self._chain.environment, rule.source["when"], variables)
-        ]
+        return [rule for rule, holds in self.each(variables) if holds]
+
+    def each(self, variables: Mapping[str, object]) -> Iterator[tuple[_Compiled, bool]]:
+        """Every rule in order, and whether it holds."""
+        for rule in self._rules:
+            yield rule, _holds(self._chain.environment, rule.source.get("when", "true"), variables)
 
 
 def _holds(environment: Any, condition: str, variables: Mapping[str, object]) -> bool:
@@ -139,6 +146,10 @@ def _check_expression(
     _check(environment, at, "{{ " + text + " }}", known)
 
 
+_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
+"""What an expression may raise that meets a state it was not written for."""
+
+
 class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
@@ -147,40 +158,18 @@ class Rules:
         self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
         self._environment.globals.update(_FUNCTIONS)
         self.name = f"{engine}/state.yaml"
-        data = self._read(self.name, ())
+        written = statefile.read(search, self.name)
         at = f"templates/{self.name}"
-        self._names = tuple(data["values"])
-        self._values = self._named(at, data["values"])
+        self._names = tuple(written.values)
+        self._values = self._named(at, written.values)
         known = ("native", *self._names)
-        self._fields = self._expression(at, data["fields"], known)
-        self._states = _Decision(self._environment, f"{at}: rules", data["rules"], known)
-        self.tell_overdue = any(rule.get("overdue") for rule in data["rules"])
+        self._fields = self._expression(at, written.fields, known)
+        self._states = _Decision(self._environment, f"{at}: rules", written.rules, known)
+        self.tell_overdue = any(rule.source.get("overdue") for rule in written.rules)
         """Whether a rule calls jobs overdue."""
 
-        self._refusals = _Decision(self._environment, f"{at}: refusals", data["refusals"], ("native",))
-        self._checks = _Decision(self._environment, f"{at}: checks", data["checks"])
-
-    def _read(self, name: str, below: tuple[str, ...]) -> dict[str, Any]:
-        """A file with what it extends: its own rules first."""
-        if name in below:
-            raise ConfigError(
-                f"templates/{name} extends itself; the shipped one is builtin/{name.removeprefix('builtin/')}"
-            )
-        try:
-            text, _, _ = cast(BaseLoader, self._environment.loader).get_source(self._environment, name)
-            own = yaml.load(text, Loader=yaml.CSafeLoader)
-        except TemplateNotFound as error:
-            raise ConfigError(f"templates/{name} does not exist") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"templates/{name}: no YAML: {error}") from error
-        if faults := schema.faults(schema.validator(schema.load("state.json")), own):
-            raise ConfigError(
-                "; ".join(f"templates/{name}: {fault.path}: {fault.message}" for fault in faults)
-            )
-        parent = self._read(own["extends"], (*below, name)) if "extends" in own else {}
-        lists = {key: [*own.get(key, ()), *parent.get(key, ())] for key in ("rules", "refusals", "checks")}
-        maps = {key: {**parent.get(key, {}), **own.get(key, {})} for key in ("values", "fields")}
-        return {**maps, **lists}
+        self._refusals = _Decision(self._environment, f"{at}: refusals", written.refusals, ("native",))
+        self._checks = _Decision(self._environment, f"{at}: checks", written.checks)
 
     def _named(self, at: str, values: Mapping[str, str]) -> Template:
         """All values as one template that sets them: a third of the time that one expression each takes."""
@@ -202,10 +191,30 @@ class Rules:
         """What pman answers for a job in this state. Raises EngineUnreachable where a rule says so."""
         try:
             return self._info(jid, native)
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        except _FAILURES as error:
             raise ConfigError(
                 f"templates/{self.name}: a rule fails for the state of {jid}: {error}"
             ) from error
+
+    def tried(self, native: NativeState) -> Iterator[tuple[Rule, bool]]:
+        """The rules of a state in order, and whether each holds; the first that does decides.
+
+        One expression each, so slower than `read`. Raises ConfigError, naming the place, for one that fails.
+        """
+        variables = self.values(native)
+        each = self._states.each({"native": native, **variables})
+        while True:
+            try:
+                found = next(each, None)
+            except _FAILURES as error:
+                raise ConfigError(f"templates/{self.name}: a rule fails for this state: {error}") from error
+            if found is None:
+                return
+            yield found[0].rule, found[1]
+
+    def values(self, native: NativeState) -> Mapping[str, Any]:
+        """What the named `values` are for a state."""
+        return {name: value for name, value in self._variables(native).items() if name != "native"}
 
     def _variables(self, native: NativeState) -> Mapping[str, Any]:
         if not self._names:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pman import settings
-from pman.job import Job
+from pman.job import Job, JobInfo
 from pman.render import Rendering, Templates, loader
 from pman.settings import Settings
 from pman.translation import Translation
@@ -58,6 +58,21 @@ def a_job(**changes: Any) -> Job:
         "output_dir": "key-chris-jid-42/outgoing",
     }
     return Job(**{**given, **changes})
+
+
+def a_job_info(**changes: Any) -> JobInfo:
+    given: dict[str, Any] = {
+        "jid": "chris-jid-42",
+        "image": "docker.io/fnndsc/pl-simpledsapp:2.1.0",
+        "cmd": "simpledsapp --prefix le /share/incoming /share/outgoing",
+        "status": "started",
+        "message": "running",
+        "hint": "",
+        "timestamp": "2026-11-25T10:00:00Z",
+        "exit_code": None,
+        "digest": "",
+    }
+    return JobInfo(**{**given, **changes})
 
 
 def settings_of(engine: str = "docker", **environ: str) -> Settings:

@@ -18,6 +18,8 @@ MODULES = {
 
 LAYERS = [
     {"pman.engine"},
+    {"pman.workshop.preview"},
+    {"pman.workshop", "pman.workshop.assumed"},
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},

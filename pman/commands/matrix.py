@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pman import executors
-from pman import settings as configuration
-from pman.commands.dryrun import STAND_INS
 from pman.context import honours
-from pman.errors import ConfigError
 from pman.request import PROPERTIES
-from pman.settings import DECLARED, Settings, engine_schema, properties, written
+from pman.settings import DECLARED, engine_schema, properties, written
 from pman.translation import Translation
+from pman.workshop import assumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +88,9 @@ def mark(row: Row, engine: str) -> str:
 
 
 def _read(engine: str, templates: Sequence[str]) -> frozenset[str]:
-    return Translation(_settings(engine, templates)).read_by_templates()
-
-
-def _settings(engine: str, templates: Sequence[str]) -> Settings:
-    """The engine's defaults, with stand-ins for what it cannot do without."""
     environ = {"CONTAINER_ENV": engine, "PMAN_TEMPLATES": ":".join(templates)}
-    try:
-        return configuration.load(environ, executors.names())
-    except ConfigError as error:
-        needed = {fault.path: STAND_INS[fault.path] for fault in error.faults if fault.path in STAND_INS}
-        return configuration.load({**environ, **needed}, executors.names())
+    settings, _ = assumed.settings(environ, executors.names())
+    return Translation(settings).read_by_templates()
 
 
 def _limits(engines: Mapping[str, frozenset[str]], part: str, name: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,85 @@
+"""A state.yaml as it is written: values, fields and rules, each with its place; what it extends comes after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from jinja2 import BaseLoader, Environment
+from jinja2.exceptions import TemplateNotFound
+
+from pman import schema
+from pman.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, refusal or check."""
+
+    source: Mapping[str, Any]
+    file: str
+    """The path of the file it is written in."""
+
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """With what it extends: its own rules first, and its own values and fields in place of the others."""
+
+    values: Mapping[str, str]
+    fields: Mapping[str, str]
+    rules: tuple[Rule, ...]
+    refusals: tuple[Rule, ...]
+    checks: tuple[Rule, ...]
+
+
+NOTHING = StateFile({}, {}, (), (), ())
+
+
+def read(search: BaseLoader, name: str, below: tuple[str, ...] = ()) -> StateFile:
+    """Raises ConfigError for a file that is not there, no YAML, or against schema/state.json."""
+    if name in below:
+        raise ConfigError(
+            f"templates/{name} extends itself; the shipped one is builtin/{name.removeprefix('builtin/')}"
+        )
+    try:
+        text, path, _ = search.get_source(Environment(autoescape=True), name)
+        own, lines = _parsed(text)
+    except TemplateNotFound as error:
+        raise ConfigError(f"templates/{name} does not exist") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"templates/{name}: no YAML: {error}") from error
+    if faults := schema.faults(schema.validator(schema.load("state.json")), own):
+        raise ConfigError("; ".join(f"templates/{name}: {fault.path}: {fault.message}" for fault in faults))
+    parent = read(search, own["extends"], (*below, name)) if "extends" in own else NOTHING
+
+    def rules(key: str) -> tuple[Rule, ...]:
+        pairs = zip(own.get(key, ()), lines.get(key, ()), strict=True)
+        return tuple(Rule(source, path or name, line) for source, line in pairs)
+
+    return StateFile(
+        values={**parent.values, **own.get("values", {})},
+        fields={**parent.fields, **own.get("fields", {})},
+        rules=rules("rules") + parent.rules,
+        refusals=rules("refusals") + parent.refusals,
+        checks=rules("checks") + parent.checks,
+    )
+
+
+def _parsed(text: str) -> tuple[Any, dict[str, list[int]]]:
+    """The content of a file, and the line of each item of its lists."""
+    loader = yaml.CSafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        content = None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]  # untyped in the stubs
+    lines = {}
+    if isinstance(root, yaml.MappingNode):
+        for key, value in root.value:
+            if isinstance(value, yaml.SequenceNode):
+                lines[str(key.value)] = [item.start_mark.line + 1 for item in value.value]
+    return content, lines

@@ -1,0 +1,156 @@
+"""Request -> the documents it would become, or all that is wrong with it or with the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pman.errors import BadRequest, ConfigError, Fault, PmanError
+from pman.job import Document, Job
+from pman.resources import TEMPLATES
+from pman.settings import Settings
+from pman.translation import MASK, Translation
+from pman.workshop import assumed
+from pman.workshop.assumed import Notes
+
+TemplateSet = Literal["site", "builtin"] | Path
+"""`site`: PMAN_TEMPLATES over the shipped ones; `builtin`: the shipped ones; a directory over these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    engine: str
+    documents: tuple[Document, ...]
+    faults: tuple[Fault, ...] = ()
+    """All that is wrong: of the request with JSON paths (`$.args[3]`), of the templates, of the settings."""
+
+    hint: str = ""
+    """What would help, for the admin."""
+
+    notes: Notes = ()
+    """What was assumed or left out."""
+
+
+def preview(
+    body: bytes | str,
+    settings: Settings,
+    *,
+    templates: TemplateSet = "site",
+    facts: Mapping[str, Any] | None = None,
+    unasked: str = "no engine was asked",
+    show_env: bool = False,
+) -> Preview:
+    """One preview; see Previews."""
+    previews = Previews(settings, [settings.engine])
+    return previews.preview(body, templates=templates, facts=facts, unasked=unasked, show_env=show_env)
+
+
+Compiled = tuple[Translation, Notes] | PmanError
+
+
+class Previews:
+    """Previews of one site: what it compiled it keeps until a file changes."""
+
+    def __init__(self, settings: Settings, engines: Sequence[str]) -> None:
+        """`engines`: those that a preview may be asked for."""
+        self._settings = settings
+        self._engines = engines
+        self._compiled: dict[tuple[str, TemplateSet], tuple[object, Compiled]] = {}
+
+    def preview(
+        self,
+        body: bytes | str,
+        *,
+        engine: str | None = None,
+        templates: TemplateSet = "site",
+        facts: Mapping[str, Any] | None = None,
+        unasked: str = "no engine was asked",
+        show_env: bool = False,
+    ) -> Preview:
+        """What the request becomes on an engine, the site's own if none is named.
+
+        `facts`: what the engine told (Executor.facts); none: assumed, `unasked` being why. Settings that
+        another engine or template set does not take are left out, and noted. Raises nothing for what a
+        person can get wrong: it is in `faults`.
+        """
+        engine = engine or self._settings.engine
+        compiled = self.translation(engine, templates)
+        if isinstance(compiled, PmanError):
+            return _failed(engine, compiled, ())
+        translation, notes = compiled
+        if facts is None:
+            facts = translation.assumed_facts()
+            if translation.needs_storebase and not translation.settings["STOREBASE"]:
+                notes += (f"{unasked}; assuming that the storebase is at {facts['storebase']}",)
+        try:
+            job = translation.parse(body)
+            documents = (translation.render if show_env else translation.show)(job, facts)
+        except BadRequest as error:
+            return _failed(engine, error, notes)
+        except ConfigError as error:
+            return _failed(engine, error if show_env else _masked(error, translation, job, facts), notes)
+        return Preview(engine, documents, notes=notes)
+
+    def translation(self, engine: str, templates: TemplateSet = "site") -> Compiled:
+        """The compiled templates, or why there are none."""
+        key, stamp = (engine, templates), self._stamp(templates)
+        kept = self._compiled.get(key)
+        if kept is None or kept[0] != stamp:
+            kept = self._compiled[key] = (stamp, self._compile(engine, templates))
+        return kept[1]
+
+    def _compile(self, engine: str, templates: TemplateSet) -> Compiled:
+        try:
+            settings, notes = assumed.of_engine(self._settings, engine, self._engines)
+            settings = _with_templates(settings, templates)
+            if templates == "site" and engine == self._settings.engine:
+                return Translation(settings), notes  # to the letter: what a server would refuse to start with
+            translation, more = assumed.translation(settings)
+        except PmanError as error:
+            return error
+        return translation, (*notes, *more)
+
+    def _stamp(self, templates: TemplateSet) -> object:
+        """Differs once a file was written that the templates are made of."""
+        settings = _with_templates(self._settings, templates)
+        roots = [
+            TEMPLATES,
+            *map(Path, settings["PMAN_TEMPLATES"]),
+            Path(settings["PMAN_POLICY"] or TEMPLATES),
+        ]
+        files = (file for root in roots for file in (root, *sorted(root.rglob("*"))))
+        return [(str(file), _written(file)) for file in files]
+
+
+def _with_templates(settings: Settings, templates: TemplateSet) -> Settings:
+    if templates == "site":
+        return settings
+    directories = [] if templates == "builtin" else [str(templates)]
+    return Settings({**settings.values, "PMAN_TEMPLATES": directories}, settings.sources)
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _failed(engine: str, error: PmanError, notes: Notes) -> Preview:
+    path = "$" if isinstance(error, BadRequest) else ""
+    return Preview(engine, (), error.faults or (Fault(path, str(error)),), error.hint, notes)
+
+
+def _masked(error: ConfigError, translation: Translation, job: Job, facts: Mapping[str, Any]) -> ConfigError:
+    """The same error without a value of env, which some of Jinja's and Python's messages repeat."""
+    hidden = tuple(f"{item.partition('=')[0]}={MASK}" for item in job.env)
+    try:
+        translation.render(replace(job, env=hidden), facts)
+    except ConfigError as same:
+        return same
+    except BadRequest:
+        pass
+    return ConfigError("a template fails at a value of env, which is not shown here")
