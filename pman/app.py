@@ -12,9 +12,10 @@ from urllib.parse import quote
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from pman import __version__
+from pman import __version__, page
 from pman.engine import Engine
 from pman.errors import BadRequest, EngineUnreachable, NotJson, PmanError, TooLarge, UnknownJob
+from pman.feed import Feed
 from pman.job import Job
 from pman.loopback import is_loopback, loopback_only
 from pman.request import JID, MAX_BODY, PROPERTIES
@@ -38,6 +39,8 @@ def create_app(engine: Engine) -> Quart:
     _errors(app)
     _v1(app, engine)
     _health(app, engine)
+    if engine.settings["PMAN_PAGE"]:
+        page.add(app, engine, Feed(engine))
 
     if loopback_only(engine.settings.engine):
 

@@ -9,7 +9,9 @@ from quart import Blueprint, Quart, Response, request
 
 from pman.engine import Engine
 from pman.errors import PmanError
+from pman.feed import Feed
 from pman.page import jobs
+from pman.page.session import Session
 from pman.page.view import View
 
 POLICY = "; ".join((
@@ -27,7 +29,7 @@ POLICY = "; ".join((
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer, a form would not say that it is ours
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -36,15 +38,20 @@ FOR_EVER = "public, max-age=31536000, immutable"
 """Of static files, whose addresses carry their digest."""
 
 
-def add(app: Quart, engine: Engine) -> None:
+_HEADINGS = {403: "Not allowed", 404: "No such job", 503: "The engine does not answer"}
+
+
+def add(app: Quart, engine: Engine, feed: Feed) -> None:
     """Serves the page at the root of the app."""
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
-    view = View(engine.settings)
-    jobs.routes(page, engine, view)
+    session = Session(engine.settings["AUTH_TOKEN"])
+    view = View(engine.settings, session)
+    jobs.routes(page, engine, feed, view, session)
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:
-        return view.answer("error.html", status=error.status, section="", error=error)
+        heading = _HEADINGS.get(error.status, "That did not work")
+        return view.answer("error.html", status=error.status, section="", heading=heading, error=error)
 
     @page.after_request
     async def guarded(response: Response) -> Response:

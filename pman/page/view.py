@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from quart import Response
 
 from pman import __version__
+from pman.page.session import Session
 from pman.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
@@ -26,11 +27,13 @@ STATUSES: Mapping[str, str] = {
 }
 """The API's word for a status, and the page's, in the order of a job's life."""
 
+SECTIONS = (("/", "Jobs"),)
+
 
 class View:
     """The page's templates, with what all of them show."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, session: Session) -> None:
         # Not that of render.py: these are HTML, with its escaping.
         self._environment = Environment(
             loader=PackageLoader("pman.page", "html"),
@@ -44,7 +47,8 @@ class View:
             engine=settings.engine,
             version=__version__,
             statuses=STATUSES,
-            signs_in=False,
+            sections=SECTIONS,
+            session=session,
         )
         self._environment.filters.update(duration=duration, age=age, moment=moment)
 

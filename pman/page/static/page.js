@@ -1,0 +1,80 @@
+// What a browser adds to pages that work without it: times that pass, a log that follows, dialogs, links that
+// carry a request. Everything else is htmx's attributes in the HTML.
+
+document.documentElement.classList.add("js");
+
+// Times: as view.py writes them.
+
+const UNITS = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
+
+function duration(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  for (const [unit, name, part, short] of UNITS) {
+    if (whole >= unit) {
+      const rest = Math.floor((whole % unit) / part);
+      return `${Math.floor(whole / unit)} ${name}${rest ? ` ${rest} ${short}` : ""}`;
+    }
+  }
+  return `${whole} s`;
+}
+
+function tick() {
+  for (const time of document.querySelectorAll("time[data-age]")) {
+    const text = duration((Date.now() - Date.parse(time.dateTime)) / 1000);
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+setInterval(() => { if (!document.hidden) tick(); }, 1000);
+
+// Dialogs: a link to the page that asks, opened in place.
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-dialog]");
+  if (opener && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+    event.preventDefault();
+    document.getElementById(opener.dataset.dialog).showModal();
+  }
+  const closer = event.target.closest("dialog [data-close]");
+  if (closer) {
+    event.preventDefault();
+    closer.closest("dialog").close();
+  }
+});
+
+// The log of a running job.
+
+const KEPT = 200_000; // characters; a browser is slow with more in one element
+
+async function follow(log) {
+  const state = document.getElementById("log-state");
+  const box = document.getElementById("follow");
+  let text = "";
+  const show = (end) => {
+    if (text.length > KEPT) text = text.slice(text.indexOf("\n", text.length - KEPT) + 1);
+    log.textContent = text;
+    if (box.checked) log.scrollTop = log.scrollHeight;
+    state.textContent = end;
+  };
+  try {
+    const response = await fetch(log.dataset.follow);
+    if (!response.ok) throw new Error(String(response.status));
+    state.textContent = "following";
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += value;
+      show("following");
+    }
+    show("complete");
+  } catch {
+    state.textContent = "interrupted; reload to follow again";
+  }
+}
+
+const log = document.getElementById("log");
+if (log) {
+  log.scrollTop = log.scrollHeight;
+  if (log.dataset.follow) follow(log);
+}
