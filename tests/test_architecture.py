@@ -20,9 +20,13 @@ LAYERS = [
     {"pman.engine"},
     {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
     {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines"},
+    {"pman.workshop.inventory", "pman.workshop.explain"},
+    {"pman.workshop.header"},
+    {"pman.workshop.source"},
     {"pman.translation", "pman.remembered"},
     {"pman.context"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings"},
+    {"pman.statefile"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]
