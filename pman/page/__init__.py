@@ -10,7 +10,7 @@ from quart import Blueprint, Quart, Response, request
 from pman.engine import Engine
 from pman.errors import PmanError
 from pman.feed import Feed
-from pman.page import jobs
+from pman.page import dryrun, jobs
 from pman.page.session import Session
 from pman.page.view import View
 
@@ -47,6 +47,7 @@ def add(app: Quart, engine: Engine, feed: Feed) -> None:
     session = Session(engine.settings["AUTH_TOKEN"])
     view = View(engine.settings, session)
     jobs.routes(page, engine, feed, view, session)
+    dryrun.routes(page, engine, view)
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:

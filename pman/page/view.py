@@ -27,7 +27,7 @@ STATUSES: Mapping[str, str] = {
 }
 """The API's word for a status, and the page's, in the order of a job's life."""
 
-SECTIONS = (("/", "Jobs"),)
+SECTIONS = (("/", "Jobs"), ("/render", "Render"))
 
 
 class View:

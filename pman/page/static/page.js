@@ -78,3 +78,63 @@ if (log) {
   log.scrollTop = log.scrollHeight;
   if (log.dataset.follow) follow(log);
 }
+
+// A link that carries a request behind its #, which no browser sends. The values of env are left out of it:
+// they carry users' tokens, and a dry run masks them anyway.
+
+const ENV = /("env"\s*:\s*\[)((?:[\s,]|"(?:[^"\\]|\\.)*")*)/g;
+const VALUE = /"([^"=\\]*)=(?:[^"\\]|\\.)*"/g;
+
+function withoutValues(text) {
+  return text.replace(ENV, (_, begin, items) => begin + items.replace(VALUE, '"$1=********"'));
+}
+
+async function through(bytes, stream) {
+  return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer());
+}
+
+async function packed(value) {
+  const bytes = await through(new TextEncoder().encode(JSON.stringify(value)), new CompressionStream("deflate-raw"));
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+  return JSON.parse(new TextDecoder().decode(await through(bytes, new DecompressionStream("deflate-raw"))));
+}
+
+const form = document.getElementById("dryrun");
+
+async function share() {
+  const { request, engine, templates } = Object.fromEntries(new FormData(form));
+  const link = `#r=${await packed({ request: withoutValues(request), engine, templates })}`;
+  history.replaceState(null, "", link);
+  const told = document.getElementById("shared");
+  try {
+    await navigator.clipboard.writeText(location.href);
+    told.textContent = "Copied.";
+  } catch {
+    told.textContent = "It is in the address bar.";
+  }
+}
+
+async function restore() {
+  if (!location.hash.startsWith("#r=")) return;
+  try {
+    const { request, engine, templates } = await unpacked(location.hash.slice(3));
+    form.elements.request.value = String(request);
+    form.elements.engine.value = String(engine);
+    form.elements.templates.value = String(templates);
+    form.requestSubmit();
+  } catch {
+    document.getElementById("shared").textContent = "This link holds no request that can be read.";
+  }
+}
+
+if (form) {
+  document.getElementById("share").addEventListener("click", share);
+  addEventListener("hashchange", restore);
+  restore();
+}
