@@ -10,7 +10,7 @@ from quart import Blueprint, Quart, Response, request
 from pman.engine import Engine
 from pman.errors import PmanError
 from pman.feed import Feed
-from pman.page import dryrun, jobs
+from pman.page import dryrun, jobs, templates
 from pman.page.session import Session
 from pman.page.view import View
 
@@ -38,7 +38,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 """Of static files, whose addresses carry their digest."""
 
 
-_HEADINGS = {403: "Not allowed", 404: "No such job", 503: "The engine does not answer"}
+_HEADINGS = {403: "Not allowed", 404: "Nothing is here", 503: "The engine does not answer"}
 
 
 def add(app: Quart, engine: Engine, feed: Feed) -> None:
@@ -48,6 +48,7 @@ def add(app: Quart, engine: Engine, feed: Feed) -> None:
     view = View(engine.settings, session)
     jobs.routes(page, engine, feed, view, session)
     dryrun.routes(page, engine, view)
+    templates.routes(page, engine, view)
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:

@@ -52,6 +52,9 @@ class Panel:
     places: Sequence[Shown]
     """The templates where these belong, around the line."""
 
+    refused: Sequence[str]
+    """Why the request is none for this engine."""
+
     hint: str
     notes: Sequence[str]
 
@@ -138,10 +141,11 @@ def _of_request(results: Sequence[tuple[Preview, Preview | None]], text: str) ->
         for fault in preview.faults:
             if fault.path.startswith("$"):
                 told.setdefault((fault.path, fault.message, fault.line or 1), []).append(preview.engine)
-    return [
+    found = [
         Fault(path, message if not several or len(by) == len(results) else f"{', '.join(by)}: {message}", "", line)
         for (path, message, line), by in told.items()
     ]  # fmt: skip
+    return sorted(found, key=lambda fault: fault.line)
 
 
 def _panel(preview: Preview, shipped: Preview | None) -> Panel:
@@ -160,6 +164,7 @@ def _panel(preview: Preview, shipped: Preview | None) -> Panel:
         same=same,
         faults=wrong,
         places=[place for fault in wrong if (place := _place(fault))],
+        refused=[fault.message for fault in preview.faults if fault.path.startswith("$")],
         hint=preview.hint,
         notes=preview.notes,
     )

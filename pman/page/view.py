@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from quart import Response
 
 from pman import __version__
+from pman.errors import PmanError
 from pman.page.session import Session
 from pman.settings import Settings
 
@@ -27,7 +28,13 @@ STATUSES: Mapping[str, str] = {
 }
 """The API's word for a status, and the page's, in the order of a job's life."""
 
-SECTIONS = (("/", "Jobs"), ("/render", "Render"))
+SECTIONS = (("/", "Jobs"), ("/render", "Render"), ("/templates", "Templates"))
+
+
+class NotThere(PmanError):
+    """An address of the page that there is not."""
+
+    status = 404
 
 
 class View:
