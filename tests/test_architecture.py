@@ -21,8 +21,8 @@ LAYERS = [
     {"pman.workshop.preview"},
     {"pman.workshop", "pman.workshop.assumed"},
     {"pman.translation", "pman.remembered"},
-    {"pman.context"},
-    {"pman.request", "pman.render", "pman.rules", "pman.settings"},
+    {"pman.context", "pman.details"},
+    {"pman.request", "pman.render", "pman.rules", "pman.settings", "pman.masking"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]
