@@ -132,17 +132,13 @@ def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
     request is told, with its path. What is not configured, or only an absent engine could tell,
     is assumed, and stderr says so.
     """
-    from pman import executors
     from pman.commands import dryrun
-    from pman.workshop import assumed
     from pman.workshop.preview import preview
 
-    environ = {**os.environ, "CONTAINER_ENV": engine} if engine else os.environ
-    settings, notes = assumed.settings(environ, executors.names(), DOTENV)
+    settings = dry_settings(engine)
     facts, why = dryrun.facts(settings)
     found = preview(request.read(), settings, facts=facts, unasked=why, show_env=show_env)
-    for note in (*notes, *found.notes):
-        _note(note)
+    _note(*found.notes)
     if found.faults:
         raise BadRequest.of(found.faults, found.hint)
     documents = found.documents
@@ -155,8 +151,50 @@ def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
         click.echo(text, nl=not text.endswith("\n"))
 
 
-def _note(text: str) -> None:
-    click.echo(f"pman: {text}", err=True)
+def dry_settings(engine: str | None) -> Settings:
+    """As a server's, with stand-ins for what is missing, each told of. Raises ConfigError for the rest."""
+    from pman import executors
+    from pman.workshop import assumed
+
+    environ = {**os.environ, "CONTAINER_ENV": engine} if engine else os.environ
+    settings, notes = assumed.settings(environ, executors.names(), DOTENV)
+    _note(*notes)
+    return settings
+
+
+def _note(*texts: str) -> None:
+    for text in texts:
+        click.echo(f"pman: {text}", err=True)
+
+
+@main.command(
+    epilog=_example(
+        "PMAN_TEMPLATES=site pman diff examples/simpledsapp.json",
+        "pman diff request.json --against HEAD~1 --format json",
+    )
+)
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
+@click.option(
+    "--against",
+    default="builtin",
+    show_default=True,
+    metavar="builtin|DIR|REVISION",
+    help="The shipped templates, a directory of templates, or PMAN_TEMPLATES as of a git revision.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None:
+    """Show what the site's templates change in the documents of a request.
+
+    First by path in the data, then as text. Env values are masked. Ends with 0 where the same is
+    sent, with 1 where not, with 2 in trouble.
+    """
+    from pman.commands import difference, dryrun
+
+    settings = dry_settings(engine)
+    old, new = difference.previews(request.read(), settings, against, *dryrun.facts(settings))
+    _note(*dict.fromkeys((*new.notes, *old.notes)))
+    sys.exit(difference.show(old, new, against, form))
 
 
 @main.command(epilog=_example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))

@@ -22,7 +22,7 @@ class Fault:
     """Path of the template or rules that are at fault, where these are."""
 
     line: int = 0
-    """In that file, from 1; 0: the file as a whole."""
+    """In that file, or without one in the text of the request, from 1; 0: not known, or all of it."""
 
     def __str__(self) -> str:
         """The message after the place, where that is a file."""

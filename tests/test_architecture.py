@@ -18,8 +18,8 @@ MODULES = {
 
 LAYERS = [
     {"pman.engine"},
-    {"pman.workshop.preview"},
-    {"pman.workshop", "pman.workshop.assumed"},
+    {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
+    {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines"},
     {"pman.translation", "pman.remembered"},
     {"pman.context", "pman.details"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings", "pman.masking"},

@@ -115,6 +115,26 @@ def test_every_error_of_a_request_is_told_with_its_path() -> None:
     assert {fault.path for fault in found.faults} == {"$.args", "$.cpu_limit"}
 
 
+def test_an_error_of_a_request_is_told_with_its_line() -> None:
+    request = json.loads(a_body(args=["a", 1], cpu_limit=-1))
+    del request["image"]
+    text = json.dumps(request, indent=2)
+
+    found = {fault.path: fault.line for fault in preview(text, settings_of()).faults}
+
+    assert found == {
+        "$.args[1]": text.splitlines().index("    1") + 1,
+        "$.cpu_limit": text.splitlines().index('  "cpu_limit": -1,') + 1,
+        "$.image": 1,
+    }
+
+
+def test_a_text_that_is_no_json_is_at_fault_at_the_line_where_it_ends_to_be_json() -> None:
+    (fault,) = preview('{\n "jid": "a"\n "image": "b"\n}', settings_of()).faults
+
+    assert (fault.path, fault.line) == ("$", 3)
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"null", b'{"a": 1, "a": 2}', b"[" * 100_000])
 def test_what_is_no_request_is_a_fault_at_its_root(body: bytes) -> None:
     (fault,) = preview(body, settings_of()).faults

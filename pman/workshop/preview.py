@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pman.settings import Settings
 from pman.translation import Translation
 from pman.workshop import assumed
 from pman.workshop.assumed import Notes
+from pman.workshop.lines import line_of, lines
 
 TemplateSet = Literal["site", "builtin"] | Path
 """`site`: PMAN_TEMPLATES over the shipped ones; `builtin`: the shipped ones; a directory over these."""
@@ -25,7 +27,8 @@ class Preview:
     engine: str
     documents: tuple[Document, ...]
     faults: tuple[Fault, ...] = ()
-    """All that is wrong: of the request with JSON paths (`$.args[3]`), of the templates, of the settings."""
+    """All that is wrong: of the request with JSON path (`$.args[3]`) and line of its text, of the templates
+    with file and line, of the settings by their names."""
 
     hint: str = ""
     """What would help, for the admin."""
@@ -89,7 +92,7 @@ class Previews:
             job = translation.parse(body)
             documents = (translation.render if show_env else translation.show)(job, facts)
         except BadRequest as error:
-            return _failed(engine, error, notes)
+            return _located(_failed(engine, error, notes), body, error)
         except ConfigError as error:
             return _failed(engine, error if show_env else _masked(error, translation, job, facts), notes)
         return Preview(engine, documents, notes=notes)
@@ -143,6 +146,19 @@ def _written(file: Path) -> tuple[int, int] | None:
 def _failed(engine: str, error: PmanError, notes: Notes) -> Preview:
     path = "$" if isinstance(error, BadRequest) else ""
     return Preview(engine, (), error.faults or (Fault(path, str(error)),), error.hint, notes)
+
+
+def _located(failed: Preview, body: bytes | str, error: BadRequest) -> Preview:
+    """With the lines of the request's text that are at fault."""
+    if isinstance(error.__cause__, json.JSONDecodeError):
+        return replace(failed, faults=tuple(replace(f, line=error.__cause__.lineno) for f in failed.faults))
+    try:
+        text = body.decode() if isinstance(body, bytes) else body
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return failed
+    found = lines(text)
+    return replace(failed, faults=tuple(replace(f, line=line_of(f.path, found)) for f in failed.faults))
 
 
 def _masked(error: ConfigError, translation: Translation, job: Job, facts: Mapping[str, Any]) -> ConfigError:
