@@ -16,7 +16,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import statefile
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Refused
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
 from pman.job import JobInfo, JobStatus
 from pman.statefile import Rule
 
@@ -101,7 +101,7 @@ class _Decision:
         rules: Sequence[Rule],
         known: Iterable[str] = ("native", "site"),
     ) -> None:
-        self._rules = []
+        self._rules: list[_Compiled] = []
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
@@ -114,22 +114,20 @@ class _Decision:
             self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
         self._chain = environment.from_string(chain + "{% endif %}")
 
+    def __iter__(self) -> Iterator[_Compiled]:
+        return iter(self._rules)
+
     def rule(self, **variables: object) -> _Compiled | None:
         index = self._chain.render(variables)
         return self._rules[int(index)] if index else None
 
     def all(self, **variables: object) -> list[_Compiled]:
         """Every rule that holds, not the first only."""
-        return [rule for rule, holds in self.each(variables) if holds]
+        return [rule for rule in self if self.holds(rule.rule, variables)]
 
-    def each(self, variables: Mapping[str, object]) -> Iterator[tuple[_Compiled, bool]]:
-        """Every rule in order, and whether it holds."""
-        for rule in self._rules:
-            yield rule, _holds(self._chain.environment, rule.source.get("when", "true"), variables)
-
-
-def _holds(environment: Any, condition: str, variables: Mapping[str, object]) -> bool:
-    return bool(environment.compile_expression(condition)(**variables))
+    def holds(self, rule: Rule, variables: Mapping[str, object]) -> bool:
+        condition = rule.source.get("when", "true")
+        return bool(self._chain.environment.compile_expression(condition)(**variables))
 
 
 def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
@@ -212,16 +210,15 @@ class Rules:
 
         One expression each, so slower than `read`. Raises ConfigError, naming the place, for one that fails.
         """
-        variables = self.values(native)
-        each = self._states.each({"native": native, **variables})
-        while True:
+        variables = self._variables(native)
+        for compiled in self._states:
+            rule = compiled.rule
             try:
-                found = next(each, None)
+                holds = self._states.holds(rule, variables)
             except _FAILURES as error:
-                raise ConfigError(f"templates/{self.name}: a rule fails for this state: {error}") from error
-            if found is None:
-                return
-            yield found[0].rule, found[1]
+                told = f"templates/{self.name}: the rule fails for this state: {error}"
+                raise ConfigError.of([Fault(self.name, told, rule.file, rule.line)]) from error
+            yield rule, holds
 
     def reader(
         self, section: Literal["fields", "applied"], more: Iterable[str]

@@ -1,4 +1,4 @@
-"""A state.yaml as it is written: values, fields and rules, each with its place; what it extends comes after."""
+"""A state.yaml as it is written: values, fields and rules, with their places; what it extends comes after."""
 
 from __future__ import annotations
 
@@ -78,10 +78,16 @@ def _parsed(text: str) -> tuple[Any, dict[str, list[int]]]:
         root = loader.get_single_node()
         content = None if root is None else loader.construct_document(root)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]  # untyped in the stubs
+        loader.dispose()
     lines = {}
     if isinstance(root, yaml.MappingNode):
         for key, value in root.value:
             if isinstance(value, yaml.SequenceNode):
                 lines[str(key.value)] = [item.start_mark.line + 1 for item in value.value]
     return content, lines
+
+
+def extended(text: str) -> str | None:
+    """What a state.yaml extends, if it says so."""
+    content, _ = _parsed(text)
+    return content.get("extends") if isinstance(content, dict) else None

@@ -19,10 +19,14 @@ MODULES = {
 LAYERS = [
     {"pman.engine"},
     {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
+    {"pman.workshop.inventory", "pman.workshop.explain"},
+    {"pman.workshop.header"},
+    {"pman.workshop.source"},
     {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines"},
     {"pman.translation", "pman.remembered"},
     {"pman.context", "pman.details"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings", "pman.masking"},
+    {"pman.statefile"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]

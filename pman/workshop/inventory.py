@@ -1,0 +1,181 @@
+"""The templates and rules of every engine: what is shipped, what is a site's, which overrides which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import BaseLoader
+
+from pman import statefile
+from pman.errors import ConfigError
+from pman.overrides import RULES
+from pman.render import loader
+from pman.resources import TEMPLATES
+from pman.schema import one_of
+from pman.statefile import Rule
+from pman.workshop.header import header
+from pman.workshop.source import Source, Span, digest, lineage, parsed
+
+BUILTIN = "builtin/"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    name: str
+    line: int
+    doc: str
+    """What it is for, by the comment at the top of the shipped template."""
+
+    source: str
+    """From `{% block %}` to `{% endblock %}`."""
+
+    digest: str
+    """Of `source`; see source.digest."""
+
+    written_in: str
+    """The name of its template, e.g. `builtin/docker/container.yaml.j2`; `line` is a line of it."""
+
+    overridden_by: str | None
+    """Path of the file whose block, or which as a whole, stands in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFile:
+    name: str
+    """`docker/container.yaml.j2` or `docker/state.yaml`, shipped or not."""
+
+    path: Path
+    shipped: bool
+    overrides: str | None
+    """Of a site's file: the shipped one that it stands in for, extending it or not."""
+
+    overridden_by: str | None
+    """Path of the file that is found in its place."""
+
+    extends: str | None
+    doc: str
+    text: str
+    blocks: tuple[Block, ...]
+    """Those that are written in it."""
+
+    inherited: tuple[Block, ...]
+    """Those of what it extends, where it has none of the name: a site may override them, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTemplates:
+    engine: str
+    files: tuple[TemplateFile, ...]
+    """A site's before the shipped ones."""
+
+    rules: tuple[Rule, ...]
+    """As they are tried: a site's own first."""
+
+
+def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
+    """Of every folder that has rules, shipped or a site's. Raises ConfigError for a file that is not readable."""
+    search = loader(site_dirs)
+    directories = [*site_dirs, TEMPLATES]
+    folders = sorted({path.parent.name for directory in directories for path in directory.glob(f"*/{RULES}")})
+    return tuple(
+        EngineTemplates(
+            engine,
+            tuple(_files(engine, directories, search)),
+            statefile.read(search, f"{engine}/{RULES}").rules,
+        )
+        for engine in folders
+    )
+
+
+def find(name: str, site_dirs: Sequence[Path]) -> TemplateFile:
+    """The file of a name as it is found, a site's first; `builtin/...` is shipped. Raises ConfigError."""
+    known = {}
+    for engine in engines(site_dirs):
+        for file in reversed(engine.files):
+            known[file.name] = file
+            if file.shipped:
+                known[f"{BUILTIN}{file.name}"] = file
+    if name not in known:
+        raise ConfigError(f"templates/{name} does not exist; {one_of(name, sorted(known))}")
+    return known[name]
+
+
+def _files(engine: str, directories: Sequence[Path], search: BaseLoader) -> Iterator[TemplateFile]:
+    first: dict[str, Path] = {}
+    for directory in directories:
+        folder = directory / engine
+        for path in sorted([*folder.rglob("*.j2"), *folder.glob(RULES)]):
+            name = path.relative_to(directory).as_posix()
+            first.setdefault(name, path)
+            instead = None if first[name] == path else str(first[name])
+            shipped = directory == TEMPLATES
+            yield (_rules if path.name == RULES else _template)(name, path, shipped, instead, search)
+
+
+def _overrides(name: str, *, shipped: bool) -> str | None:
+    return f"{BUILTIN}{name}" if not shipped and (TEMPLATES / name).is_file() else None
+
+
+def _rules(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:
+    text = path.read_text("utf-8")
+    doc = "\n".join(line[2:] for line in text.split("\n\n", 1)[0].splitlines() if line.startswith("# "))
+    return TemplateFile(
+        name=name,
+        path=path,
+        shipped=shipped,
+        overrides=_overrides(name, shipped=shipped),
+        overridden_by=instead,
+        extends=statefile.extended(text),
+        doc=doc,
+        text=text,
+        blocks=(),
+        inherited=(),
+    )
+
+
+def _template(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:
+    full = f"{BUILTIN}{name}" if shipped else name
+    own = parsed(full, path, path.read_text("utf-8"))
+    ancestors = (own, *(lineage(search, own.extends) if own.extends else ()))
+    docs = [header(ancestor).blocks for ancestor in ancestors]
+    effective = lineage(search, name)
+
+    def block(span: Span, written_in: Source) -> Block:
+        return Block(
+            name=span.name,
+            line=span.line,
+            doc=next((found[span.name] for found in docs if span.name in found), ""),
+            source=span.text,
+            digest=digest(span.text),
+            written_in=written_in.name,
+            overridden_by=_overridden(span.name, path, effective),
+        )
+
+    blocks: dict[str, Block] = {}
+    for ancestor in ancestors:
+        for span in ancestor.blocks:
+            blocks.setdefault(span.name, block(span, ancestor))
+    return TemplateFile(
+        name=name,
+        path=path,
+        shipped=shipped,
+        overrides=_overrides(name, shipped=shipped),
+        overridden_by=instead,
+        extends=own.extends,
+        doc=header(own).text,
+        text=own.text,
+        blocks=tuple(found for found in blocks.values() if found.written_in == full),
+        inherited=tuple(found for found in blocks.values() if found.written_in != full),
+    )
+
+
+def _overridden(block: str, path: Path, effective: Sequence[Source]) -> str | None:
+    """By which file of those that are read, the nearest first."""
+    for source in effective:
+        if source.path == path:
+            return None
+        if source.block(block):
+            return str(source.path)
+    return str(effective[0].path) if effective else None

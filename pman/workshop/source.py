@@ -1,0 +1,147 @@
+"""The text of a template: its blocks to the letter, its comments, and what it extends."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import BaseLoader, Environment, nodes
+from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
+
+from pman.errors import ConfigError, Fault
+
+SYNTAX = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+"""As templates are read (pman.render). What is only parsed needs none of its filters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One block: from its `{% block %}` to its `{% endblock %}`."""
+
+    name: str
+    line: int
+    text: str
+
+    @property
+    def body(self) -> str:
+        return self.text[self.text.index("%}") + 2 : self.text.rindex("{%")]
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is more in it than white space and comments."""
+        return bool(re.sub(r"\{#.*?#\}", "", self.body, flags=re.DOTALL).strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    line: int
+    text: str
+    """Without its delimiters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One template, or state.yaml, as a loader finds it."""
+
+    name: str
+    """As it is extended: `docker/container.yaml.j2`, or `builtin/docker/container.yaml.j2`."""
+
+    path: Path
+    text: str
+    extends: str | None
+    blocks: tuple[Span, ...]
+    comments: tuple[Comment, ...]
+
+    def block(self, name: str) -> Span | None:
+        return next((block for block in self.blocks if block.name == name), None)
+
+
+def digest(text: str) -> str:
+    """What tells a shipped text from that of another version: 16 digits of its SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def source(search: BaseLoader, name: str) -> Source | None:
+    """None where there is no such template. Raises ConfigError for one that cannot be parsed."""
+    try:
+        text, path, _ = search.get_source(SYNTAX, name)
+    except TemplateNotFound:
+        return None
+    return parsed(name, Path(path or name), text)
+
+
+def parsed(name: str, path: Path, text: str) -> Source:
+    """Raises ConfigError, naming file and line."""
+    try:
+        tree = SYNTAX.parse(text, name, str(path))
+        tokens = list(_tokens(text))
+    except TemplateSyntaxError as error:
+        fault = Fault(name, str(error.message), str(path), error.lineno)
+        raise ConfigError.of([fault]) from error
+    named = [node.template for node in tree.find_all(nodes.Extends)]
+    extends = named[0].value if named and isinstance(named[0], nodes.Const) else None
+    return Source(name, path, text, extends, tuple(_blocks(text, tokens)), tuple(_comments(tokens)))
+
+
+def lineage(search: BaseLoader, name: str) -> tuple[Source, ...]:
+    """A template, and those that it extends, the nearest first."""
+    found: list[Source] = []
+    next_name: str | None = name
+    while next_name and next_name not in {seen.name for seen in found}:
+        if (one := source(search, next_name)) is None:
+            break
+        found.append(one)
+        next_name = one.extends
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    start: int
+    line: int
+    kind: str
+    value: str
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """Jinja's own, with their places: it leaves out white space that `-` and lstrip_blocks take away."""
+    position = 0
+    for line, kind, value in SYNTAX.lex(text):
+        position = text.index(value, position)
+        yield _Token(position, line, kind, value)
+        position += len(value)
+
+
+def _blocks(text: str, tokens: Sequence[_Token]) -> Iterator[Span]:
+    """In the order of their beginnings."""
+    opened: list[tuple[str, _Token]] = []
+    found: list[tuple[int, Span]] = []
+    for index, begin_or_end in enumerate(tokens):
+        if begin_or_end.kind != "block_begin":
+            continue
+        words = [token.value for token in tokens[index : index + 8] if token.kind == "name"]
+        if words[:1] == ["block"]:
+            opened.append((words[1], begin_or_end))
+        elif words[:1] == ["endblock"]:
+            end = next(token for token in tokens[index:] if token.kind == "block_end")
+            name, begin = opened.pop()
+            stop = end.start + len(end.value.rstrip())
+            found.append((begin.start, Span(name, begin.line, text[begin.start : stop])))
+    return iter([span for _, span in sorted(found, key=lambda pair: pair[0])])
+
+
+def _comments(tokens: Sequence[_Token]) -> Iterator[Comment]:
+    for token in tokens:
+        if token.kind == "comment":
+            yield Comment(token.line, token.value)
+
+
+def uses_super(block: Span) -> bool:
+    """Whether a block keeps what the one that it overrides writes."""
+    return any(
+        isinstance(call.node, nodes.Name) and call.node.name == "super"
+        for call in SYNTAX.parse(block.text).find_all(nodes.Call)
+    )
