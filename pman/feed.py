@@ -120,7 +120,7 @@ class Feed:
         """As long as somebody follows."""
         while True:
             try:
-                self._compare({info.jid: info.answer("") for info in await self._engine.list()})
+                self._compare({info.jid: info.answer("") for info in await self._engine.jobs()})
             except PmanError as error:  # away, or a rule that fails, which its message tells
                 self._unavailable(str(error))
             except Exception:  # the edge of this task: who follows must hear of the next look

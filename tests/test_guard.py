@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from werkzeug.datastructures import Headers
 
 from pman.api.guard import authorised, same_origin
 from pman.errors import CrossSite, Unauthorised
@@ -29,7 +30,7 @@ TOKEN = "a-token-of-the-site"  # noqa: S105  (of no site)
 def test_a_tool_and_pmans_own_page_may_change_something(
     method: str, headers: dict[str, str], json: bool
 ) -> None:
-    same_origin(method, headers, json=json)
+    same_origin(method, Headers(headers), json=json)
 
 
 @pytest.mark.parametrize(
@@ -53,16 +54,16 @@ def test_what_a_page_of_another_site_may_have_sent_is_refused(
     method: str, headers: dict[str, str], json: bool
 ) -> None:
     with pytest.raises(CrossSite):
-        same_origin(method, headers, json=json)
+        same_origin(method, Headers(headers), json=json)
 
 
 def test_without_a_token_of_the_site_nobody_needs_one() -> None:
-    authorised({}, None)
+    authorised(Headers(), None)
 
 
 def test_the_sites_token_is_taken_in_any_case_of_the_scheme() -> None:
-    authorised({"Authorization": f"Bearer {TOKEN}"}, TOKEN)
-    authorised({"Authorization": f"bearer {TOKEN}"}, TOKEN)
+    authorised(Headers({"Authorization": f"Bearer {TOKEN}"}), TOKEN)
+    authorised(Headers({"Authorization": f"bearer {TOKEN}"}), TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -71,4 +72,4 @@ def test_the_sites_token_is_taken_in_any_case_of_the_scheme() -> None:
 )
 def test_any_other_is_refused(given: str) -> None:
     with pytest.raises(Unauthorised):
-        authorised({"Authorization": given} if given else {}, TOKEN)
+        authorised(Headers({"Authorization": given} if given else {}), TOKEN)

@@ -12,10 +12,10 @@ application/json only, and DELETE is no method of a form.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from quart import request
+from werkzeug.datastructures import Headers
 
 from pman.errors import CrossSite, Unauthorised
 from pman.settings import Settings
@@ -34,7 +34,7 @@ def check(settings: Settings) -> None:
     authorised(request.headers, settings["AUTH_TOKEN"])
 
 
-def same_origin(method: str, headers: Mapping[str, str], *, json: bool) -> None:
+def same_origin(method: str, headers: Headers, *, json: bool) -> None:
     """Raises CrossSite for what a page of another site may have sent; `json`: what the body is said to be."""
     site = headers.get("Sec-Fetch-Site", "none")
     if site not in ("same-origin", "none"):
@@ -49,7 +49,7 @@ def same_origin(method: str, headers: Mapping[str, str], *, json: bool) -> None:
         raise CrossSite(f"any page can send this; send application/json, or a header {HEADER}")
 
 
-def authorised(headers: Mapping[str, str], token: str | None) -> None:
+def authorised(headers: Headers, token: str | None) -> None:
     """Raises Unauthorised where the site has a token and the request has not."""
     if token is None:
         return

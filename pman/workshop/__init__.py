@@ -1,1 +1,1 @@
-"""What a template author works with. Pure: the commands print it, the API serves it, the page shows it."""
+"""What an author of templates works with, as data: commands print it, the API serves it, pages show it."""
