@@ -19,8 +19,10 @@ MODULES = {
 LAYERS = [
     {"pman.engine"},
     {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
+    {"pman.workshop.eject", "pman.workshop.accept"},
+    {"pman.workshop.drift"},
     {"pman.workshop.inventory", "pman.workshop.explain"},
-    {"pman.workshop.header"},
+    {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
     {"pman.workshop.source"},
     {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines"},
     {"pman.translation", "pman.remembered"},

@@ -27,12 +27,7 @@ class Span:
 
     @property
     def body(self) -> str:
-        return self.text[self.text.index("%}") + 2 : self.text.rindex("{%")]
-
-    @property
-    def writes(self) -> bool:
-        """Whether there is more in it than white space and comments."""
-        return bool(re.sub(r"\{#.*?#\}", "", self.body, flags=re.DOTALL).strip())
+        return body(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +134,20 @@ def _comments(tokens: Sequence[_Token]) -> Iterator[Comment]:
             yield Comment(token.line, token.value)
 
 
-def uses_super(block: Span) -> bool:
+def body(block: str) -> str:
+    """What is between the two: as it is rendered, without the blanks before `{% endblock %}`."""
+    inside = block[block.index("%}") + 2 : block.rindex("{%")]
+    return inside.removeprefix("\n").rstrip(" \t") if "\n" in inside else inside
+
+
+def writes(text: str) -> bool:
+    """Whether there is more than white space and comments."""
+    return bool(re.sub(r"\{#.*?#\}", "", text, flags=re.DOTALL).strip())
+
+
+def uses_super(block: str) -> bool:
     """Whether a block keeps what the one that it overrides writes."""
     return any(
         isinstance(call.node, nodes.Name) and call.node.name == "super"
-        for call in SYNTAX.parse(block.text).find_all(nodes.Call)
+        for call in SYNTAX.parse(block).find_all(nodes.Call)
     )
