@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from datetime import datetime
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from quart import Blueprint, Response, redirect, request
 
+from pman.api.params import known_as
 from pman.engine import Engine
-from pman.errors import PmanError, Unauthorised, UnknownJob
+from pman.errors import PmanError, Unauthorised
 from pman.feed import Feed
-from pman.job import JobInfo
+from pman.job import JobDetails, JobInfo
+from pman.page.code import rows
 from pman.page.session import Session
-from pman.page.view import STATUSES, View, parsed
+from pman.page.view import STATUSES, NotThere, View
 from pman.request import JID
 
 ON_A_PAGE = 100
@@ -35,10 +38,10 @@ class Wanted:
     def narrowed(self) -> bool:
         return bool(self.status or self.q)
 
-    def of(self, jobs: Sequence[JobInfo]) -> list[JobInfo]:
+    def of(self, jobs: Sequence[JobDetails]) -> list[JobDetails]:
         """Those that have the status, and every word of the search somewhere."""
         words = self.q.casefold().split()
-        return [job for job in jobs if self.status in ("", job.status) and _has(job, words)]
+        return [job for job in jobs if self.status in ("", job.info.status) and _has(job.info, words)]
 
     def address(self, page: int) -> str:
         given = {"status": self.status, "q": self.q, "page": str(page) if page > 1 else ""}
@@ -61,9 +64,9 @@ def wanted() -> Wanted:
     )
 
 
-def counted(jobs: Sequence[JobInfo], shown: int) -> str:
+def counted(jobs: Sequence[JobDetails], shown: int) -> str:
     """One sentence, which a screen reader tells again when it changes."""
-    of = [(label, sum(job.status == word for job in jobs)) for word, label in STATUSES.items()]
+    of = [(label, sum(job.info.status == word for job in jobs)) for word, label in STATUSES.items()]
     all_of_them = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
     if shown != len(jobs):
         return f"{shown} of {all_of_them}"
@@ -71,20 +74,59 @@ def counted(jobs: Sequence[JobInfo], shown: int) -> str:
     return f"{all_of_them}: {told}" if told else "No jobs"
 
 
-def row(job: JobInfo) -> dict[str, object]:
-    return {
-        "jid": job.jid, "status": job.status, "image": job.image, "message": job.message,
-        "since": job.timestamp, "running_since": job.timestamp if job.status == "started" else "",
-        "took": None, "limits": "",
-    }
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One job of the table."""
+
+    jid: str
+    status: str
+    image: str
+    message: str
+    created: datetime | None
+    running_since: datetime | None
+    """Of a job that runs: its duration goes on."""
+
+    took: float | None
+    """Seconds, of one that has ended."""
+
+    limits: str
+
+
+def row(details: JobDetails) -> Row:
+    info, running = details.info, details.info.status == "started"
+    ended = details.started and details.finished
+    return Row(
+        jid=info.jid,
+        status=info.status,
+        image=info.image,
+        message="" if info.message == STATUSES[info.status] else info.message,
+        created=details.created,
+        running_since=details.started if running else None,
+        took=(details.finished - details.started).total_seconds() if ended else None,  # type: ignore[operator]  # both
+        limits=limits(details.request),
+    )
+
+
+def limits(request: Mapping[str, Any]) -> str:
+    """`1 cpu, 300 MiB, 2 gpus, 4 workers`; what is not limited, or not known, is left out."""
+    cpu, memory, gpu, workers = (
+        request.get(name) or 0 for name in ("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")
+    )
+    told = [
+        f"{cpu / 1000:g} cpu" if cpu else "",
+        (f"{memory / 1024:g} GiB" if memory % 1024 == 0 else f"{memory} MiB") if memory else "",
+        f"{gpu} gpu" if gpu else "",
+        f"{workers} workers" if workers > 1 else "",
+    ]
+    return ", ".join(filter(None, told))
 
 
 def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Session) -> None:
     @page.get("/")
     async def jobs() -> Response:
-        asked, error, found = wanted(), None, list[JobInfo]()
+        asked, error, found = wanted(), None, list[JobDetails]()
         try:
-            found = sorted(await engine.list(), key=_newest, reverse=True)
+            found = sorted(await engine.jobs(), key=_newest, reverse=True)
         except PmanError as failure:
             error = failure
         narrowed = asked.of(found)
@@ -109,12 +151,31 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
 
     @page.get("/jobs/<jid>")
     async def job(jid: str) -> Response:
-        info, body = await engine.status(known(jid))
-        return view.answer("job.html", section="Jobs", job=info, log=json.loads(body)["logs"], facts=[("Image", info.image), ("Since", info.timestamp)], parts=[], error=None, **_asked(jid))
+        details = await engine.details(known_as(jid))
+        _, body = await engine.status(jid)
+        return view.answer(
+            "job.html",
+            section="Jobs",
+            job=details.info,
+            details=details,
+            limits=limits(details.request),
+            log=json.loads(body)["logs"],
+            parts=PARTS,
+            error=None,
+            **_asked(jid),
+        )
+
+    @page.get("/jobs/<jid>/<part>")
+    async def job_part(jid: str, part: str) -> Response:
+        if part not in PARTS:
+            raise NotThere(f"a job has {', '.join(PARTS)}, and no {part!r}")
+        details = await engine.details(known_as(jid))
+        found = await _part(engine, details, part)
+        return view.answer("job_part.html", section="Jobs", job=details.info, part=part, about=PARTS[part], **found)
 
     @page.get("/jobs/<jid>/events")
     async def job_events(jid: str) -> Response:
-        return stream(_news(feed, known(jid)))
+        return stream(_news(feed, known_as(jid)))
 
     @page.get("/jobs/<jid>/cancel")
     async def confirm(jid: str) -> Response:
@@ -127,13 +188,13 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
             session.admit(form.get("token", ""))
         except Unauthorised as error:
             return await _confirm(jid, error)
-        await engine.remove(known(jid))
+        await engine.remove(known_as(jid))
         answer = cast(Response, redirect(f"/?{urlencode({'removed': jid})}", 303))
         session.begin(answer)
         return answer
 
     async def _confirm(jid: str, error: PmanError | None = None) -> Response:
-        info = await engine.info(known(jid))
+        info = await engine.info(known_as(jid))
         status = error.status if error else 200
         return view.answer("cancel.html", status=status, section="Jobs", job=info, error=error, **_asked(jid))
 
@@ -141,11 +202,30 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
         return {"wants_token": session.wanting, "stays": not engine.settings["REMOVE_JOBS"]}
 
 
-def known(jid: str) -> str:
-    """Nothing but a job's name reaches an address of the engine. Raises UnknownJob."""
-    if not JID.fullmatch(jid):
-        raise UnknownJob(jid)
-    return jid
+PARTS = {
+    "rule": "which rule decided the status, and which were tried before it",
+    "request": "as far as the engine holds it",
+    "document": "as it was applied",
+    "native": "what the engine says of the job now",
+}
+"""What is known of a job beside its status, each a page that is asked for when somebody opens it."""
+
+
+async def _part(engine: Engine, details: JobDetails, part: str) -> dict[str, Any]:
+    jid = details.info.jid
+    if part == "rule":
+        return {"explanation": await engine.explain(jid), "texts": []}
+    if part == "document":
+        documents = await engine.applied(jid)
+        return {"texts": [(document.name, rows(document.text, document.name)) for document in documents]}
+    if part == "native":
+        return {"texts": [("native.json", rows(_json(await engine.native(jid)), "native.json"))]}
+    held = {name: value for name, value in details.request.items() if value is not None}
+    return {"texts": [("request.json", rows(_json({**held, "env": list(details.env)}), "request.json"))]}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def stream(events: AsyncIterator[str]) -> Response:
@@ -167,7 +247,7 @@ async def _news(feed: Feed, jid: str | None = None) -> AsyncIterator[str]:
                 yield "event: jobs\ndata: changed\n\n"
 
 
-def _newest(job: JobInfo) -> tuple[bool, float, str]:
+def _newest(job: JobDetails) -> tuple[bool, float, str]:
     """The order of their making; what has no time yet is newest of all."""
-    found = parsed(job.timestamp)
-    return found is None, found.timestamp() if found else 0, job.jid
+    created = job.created
+    return created is None, created.timestamp() if created else 0, job.info.jid

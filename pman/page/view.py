@@ -57,7 +57,7 @@ class View:
             sections=SECTIONS,
             session=session,
         )
-        self._environment.filters.update(duration=duration, age=age, moment=moment)
+        self._environment.filters.update(duration=duration, age=age, moment=moment, iso=iso)
 
     def answer(self, name: str, *, status: int = 200, **variables: Any) -> Response:
         text = self._environment.get_template(name).render(variables)
@@ -83,21 +83,15 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
-def parsed(text: str) -> datetime | None:
-    """Of an ISO 8601 timestamp; None for '' and for what is none."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+def age(since: datetime) -> str:
+    return duration((datetime.now(UTC) - since).total_seconds())
 
 
-def age(text: str) -> str:
-    found = parsed(text)
-    return duration((datetime.now(UTC) - found).total_seconds()) if found else ""
+def moment(at: datetime) -> str:
+    """For a person: `2026-11-25 21:04:09 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def moment(text: str) -> str:
-    """For a person, in UTC: `2026-11-25 21:04:09 UTC`."""
-    found = parsed(text)
-    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found else ""
+def iso(at: datetime) -> str:
+    """For a browser."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
