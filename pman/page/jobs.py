@@ -18,7 +18,7 @@ from pman.errors import PmanError, Unauthorised
 from pman.feed import Feed
 from pman.job import JobDetails, JobInfo
 from pman.page.code import rows
-from pman.page.session import Session
+from pman.page.session import Session, own_page
 from pman.page.view import STATUSES, NotThere, View
 from pman.request import JID
 
@@ -191,6 +191,13 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
         await engine.remove(known_as(jid))
         answer = cast(Response, redirect(f"/?{urlencode({'removed': jid})}", 303))
         session.begin(answer)
+        return answer
+
+    @page.post("/forget")
+    async def forget() -> Response:
+        own_page()
+        answer = cast(Response, redirect("/", 303))
+        session.end(answer)
         return answer
 
     async def _confirm(jid: str, error: PmanError | None = None) -> Response:
