@@ -120,24 +120,65 @@ def demo(engine: str | None, image: str | None, keep: bool) -> None:
     epilog=_example(
         "pman render examples/simpledsapp.json --engine podman",
         "pman render - < request.json | less",
+        "pman render --all golden --samples requests",
     )
 )
-@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json", required=False)
 @click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
 @click.option("--show-env", is_flag=True, help="Show the values of env, which hold a user's token.")
-def render(request: BinaryIO, engine: str | None, show_env: bool) -> None:
+@click.option(
+    "--all",
+    "into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write what every sample becomes to DIR/<engine>/<sample>/, in place of what was written there.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --all: the site's own requests, the *.json of DIR; default: pman's samples.",
+)
+def render(
+    request: BinaryIO | None, engine: str | None, show_env: bool, into: Path | None, samples: Path | None
+) -> None:
     """Show the documents that a request becomes.
 
     As they would be sent; nothing is sent. '-' reads the request from stdin. Every error of the
     request is told, with its path. What is not configured, or only an absent engine could tell,
     is assumed, and stderr says so.
+
+    --all writes golden files, for a site's own repository: no engine is asked, and the values of
+    env are masked, so they are the same everywhere. `pman lint --golden DIR` compares them.
     """
+    if (request is None) == (into is None):
+        raise click.UsageError("either REQUEST.json or --all DIR")
+    if samples and not into:
+        raise click.UsageError("--samples goes with --all DIR")
+    if into:
+        if show_env:
+            raise click.UsageError("--show-env does not go with --all: a token has no place in golden files")
+        _render_all(into, samples, dry_settings(engine))
+    else:
+        assert request is not None  # noqa: S101  (for the type checker)
+        _render(request.read(), dry_settings(engine), show_env=show_env)
+
+
+def _render_all(into: Path, samples: Path | None, settings: Settings) -> None:
+    from pman.commands import rendered
+
+    found = rendered.previews(rendered.requests(samples or Path("requests")), settings)
+    _note(*dict.fromkeys(note for preview in found.values() for note in preview.notes))
+    for line in rendered.write(into, found):
+        click.echo(line)
+
+
+def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
     from pman.commands import dryrun
     from pman.workshop.preview import preview
 
-    settings = dry_settings(engine)
     facts, why = dryrun.facts(settings)
-    found = preview(request.read(), settings, facts=facts, unasked=why, show_env=show_env)
+    found = preview(body, settings, facts=facts, unasked=why, show_env=show_env)
     _note(*found.notes)
     if found.faults:
         raise BadRequest.of(found.faults, found.hint)

@@ -1,0 +1,44 @@
+#!/bin/bash
+exec </dev/null
+directory=/scratch/chris/.pman/jobs/chris-jid-43
+finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
+trap finish EXIT
+if ! mkdir "$directory/begun" 2>/dev/null && [ -e "$directory/begun" ]; then
+  echo "pman: a node failed or the job was preempted, and SLURM began it anew; a job runs only once"
+  exit 75
+fi
+stop() { :; }
+alone() {  # without what slurmd and the script have in their environment
+  for name in $(compgen -e); do
+    case $name in PATH | USER | LANG | CUDA_VISIBLE_DEVICES | SLURM_JOB_ID | SLURM_PROCID) ;; *) unset "$name" ;; esac
+  done
+}
+export ENROOT_CACHE_PATH=/scratch/enroot/cache
+export ENROOT_DATA_PATH="/local/enroot/$SLURM_JOB_ID" ENROOT_TEMP_PATH=/local/enroot
+more() {
+  options=()
+  options+=(--no-container-remap-root --container-writable --container-workdir /tmp)
+}
+
+run() {
+  more
+  set -- "$(command -v srun)" --ntasks 1 --cpus-per-task 4 --kill-on-bad-exit=0 "${options[@]}" \
+    --container-image 'docker.io#fnndsc/pl-lungct:1.0.2' --no-container-entrypoint --no-container-mount-home \
+    --container-mounts /scratch/chris/key-chris-jid-43/incoming:/share/incoming:ro,/scratch/chris/key-chris-jid-43/outgoing:/share/outgoing
+  names=()
+  names+=(CHRIS_USER_TOKEN)
+  set -- "$@" --container-env "$(IFS=,; echo "${names[*]}")"
+  unset options names  # an array is not exported, whatever a job's variable of that name is
+  export 'CHRIS_USER_TOKEN=********'
+  exec "$@" lungct --batch 4 /share/incoming /share/outgoing
+}
+
+work() {
+  trap 'stop >/dev/null 2>&1' TERM
+  run &
+  wait "$!"
+  code=$?
+  wait
+  exit "$code"
+}
+work

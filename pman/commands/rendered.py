@@ -1,0 +1,34 @@
+"""`pman render --all`: every sample to a directory, the golden files of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pman.errors import ConfigError
+from pman.settings import Settings
+from pman.workshop import golden
+from pman.workshop.preview import Preview, Previews
+
+
+def requests(directory: Path) -> Mapping[str, bytes]:
+    """The `*.json` of a directory, by their names. Raises ConfigError where there are none."""
+    found = {file.stem: file.read_bytes() for file in sorted(directory.glob("*.json")) if file.is_file()}
+    if not found:
+        raise ConfigError(f"{directory}: no request (*.json) in it")
+    return found
+
+
+def previews(samples: Mapping[str, bytes], settings: Settings) -> Mapping[str, Preview]:
+    """What each sample becomes; no engine is asked, so that every machine renders the same."""
+    by_site = Previews(settings, [settings.engine])
+    return {name: by_site.preview(body) for name, body in samples.items()}
+
+
+def write(directory: Path, found: Mapping[str, Preview]) -> Iterator[str]:
+    """Writes the files; a line for each that had to be changed, and one for all."""
+    rendered = golden.files(found)
+    changed = golden.write(directory, rendered)
+    for mismatch in changed:
+        yield f"{'wrote' if mismatch.file in rendered else 'removed'} {directory / mismatch.file}"
+    yield f"{directory}: {len(rendered)} files, {len(changed)} changed"

@@ -1,0 +1,138 @@
+"""Golden files: what every sample becomes, kept in a site's repository, where a change shows as a diff."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pman.errors import ConfigError
+from pman.workshop.preview import Preview
+
+LIST = ".rendered"
+"""In the directory: the files that were written there, so that those of no use any more can go."""
+
+REFUSED = "refused.txt"
+"""Takes the place of the documents where the engine cannot do what a sample asks for."""
+
+Files = Mapping[str, str]
+"""By path in the directory, `<engine>/<sample>/<document>`: the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A golden file that is not what is rendered."""
+
+    file: str
+    """Its path in the directory."""
+
+    line: int
+    """The first that differs; 0 where the file is missing or left over."""
+
+    message: str
+    diff: str
+    """From the golden file to what is rendered, unified."""
+
+
+def files(previews: Mapping[str, Preview]) -> Files:
+    """What to keep of the previews, by the names of their samples. Raises ConfigError for their templates."""
+    found: dict[str, str] = {}
+    for sample, preview in sorted(previews.items()):
+        faults = [fault for fault in preview.faults if not fault.path.startswith("$")]
+        if faults:
+            raise ConfigError.of(faults, preview.hint)
+        folder = f"{preview.engine}/{sample}"
+        if preview.faults:
+            told = "".join(f"{fault.path}: {fault.message}\n" for fault in preview.faults)
+            found[f"{folder}/{REFUSED}"] = told
+        for document in preview.documents:
+            file = f"{folder}/{document.name}"
+            found[file] = f"{found[file]}---\n{document.text}" if file in found else document.text
+    return found
+
+
+def compare(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
+    """Every file that is missing, differs or is left over, of the engines that were rendered."""
+    wrong = [_mismatch(directory, file, text) for file, text in sorted(rendered.items())]
+    left = [
+        Mismatch(file, 0, "left over: nothing renders it any more", "")
+        for file in _stale(directory, rendered)
+        if (directory / file).exists()
+    ]
+    return (*(found for found in wrong if found), *left)
+
+
+def write(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
+    """Brings the directory to what is rendered; what had to be changed. Leaves alone what is as it should be.
+
+    Files of other engines stay, and so does all that no earlier call wrote. Raises ConfigError where
+    the directory cannot be written to.
+    """
+    changed, stale = compare(directory, rendered), _stale(directory, rendered)
+    try:
+        for found in changed:
+            file = directory / found.file
+            if found.file in rendered:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(rendered[found.file].encode())
+            else:
+                file.unlink()
+                _remove_empty(file.parent, directory)
+        kept = sorted({*_listed(directory), *rendered} - set(stale))
+        text = "".join(f"{file}\n" for file in kept)
+        if _read(directory / LIST) != text:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / LIST).write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from error
+    return changed
+
+
+def _mismatch(directory: Path, file: str, text: str) -> Mismatch | None:
+    golden = _read(directory / file)
+    if golden is None:
+        return Mismatch(file, 0, "missing: it was never rendered to here", _diff(file, "", text))
+    if golden == text:
+        return None
+    before, after = golden.splitlines(), text.splitlines()
+    same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), None)
+    line = min(len(before), len(after)) + 1 if same is None else same + 1
+    return Mismatch(file, line, "differs from what is rendered", _diff(file, golden, text))
+
+
+def _diff(file: str, golden: str, text: str) -> str:
+    lines = difflib.unified_diff(
+        golden.splitlines(), text.splitlines(), f"golden/{file}", f"rendered/{file}", lineterm=""
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _read(file: Path) -> str | None:
+    """Exactly, its line ends too; None where there is no such file."""
+    try:
+        return file.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _stale(directory: Path, rendered: Files) -> list[str]:
+    """What an earlier call wrote for these engines, and this one would not."""
+    engines = {file.partition("/")[0] for file in rendered}
+    return [
+        file
+        for file in _listed(directory)
+        if file not in rendered
+        and file.partition("/")[0] in engines
+        and ".." not in PurePosixPath(file).parts
+    ]
+
+
+def _listed(directory: Path) -> list[str]:
+    return (_read(directory / LIST) or "").splitlines()
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
