@@ -14,7 +14,7 @@ from quart import Blueprint, Response, redirect, request
 
 from pman.api.params import known_as
 from pman.engine import Engine
-from pman.errors import PmanError, Unauthorised
+from pman.errors import PmanError, Unauthorised, UnknownJob
 from pman.feed import Feed
 from pman.job import JobDetails, JobInfo
 from pman.page.code import rows
@@ -151,8 +151,13 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
 
     @page.get("/jobs/<jid>")
     async def job(jid: str) -> Response:
-        details = await engine.details(known_as(jid))
-        _, body = await engine.status(jid)
+        try:
+            details = await engine.details(known_as(jid))
+            _, body = await engine.status(jid)
+        except UnknownJob:
+            if "HX-Request" not in request.headers:
+                raise
+            return view.answer("gone.html", jid=jid)  # it is looked at, and what is seen of it may stay
         return view.answer(
             "job.html",
             section="Jobs",

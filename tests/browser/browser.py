@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import engines
+from tests.browser import still
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -40,10 +44,14 @@ def executable() -> str:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    path = executable()
+def browser(directory: Path) -> Iterator[Browser]:
+    """`directory`: for a script that starts it."""
+    script = directory / "browser"
+    command = shlex.join([sys.executable, still.__file__, executable()])
+    script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    script.chmod(0o755)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        started = playwright.chromium.launch(executable_path=script, args=list(QUIET))
         try:
             yield started
         finally:

@@ -23,8 +23,8 @@ SITE = {
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as started:
         yield started
 
 
@@ -44,6 +44,10 @@ def site(chromium: Browser, storebase: Path, tmp_path_factory: pytest.TempPathFa
         yield running
 
 
+ENDED_BY_LEAVING = ("htmx:sendAbort,", "htmx:afterRequest,")
+"""What htmx tells of a request that was on its way when the page was left."""
+
+
 class Visit:
     """A browser's window at one pman, and what went wrong in it."""
 
@@ -57,7 +61,7 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request.url))
 
     def _console(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
+        if kind in ("error", "warning") and not text.startswith(ENDED_BY_LEAVING):
             self.complaints.append(text)
 
     def go(self, path: str) -> Page:

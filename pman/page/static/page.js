@@ -42,6 +42,10 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// What could not be fetched is asked for again: nothing else may happen that would ask for it.
+
+document.addEventListener("htmx:sendError", (event) => htmx.trigger(event.detail.elt, "again"));
+
 // The log of a running job.
 
 const KEPT = 200_000; // characters; a browser is slow with more in one element
@@ -49,27 +53,27 @@ const KEPT = 200_000; // characters; a browser is slow with more in one element
 async function follow(log) {
   const state = document.getElementById("log-state");
   const box = document.getElementById("follow");
-  let text = "";
-  const show = (end) => {
-    if (text.length > KEPT) text = text.slice(text.indexOf("\n", text.length - KEPT) + 1);
-    log.textContent = text;
-    if (box.checked) log.scrollTop = log.scrollHeight;
-    state.textContent = end;
-  };
-  try {
-    const response = await fetch(log.dataset.follow);
-    if (!response.ok) throw new Error(String(response.status));
-    state.textContent = "following";
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) break;
-      text += value;
-      show("following");
+  for (;;) {
+    try {
+      const response = await fetch(log.dataset.follow);
+      if (response.status === 404) return;
+      if (!response.ok) throw new Error(String(response.status));
+      state.textContent = "following";
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let text = ""; ;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        text += value;
+        if (text.length > KEPT) text = text.slice(text.indexOf("\n", text.length - KEPT) + 1);
+        log.textContent = text;
+        if (box?.checked) log.scrollTop = log.scrollHeight;
+      }
+      state.textContent = "complete";
+      return;
+    } catch {
+      state.textContent = "interrupted; trying again";
+      await new Promise((resolve) => setTimeout(resolve, 2000));
     }
-    show("complete");
-  } catch {
-    state.textContent = "interrupted; reload to follow again";
   }
 }
 
@@ -136,5 +140,5 @@ async function restore() {
 if (form) {
   document.getElementById("share").addEventListener("click", share);
   addEventListener("hashchange", restore);
-  restore();
+  addEventListener("DOMContentLoaded", restore); // after htmx, which then takes the form
 }
