@@ -12,7 +12,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from quart import Quart, Response
 
-from pman import __version__, schema
+from pman import __version__, executors, schema
 
 HERE = Path(__file__).parent
 COMPONENTS = "#/components/schemas/"
@@ -36,7 +36,9 @@ def _components() -> dict[str, Any]:
     for name, declared in request["properties"].items():
         parts[f"Request_{name}"] = declared
     request["properties"] = {name: {"$ref": f"{COMPONENTS}Request_{name}"} for name in request["properties"]}
-    return {"Request": request, **_of_requests(parts), **api["$defs"]}
+    engine = {"description": "an engine that is installed", "enum": executors.names()}
+    api["$defs"]["RenderRequest"]["properties"]["engine"] = {"$ref": f"{COMPONENTS}Engine"}
+    return {"Engine": engine, "Request": request, **_of_requests(parts), **api["$defs"]}
 
 
 def _of_requests(parts: Mapping[str, Any]) -> dict[str, Any]:
