@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from pman import executors
@@ -27,6 +28,7 @@ from pman.logs import Tail, with_cause
 from pman.remembered import EndedDetails, EndedJobs, RecentLogs
 from pman.settings import Settings
 from pman.translation import Translation
+from pman.workshop.explain import Explanation, explain
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +233,15 @@ class Engine:
         """What the engine says of the job now, masked. Raises UnknownJob."""
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
-        return self._translation.masked(native, facts)
+        masked: Mapping[str, Any] = self._translation.masking(native, facts).masked(native)
+        return masked
+
+    async def explain(self, jid: str) -> Explanation:
+        """Which rule decides what pman answers of the job; values masked. Raises UnknownJob."""
+        facts = await self.facts()
+        native = await self._executor.inspect(jid, fresh=True)
+        found = explain(self._translation.rules, jid, native)
+        return replace(found, values=self._translation.masking(native, facts).masked(found.values))
 
     async def applied(self, jid: str) -> Sequence[Document]:
         """The job's documents as the engine holds them, masked. Raises UnknownJob."""

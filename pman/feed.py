@@ -7,11 +7,13 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pman.engine import Engine
 from pman.errors import PmanError
+from pman.job import JobDetails
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class Feed:
         self._events: deque[Event] = deque(maxlen=kept)
         """The last of them; the last one has the id `_count`."""
 
-        self._jobs: dict[str, Mapping[str, Any]] = {}
+        self._jobs: dict[str, JobDetails] = {}
         self._away: str | None = None
         self._followers = 0
         self._watching: asyncio.Task[None] | None = None
@@ -53,7 +55,7 @@ class Feed:
         self._news = asyncio.Event()
         """Another one after each piece of news."""
 
-    async def subscribe(self, since: str | None = None) -> AsyncIterator[Event]:
+    async def subscribe(self, since: str | None = None) -> AsyncGenerator[Event, None]:
         """All jobs as they are, then what happens; with `since`, an event's id, what happened after it.
 
         Who asks for more than is kept, or falls behind it, is told all jobs anew. It never ends by itself:
@@ -97,7 +99,7 @@ class Feed:
     def _all(self) -> Iterator[Event]:
         """What somebody has to know who knows nothing; only who got the last of it may go on from there."""
         for job in self._jobs.values():
-            yield {"id": "", "type": "added", "job": job}
+            yield {"id": "", "type": "added", "job": _answer(job)}
         if self._away is None:
             yield {"id": self._last, "type": "synced", "jids": list(self._jobs)}
         else:
@@ -120,7 +122,7 @@ class Feed:
         """As long as somebody follows."""
         while True:
             try:
-                self._compare({info.jid: info.answer("") for info in await self._engine.jobs()})
+                self._compare({details.info.jid: details for details in await self._engine.jobs()})
             except PmanError as error:  # away, or a rule that fails, which its message tells
                 self._unavailable(str(error))
             except Exception:  # the edge of this task: who follows must hear of the next look
@@ -134,7 +136,7 @@ class Feed:
             self._away = message
             self._tell("unavailable", message=message)
 
-    def _compare(self, jobs: dict[str, Mapping[str, Any]]) -> None:
+    def _compare(self, jobs: dict[str, JobDetails]) -> None:
         before, self._jobs = self._jobs, jobs
         if self._away is not None:  # to all who follow as to those who come: they may have missed something
             self._away = None
@@ -144,9 +146,14 @@ class Feed:
             return
         for jid, job in before.items():
             if jid not in jobs:
-                self._tell("removed", job=job)
+                self._tell("removed", job=_answer(job))
         for jid, job in jobs.items():
             if jid not in before:
-                self._tell("added", job=job)
+                self._tell("added", job=_answer(job))
             elif job != before[jid]:
-                self._tell("changed", job=job)
+                self._tell("changed", job=_answer(job))
+
+
+def _answer(job: JobDetails) -> Mapping[str, Any]:
+    """As API v2 answers it; ages are those of now."""
+    return job.answer(datetime.now(UTC))

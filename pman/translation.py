@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pman import schema
 from pman.context import job_variables, site_variables, unread_fields, unread_settings
 from pman.details import Details
 from pman.errors import BadRequest, ConfigError, Fault
 from pman.job import Document, Job, JobDetails, JobInfo
-from pman.masking import MASK
+from pman.masking import MASK, Masking
 from pman.overrides import check_folders
 from pman.render import Rendering, Templates, loader
 from pman.request import RequestParser
@@ -99,17 +99,15 @@ class Translation:
         """What API v2 answers more of a job in this state."""
         return self._details.read(info, native, site_variables(self.settings, facts))
 
-    def masked(self, native: NativeState, facts: Mapping[str, Any]) -> NativeState:
-        """The same without the values of the job's environment."""
-        masking = self._details.masking(native, site_variables(self.settings, facts))
-        return cast(NativeState, masking.masked(native))
+    def masking(self, native: NativeState, facts: Mapping[str, Any]) -> Masking:
+        """What hides the values of the job's environment."""
+        return self._details.masking(native, site_variables(self.settings, facts))
 
     def applied(
         self, native: NativeState, held: Mapping[str, str], facts: Mapping[str, Any]
     ) -> tuple[Document, ...]:
         """The documents as the engine holds them, the values of the environment masked."""
-        masking = self._details.masking(native, site_variables(self.settings, facts))
-        return tuple(self._details.applied(native, held, masking))
+        return tuple(self._details.applied(native, held, self.masking(native, facts)))
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raises ConfigError when the engine, by what it says of itself, cannot honour what is configured."""

@@ -217,7 +217,7 @@ async def test_a_list_of_many_jobs_lets_others_have_their_turn(engine: Engine, h
 
     beside = asyncio.create_task(others())
 
-    assert len(await engine.list()) == 500
+    assert len(await engine.jobs()) == 500
 
     beside.cancel()
     assert turns >= 500 / 16

@@ -1,4 +1,4 @@
-"""The feed over an engine whose list is what a test says; the real ones are in behaviour/test_api_v2.py."""
+"""The feed over an engine whose jobs are what a test says; the real ones are in behaviour/test_api_v2.py."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, cast
 from pman.engine import Engine
 from pman.errors import EngineUnreachable
 from pman.feed import Event, Feed
-from pman.job import JobInfo
-from tests.a_job import a_job_info
+from pman.job import JobDetails
+from tests.a_job import a_job_details
 
 
 class Listed:
     """As far as the feed knows an engine."""
 
     def __init__(self, *jids: str) -> None:
-        self.jobs = {jid: a_job_info(jid=jid) for jid in jids}
+        self.found = {jid: a_job_details(jid=jid) for jid in jids}
         self.away = False
         self.looks = 0
 
-    async def list(self) -> Sequence[JobInfo]:
+    async def jobs(self) -> Sequence[JobDetails]:
         self.looks += 1
         if self.away:
             raise EngineUnreachable("away")
-        return list(self.jobs.values())
+        return list(self.found.values())
 
 
 def feed(engine: Listed, **options: Any) -> Feed:
@@ -54,11 +54,11 @@ async def test_who_comes_is_told_all_jobs_and_then_what_happens() -> None:
     async with following(feed(engine)) as events:
         assert await told(events, 3) == [("added", "one"), ("added", "two"), ("synced", ["one", "two"])]
 
-        engine.jobs["three"] = a_job_info(jid="three")
+        engine.found["three"] = a_job_details(jid="three")
         assert await told(events, 1) == [("added", "three")]
-        engine.jobs["one"] = a_job_info(jid="one", status="finishedWithError")
+        engine.found["one"] = a_job_details(jid="one", status="finishedWithError")
         assert await told(events, 1) == [("changed", "one")]
-        del engine.jobs["two"]
+        del engine.found["two"]
         assert await told(events, 1) == [("removed", "two")]
 
 
@@ -68,7 +68,7 @@ async def test_who_comes_back_is_told_what_was_missed_even_when_nobody_followed_
     async with following(source) as events:
         await anext(events)
         last = (await anext(events))["id"]
-    engine.jobs = {"two": a_job_info(jid="two")}
+    engine.found = {"two": a_job_details(jid="two")}
 
     async with following(source, last) as events:
         assert await told(events, 2) == [("removed", "one"), ("added", "two")]
@@ -81,7 +81,7 @@ async def test_who_knows_nothing_that_is_kept_is_told_all_jobs_anew() -> None:
         await anext(events)
         last = (await anext(events))["id"]
         for number in range(4):
-            engine.jobs[str(number)] = a_job_info(jid=str(number))
+            engine.found[str(number)] = a_job_details(jid=str(number))
         async with following(source, last) as late:
             await told(events, 2)
             assert (await told(late, 6))[-1] == ("synced", ["one", "0", "1", "2", "3"])
@@ -96,7 +96,7 @@ async def test_an_engine_that_is_away_is_told_once_and_all_jobs_when_it_is_back(
         await told(events, 2)
         engine.away = True
         assert await told(events, 1) == [("unavailable", "away")]
-        engine.jobs, engine.away = {"two": a_job_info(jid="two")}, False
+        engine.found, engine.away = {"two": a_job_details(jid="two")}, False
         assert await told(events, 2) == [("added", "two"), ("synced", ["two"])]
 
 
