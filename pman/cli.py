@@ -238,6 +238,149 @@ def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None
     sys.exit(difference.show(old, new, against, form))
 
 
+@main.group(cls=_Commands)
+def templates() -> None:
+    """Look at the templates, and make some your own.
+
+    The shipped ones, and those of the directories in PMAN_TEMPLATES.
+    """
+
+
+def _site() -> list[Path]:
+    from pman.commands.templates import directories
+
+    return directories(os.environ, DOTENV)
+
+
+_table_or_json = click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+
+
+@templates.command("list", epilog=_example("pman templates list", "PMAN_TEMPLATES=site pman templates list"))
+@click.option("--engine", help="Of this engine only.")
+@_table_or_json
+def list_templates(engine: str | None, form: str) -> None:
+    """List each engine's templates, blocks and rules.
+
+    A block with a star is overridden, and by which file is said beside it.
+    """
+    from pman.commands.templates import show_list
+
+    show_list(_site(), engine, form)
+
+
+@templates.command(
+    epilog=_example(
+        "pman templates show kubernetes/job.yaml.j2", "pman templates show builtin/docker/state.yaml | less"
+    )
+)
+@click.argument("name")
+def show(name: str) -> None:
+    """Print a template or state.yaml, as it is found: the site's own, else the shipped one.
+
+    builtin/... is always the shipped one.
+    """
+    from pman.commands.templates import show_source
+
+    show_source(name, _site())
+
+
+@templates.command(
+    epilog=_example(
+        "pman templates eject docker/container.yaml.j2 --block resources --to site",
+        "pman templates eject kubernetes/job.yaml.j2 --block tolerations --block gpu",
+        "pman templates eject slurm/state.yaml",
+    )
+)
+@click.argument("name")
+@click.option("--block", "blocks", multiple=True, metavar="BLOCK", help="Only this one; may be repeated.")
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The site's directory of templates; default: the first of PMAN_TEMPLATES.",
+)
+def eject(name: str, blocks: tuple[str, ...], to: Path | None) -> None:
+    """Write a file of your own that renders the same, to be edited.
+
+    With --block, it extends the shipped template and has the body of these blocks; a file that is
+    there is added to, and nothing in it is overwritten. Without, it is a copy of the whole template.
+    A state.yaml extends the shipped rules. What was shipped is kept beside it, in *.base, for
+    `pman templates check`.
+    """
+    from pman.commands.templates import eject as write
+    from pman.commands.templates import named
+
+    write(name, blocks, to, named(os.environ, DOTENV))
+
+
+@templates.command(
+    epilog=_example(
+        "pman templates docs kubernetes/job.yaml.j2",
+        "pman templates docs slurm/job.sh.j2 --format markdown > blocks.md",
+    )
+)
+@click.argument("name")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+)
+def docs(name: str, form: str) -> None:
+    """Show a template's blocks, and the variables it is given.
+
+    With type, unit and example of each, and which of them each block reads.
+    """
+    from pman.commands.templates import show_docs
+
+    show_docs(name, _site(), form)
+
+
+@templates.command("check", epilog=_example("pman templates check", "pman templates check --accept"))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--accept", is_flag=True, help="Record that what is shipped now has been looked at.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def check_templates(names: tuple[str, ...], accept: bool, form: str) -> None:
+    """Find what is shipped otherwise than when the site's own was made from it.
+
+    After an upgrade: for each block that the site overrides, what pman has changed since, and what
+    the site has changed, side by side. Ends with 1 when there is any, else with 0.
+    """
+    from pman.commands.templates import accepted
+    from pman.commands.templates import check as drifted
+
+    if accept:
+        accepted(names, _site())
+    else:
+        sys.exit(1 if drifted(names, _site(), form) else 0)
+
+
+@main.command(
+    epilog=_example(
+        "docker inspect chris-jid-42 | pman explain - --engine docker",
+        "pman explain tests/states/kubernetes/crash-loop.json --engine kubernetes",
+    )
+)
+@click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
+@click.option("--engine", help="Whose state it is; default CONTAINER_ENV, else docker.")
+@click.option("--jid", help="Name of the job; default: by its label.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) -> None:
+    """Show which rule decides for a job's state, and what pman answers.
+
+    NATIVE.json is what the engine says of the job ('-': stdin). Each rule of state.yaml that was tried
+    is shown with its place and condition, to the one that holds, and the values that they name.
+    """
+    from pman.commands.explained import explained
+    from pman.commands.explained import show as show_explanation
+
+    chosen = engine or os.environ.get("CONTAINER_ENV") or "docker"
+    show_explanation(explained(native.read(), chosen, jid, _site()), form)
+
+
 @main.command(epilog=_example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))
 def check() -> None:
     """Try all that a server needs here.

@@ -20,7 +20,7 @@ LAYERS = [
     {"pman.engine"},
     {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
     {"pman.workshop.eject", "pman.workshop.accept"},
-    {"pman.workshop.drift"},
+    {"pman.workshop.drift", "pman.workshop.docs"},
     {"pman.workshop.inventory", "pman.workshop.explain"},
     {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
     {"pman.workshop.source"},

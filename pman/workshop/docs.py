@@ -1,4 +1,4 @@
-"""What an author of a template can use: its blocks, and the variables it is given, as schema/ declares them."""
+"""What an author of a template can use: its blocks, and the variables it is given, as schema/ has them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _resolved(declared: Mapping[str, Any]) -> Mapping[str, Any]:
 def _type(declared: Mapping[str, Any]) -> str:
     if "enum" in declared:
         return " | ".join(map(str, declared["enum"]))
-    kinds = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
+    kinds: list[str] = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
     words = {"array": "list of strings", "object": "map of strings", "null": "none"}
     return " or ".join(words.get(kind, kind) for kind in kinds)
 
@@ -126,19 +126,14 @@ def _block_docs(block: Block, read: Sequence[str]) -> BlockDocs:
 def _read(text: str) -> list[str]:
     """The variables of `job` and `site` that a piece of a template names."""
     tree = SYNTAX.parse(text)
-    attributes = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
-    attributes += [
+    found = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
+    found += [
         (node.node, str(node.arg.value))
         for node in tree.find_all(nodes.Getitem)
         if isinstance(node.arg, nodes.Const)
     ]
-    return list(
-        dict.fromkeys(
-            f"{node.name}.{name}"
-            for node, name in attributes
-            if isinstance(node, nodes.Name) and node.name in VARIABLES
-        )
-    )
+    names = [f"{node.name}.{name}" for node, name in found if isinstance(node, nodes.Name)]
+    return [name for name in dict.fromkeys(names) if name.partition(".")[0] in VARIABLES]
 
 
 def _outside(file: TemplateFile, blocks: Sequence[Block]) -> str:

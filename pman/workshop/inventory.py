@@ -91,29 +91,39 @@ class EngineTemplates:
 def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
     """Of every folder that has rules, shipped or a site's. Raises ConfigError for an unreadable file."""
     search = loader(site_dirs)
-    directories = [*site_dirs, TEMPLATES]
-    folders = sorted({path.parent.name for directory in directories for path in directory.glob(f"*/{RULES}")})
     return tuple(
         EngineTemplates(
             engine,
-            tuple(_files(engine, directories, search)),
+            tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
             statefile.read(search, f"{engine}/{RULES}").rules,
         )
-        for engine in folders
+        for engine in names(site_dirs)
     )
+
+
+def names(site_dirs: Sequence[Path]) -> list[str]:
+    """Of the engines that have rules."""
+    found = (path for directory in (*site_dirs, TEMPLATES) for path in directory.glob(f"*/{RULES}"))
+    return sorted({path.parent.name for path in found})
 
 
 def find(name: str, site_dirs: Sequence[Path]) -> TemplateFile:
     """The file of a name as it is found, a site's first; `builtin/...` is shipped. Raises ConfigError."""
-    known = {}
-    for engine in engines(site_dirs):
-        for file in reversed(engine.files):
-            known[file.name] = file
-            if file.shipped:
-                known[f"{BUILTIN}{file.name}"] = file
+    known = _known(name.removeprefix(BUILTIN).partition("/")[0], site_dirs)
     if name not in known:
-        raise ConfigError(f"templates/{name} does not exist; {one_of(name, sorted(known))}")
+        everything = [other for engine in names(site_dirs) for other in _known(engine, site_dirs)]
+        raise ConfigError(f"templates/{name} does not exist; {one_of(name, everything)}")
     return known[name]
+
+
+def _known(engine: str, site_dirs: Sequence[Path]) -> dict[str, TemplateFile]:
+    """Each file of an engine by the names that lead to it."""
+    known = {}
+    for file in reversed(list(_files(engine, [*site_dirs, TEMPLATES], loader(site_dirs)))):
+        known[file.name] = file
+        if file.shipped:
+            known[f"{BUILTIN}{file.name}"] = file
+    return known
 
 
 def _files(engine: str, directories: Sequence[Path], search: BaseLoader) -> Iterator[TemplateFile]:

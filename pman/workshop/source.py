@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import BaseLoader, Environment, nodes
@@ -68,6 +69,7 @@ def source(search: BaseLoader, name: str) -> Source | None:
     return parsed(name, Path(path or name), text)
 
 
+@lru_cache(maxsize=256)
 def parsed(name: str, path: Path, text: str) -> Source:
     """Raises ConfigError, naming file and line."""
     try:
