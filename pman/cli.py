@@ -167,7 +167,7 @@ def render(
 def _render_all(into: Path, samples: Path | None, settings: Settings) -> None:
     from pman.commands import rendered
 
-    found = rendered.previews(rendered.requests(samples or Path("requests")), settings)
+    found = rendered.previews(rendered.requests(samples, settings.engine), settings)
     _note(*dict.fromkeys(note for preview in found.values() for note in preview.notes))
     for line in rendered.write(into, found):
         click.echo(line)

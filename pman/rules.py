@@ -64,12 +64,13 @@ def _from_json(text: object) -> object:
     return json.loads(str(text)) if text else None
 
 
-_FUNCTIONS = {
+FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "signal": _signal_name,
     "seconds_since": _seconds_since,
     "seconds_between": _seconds_between,
     "from_json": _from_json,
 }
+"""Those of expressions and messages."""
 
 
 ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
@@ -106,11 +107,11 @@ class _Decision:
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
             condition = rule.source.get("when", "true")
-            _check_expression(environment, at, condition, known)
+            check_expression(environment, at, condition, known)
             chain += "{% elif " + condition + " %}" + str(index)
             texts = [rule.source["message"], rule.source.get("hint", "")]
             for text in texts:
-                _check(environment, at, text, known)
+                check_text(environment, at, text, known)
             self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
         self._chain = environment.from_string(chain + "{% endif %}")
 
@@ -130,24 +131,31 @@ class _Decision:
         return bool(self._chain.environment.compile_expression(condition)(**variables))
 
 
-def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
+def environment(search: BaseLoader) -> ImmutableSandboxedEnvironment:
+    """Engines leave empty fields out, so a missing field is no error in it."""
+    found = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
+    found.globals.update(FUNCTIONS)
+    return found
+
+
+def check_text(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
     try:
-        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *_FUNCTIONS}
+        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *FUNCTIONS}
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
     if names:
-        told = ", ".join([*known, *(f"{name}()" for name in _FUNCTIONS)])
+        told = ", ".join([*known, *(f"{name}()" for name in FUNCTIONS)])
         raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use {told}")
 
 
-def _check_expression(
+def check_expression(
     environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]
 ) -> None:
     try:
         environment.compile_expression(text)
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
-    _check(environment, at, "{{ " + text + " }}", known)
+    check_text(environment, at, "{{ " + text + " }}", known)
 
 
 _FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
@@ -158,9 +166,7 @@ class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
     def __init__(self, engine: str, search: BaseLoader) -> None:
-        # Engines leave empty fields out, so a missing field is no error here.
-        self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
-        self._environment.globals.update(_FUNCTIONS)
+        self._environment = environment(search)
         self.name = f"{engine}/state.yaml"
         written = statefile.read(search, self.name)
         at = f"templates/{self.name}"
@@ -182,7 +188,7 @@ class Rules:
         """All values as one template that sets them: a third of the time that one expression each takes."""
         for index, (name, text) in enumerate(values.items()):
             before = ("native", *list(values)[:index])
-            _check_expression(self._environment, f"{at}: values: {name}", text, before)
+            check_expression(self._environment, f"{at}: values: {name}", text, before)
         return self._environment.from_string(
             "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
         )
@@ -192,7 +198,7 @@ class Rules:
     ) -> TemplateExpression:
         """All fields at once, as a dict: a third of the time that one expression each takes."""
         for text in fields.values():
-            _check_expression(self._environment, f"{at}: {section}", text, known)
+            check_expression(self._environment, f"{at}: {section}", text, known)
         pairs = ", ".join(f"{name!r}: ({text})" for name, text in fields.items())
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 

@@ -24,11 +24,11 @@ LAYERS = [
     {"pman.workshop.inventory", "pman.workshop.explain"},
     {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
     {"pman.workshop.source"},
-    {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines"},
+    {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines", "pman.workshop.samples"},
     {"pman.translation", "pman.remembered"},
     {"pman.context", "pman.details"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings", "pman.masking"},
-    {"pman.statefile"},
+    {"pman.statefile", "pman.origins"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
     {"pman.job", "pman.errors", "pman.resources"},
 ]

@@ -1,4 +1,4 @@
-"""The rules of Kubernetes over answers of a real cluster (tests/states/kubernetes) and variants of them.
+"""The rules of Kubernetes over answers of a real cluster (states/kubernetes) and variants of them.
 
 What one node of 1.20 cannot show, such as words of newer versions, is a recording with a few fields changed
 by hand, as Kubernetes' API types and the kubelet's source have them.
