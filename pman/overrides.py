@@ -17,7 +17,13 @@ _READ = (".j2", ".yaml", ".yml")
 
 
 def check_files(engine: str, search: BaseLoader, documents: Sequence[str]) -> None:
-    """Raises ConfigError for a file of an engine's folder that nothing would read.
+    """Raises ConfigError for a file of an engine's folder that nothing would read."""
+    for fault in unread(engine, search, documents):
+        raise ConfigError.of([fault])
+
+
+def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterator[Fault]:
+    """The files of an engine's folder that nothing would read.
 
     `documents`: those that the engine takes, e.g. `container.yaml`; none: any number of any name.
     """
@@ -28,8 +34,12 @@ def check_files(engine: str, search: BaseLoader, documents: Sequence[str]) -> No
             continue
         if file != RULES and (file not in known if documents else not file.endswith(".j2")):
             told = f"nothing reads this file; {_meant(file, known)}"
-            _, path, _ = search.get_source(Environment(loader=search), name)  # noqa: S701  (it renders nothing)
-            raise ConfigError.of([Fault(name, told, path or f"templates/{name}")])
+            yield Fault(name, told, _path(search, name))
+
+
+def _path(search: BaseLoader, name: str) -> str:
+    path = search.get_source(Environment(loader=search), name)[1]  # noqa: S701  (it renders nothing)
+    return path or f"templates/{name}"
 
 
 def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> None:

@@ -103,6 +103,9 @@ class _Decision:
         known: Iterable[str] = ("native", "site"),
     ) -> None:
         self._rules: list[_Compiled] = []
+        self._conditions: dict[str, TemplateExpression] = {}
+        """Each by itself, compiled when somebody asks."""
+
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
@@ -128,7 +131,9 @@ class _Decision:
 
     def holds(self, rule: Rule, variables: Mapping[str, object]) -> bool:
         condition = rule.source.get("when", "true")
-        return bool(self._chain.environment.compile_expression(condition)(**variables))
+        if condition not in self._conditions:
+            self._conditions[condition] = self._chain.environment.compile_expression(condition)
+        return bool(self._conditions[condition](**variables))
 
 
 def environment(search: BaseLoader) -> ImmutableSandboxedEnvironment:

@@ -130,6 +130,11 @@ ROWS = [
     ("not-executable", FAILURE, "the program /etc/passwd may not be executed: failed to create shim task"),
     ("time-limit", FAILURE, "time limit of 1 minutes exceeded"),
     ("deadline", FAILURE, "time limit of 1 minutes exceeded, with the time that it waited for its turn"),
+    (
+        "being-ended-by-pman",
+        STARTED,
+        "being ended: the image localhost:1/none:1 could not be pulled: refused",
+    ),
     ("ended-by-pman", FAILURE, "the image localhost:1/none:1 could not be pulled: refused"),
     (
         "pods-deleted",

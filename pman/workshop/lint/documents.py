@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from pman.errors import ConfigError
 from pman.job import Document
@@ -51,17 +51,10 @@ def _first_character(text: str, index: int) -> int:
     return index + len(text[index:]) - len(text[index:].lstrip(" \t"))
 
 
-def of_engine(
-    templates: Templates, engine: str, requests: Sequence[Sample], kubernetes: str
-) -> Iterator[Finding]:
-    """All that the documents of the samples show, and the branches that none of them reaches.
-
-    `requests`: further samples, a site's own.
-    """
+def of_engine(templates: Templates, engine: str, kubernetes: str) -> Iterator[Finding]:
+    """All that the documents of the samples show, and the branches that none of them reaches."""
     looked = _Looked(engine, kubernetes)
-    found = [
-        finding for sample in (*samples(engine), *requests) for finding in _of(templates, sample, looked)
-    ]
+    found = [finding for sample in samples(engine) for finding in _of(templates, sample, looked)]
     if not any(finding.level == "error" for finding in found):
         for sample in pairs(engine):
             if not missed(templates.notes):
@@ -70,6 +63,7 @@ def of_engine(
     yield from distinct(found)
     if not any(finding.level == "error" for finding in found):
         yield from missed(templates.notes)
+        yield from unused_blocks(templates.notes)
 
 
 def _of(
@@ -122,11 +116,12 @@ def missed(notes: Notes) -> list[Finding]:
     return distinct(found)
 
 
-def unused_blocks(notes: Notes, overridden: Iterable[tuple[str, str]]) -> list[Finding]:
-    """Blocks that nothing renders. `overridden`: file and name of those that others stand in for."""
-    rendered = {place for number, place in notes.blocks.items() if number in notes.taken}
+def unused_blocks(notes: Notes) -> list[Finding]:
+    """Those that nothing renders, and in whose place nothing of the name stands elsewhere."""
+    rendered = {notes.blocks[number][1] for number in notes.blocks if number in notes.taken}
     return [
         Finding("unused-block", f"nothing renders the block {name}", file, notes.branches[number].line)
         for number, (file, name) in notes.blocks.items()
-        if (file, name) not in rendered | set(overridden)
+        if name not in rendered
+        and ((around := notes.branches[number].within) is None or around in notes.taken)
     ]

@@ -34,7 +34,7 @@ def known_variables(engine: str) -> Mapping[str, frozenset[str]]:
 def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]:
     """All that is wrong with one file."""
     try:
-        environment = environment_for(search, name)
+        environment = _environment(search, name)
         source, path, _ = search.get_source(environment, name)
     except ConfigError as error:
         yield Finding("unknown-file", str(error), str(_path(search, name)))
@@ -61,6 +61,16 @@ def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]
         except ConfigError as error:
             fault = error.faults[0]
             yield Finding("template-syntax", fault.message, fault.file, fault.line)
+
+
+def _environment(search: BaseLoader, name: str) -> Environment:
+    """Parts that begin with `_` need no ending of their own: they are of the language that includes them."""
+    try:
+        return environment_for(search, name)
+    except ConfigError:
+        if not any(part.startswith("_") for part in name.split("/")):
+            raise
+        return environment_for(search, "_.wdl.j2")  # which knows every filter
 
 
 def _path(search: BaseLoader, name: str) -> str:
@@ -112,9 +122,9 @@ def _variables(tree: nodes.Template, file: str, engine: str, environment: Enviro
             if field not in fields and field not in ("get", "items", "keys"):
                 yield _unknown(f"{owner.name}.{field}", [f"{owner.name}.{one}" for one in fields], file, node)
     undeclared -= _assigned(environment, tree) | environment.globals.keys() | known.keys()
-    for node in tree.find_all(nodes.Name):
-        if node.ctx == "load" and node.name in undeclared:
-            yield _unknown(node.name, [*known, *environment.globals], file, node)
+    for one in tree.find_all(nodes.Name):
+        if one.ctx == "load" and one.name in undeclared:
+            yield _unknown(one.name, [*known, *environment.globals], file, one)
 
 
 def _assigned(environment: Environment, tree: nodes.Template) -> set[str]:
