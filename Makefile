@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests wait for engines more than they compute.
 WORKERS ?= 4
 
-.PHONY: help demo test lint bench image docs clean
+.PHONY: help demo test lint bench image screenshots docs clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,9 @@ bench: .venv/dev  ## Measure pman beside the engine alone; see bench/README.md
 image: .venv/dev  ## Build the wheel and the container image from it
 	rm -rf dist && $(BIN)/python -m build --wheel
 	docker build -t pman .
+
+screenshots: .venv/dev  ## Take the pictures of docs/page.md anew; takes docker and chromium
+	PMAN_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -k axe
 
 docs: .venv/dev  ## Write the generated tables of docs/ anew
 	sed -i '/^### Fields/,$$d' docs/options.md

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from quart import Response
 
@@ -18,16 +18,26 @@ RETRY = 2000
 """Milliseconds after which a browser comes back."""
 
 
-def streamed_events(feed: Feed, since: str | None, jid: str | None = None) -> Response:
-    """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID."""
-    response = Response(_stream(feed, since, jid), mimetype="text/event-stream")
+def streamed_events(
+    feed: Feed,
+    since: str | None,
+    jid: str | None = None,
+    written: Callable[[Event], str] | None = None,
+) -> Response:
+    """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID.
+
+    `written`: an event as text, in place of the API's; '' for one that is left out.
+    """
+    response = Response(_stream(feed, since, jid, written or _written), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep them back
     response.timeout = None
     return response
 
 
-async def _stream(feed: Feed, since: str | None, jid: str | None) -> AsyncIterator[str]:
+async def _stream(
+    feed: Feed, since: str | None, jid: str | None, written: Callable[[Event], str]
+) -> AsyncIterator[str]:
     yield f"retry: {RETRY}\n\n"
     async with contextlib.aclosing(feed.subscribe(since)) as events:
         following = asyncio.ensure_future(anext(events))
@@ -38,8 +48,8 @@ async def _stream(feed: Feed, since: str | None, jid: str | None) -> AsyncIterat
                     yield ": nothing has happened\n\n"
                     continue
                 event = following.result()
-                if jid is None or _is_about(event, jid):
-                    yield _written(event)
+                if (jid is None or _is_about(event, jid)) and (text := written(event)):
+                    yield text
                 if jid is not None and _is_gone(event, jid):
                     return
                 following = asyncio.ensure_future(anext(events))

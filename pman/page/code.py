@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 from pygments import highlight
@@ -31,7 +32,7 @@ class Row:
 def rows(
     text: str, name: str, *, faults: Iterable[Fault] = (), marked: Iterable[int] = (), first: int = 1
 ) -> Sequence[Row]:
-    """`name`: of a file with this text, by whose ending it is coloured; `first`: the number of its first line.
+    """`name`: of a file with this text, by whose ending it is coloured; `first`: of its first line the number.
 
     A fault belongs to a line by its `line`; one without is not shown here.
     """
@@ -55,18 +56,16 @@ def _coloured(text: str, name: str) -> list[str]:
 
 
 _FORMATTER = HtmlFormatter(nowrap=True)
-_PLAIN = {"stripnl": False, "ensurenl": False}
+_PLAIN: Mapping[str, Any] = {"stripnl": False, "ensurenl": False}
 
 
 def _lexer(name: str) -> Lexer:
     """Of a document, a template of one, or a diff."""
     if name.endswith((".yaml.j2", ".json.j2")):
-        return YamlJinjaLexer(**_PLAIN)
+        return YamlJinjaLexer(**_PLAIN)  # type: ignore[no-untyped-call]  # it has no types
     if name.endswith(".j2"):
         return DjangoLexer(**_PLAIN)
     try:
         return get_lexer_for_filename(name, **_PLAIN)
     except ClassNotFound:  # WDL
         return TextLexer(**_PLAIN)
-
-

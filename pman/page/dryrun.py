@@ -17,7 +17,7 @@ from pman.page.code import Row, rows
 from pman.page.examples import EXAMPLES
 from pman.page.view import View
 from pman.workshop import diff
-from pman.workshop.preview import Preview, Previews
+from pman.workshop.preview import Preview, Previews, TemplateSet
 
 ALL = "all"
 SETS = {"site": "this site's", "builtin": "the shipped ones", "diff": "what differs"}
@@ -123,13 +123,11 @@ def _both(
     previews: Previews, text: str, name: str, chosen: Set, facts: Mapping[str, Any] | None
 ) -> tuple[Preview, Preview | None]:
     """By the chosen templates; for what differs, by the site's and by the shipped ones."""
-    if chosen != "diff":
-        return previews.preview(text, engine=name, templates=chosen, facts=facts), None
-    site, shipped = (
-        previews.preview(text, engine=name, templates=templates, facts=facts)
-        for templates in (cast(Set, "site"), cast(Set, "builtin"))
-    )
-    return site, shipped
+
+    def by(templates: TemplateSet) -> Preview:
+        return previews.preview(text, engine=name, templates=templates, facts=facts)
+
+    return (by("site"), by("builtin")) if chosen == "diff" else (by(chosen), None)
 
 
 def _of_request(results: Sequence[tuple[Preview, Preview | None]], text: str) -> list[Fault]:
@@ -141,10 +139,10 @@ def _of_request(results: Sequence[tuple[Preview, Preview | None]], text: str) ->
         for fault in preview.faults:
             if fault.path.startswith("$"):
                 told.setdefault((fault.path, fault.message, fault.line or 1), []).append(preview.engine)
-    found = [
-        Fault(path, message if not several or len(by) == len(results) else f"{', '.join(by)}: {message}", "", line)
-        for (path, message, line), by in told.items()
-    ]  # fmt: skip
+    found = []
+    for (path, message, line), by in told.items():
+        whose = f"{', '.join(by)}: " if several and len(by) < len(results) else ""
+        found.append(Fault(path, f"{whose}{message}", "", line))
     return sorted(found, key=lambda fault: fault.line)
 
 

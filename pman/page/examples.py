@@ -35,7 +35,11 @@ EXAMPLES: Mapping[str, str] = {
         cpu_limit=8000, memory_limit=16000,
     ),
     "four workers": _request(number_of_workers=4),
-    "arguments that a shell would read": _request(args=["--note", "it's $HOME; `id` && \"quoted\"", "--", "*"]),
-    "mistakes": _request(jid="Chris jid 42", memory_limit="300 MB", input_dir="../etc", entrypoint="simpledsapp"),
+    "arguments that a shell would read": _request(
+        args=["--note", "it's $HOME; `id` && \"quoted\"", "--", "*"],
+    ),
+    "mistakes": _request(
+        jid="Chris jid 42", memory_limit="300 MB", input_dir="../etc", entrypoint="simpledsapp",
+    ),
 }  # fmt: skip
 """By what is to be seen in them."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from quart import Blueprint, Response, redirect, request
 
+from pman.api.events import streamed_events
 from pman.api.params import known_as
 from pman.engine import Engine
 from pman.errors import PmanError, Unauthorised, UnknownJob
-from pman.feed import Feed
+from pman.feed import Event, Feed
 from pman.job import JobDetails, JobInfo
 from pman.page.code import rows
 from pman.page.session import Session, own_page
@@ -147,7 +148,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
 
     @page.get("/events")
     async def events() -> Response:
-        return stream(_news(feed))
+        return streamed_events(feed, None, written=news)
 
     @page.get("/jobs/<jid>")
     async def job(jid: str) -> Response:
@@ -167,7 +168,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
             log=json.loads(body)["logs"],
             parts=PARTS,
             error=None,
-            **_asked(jid),
+            **_asked(),
         )
 
     @page.get("/jobs/<jid>/<part>")
@@ -176,11 +177,13 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
             raise NotThere(f"a job has {', '.join(PARTS)}, and no {part!r}")
         details = await engine.details(known_as(jid))
         found = await _part(engine, details, part)
-        return view.answer("job_part.html", section="Jobs", job=details.info, part=part, about=PARTS[part], **found)
+        return view.answer(
+            "job_part.html", section="Jobs", job=details.info, part=part, about=PARTS[part], **found
+        )
 
     @page.get("/jobs/<jid>/events")
     async def job_events(jid: str) -> Response:
-        return stream(_news(feed, known_as(jid)))
+        return streamed_events(feed, None, written=partial(news, jid=known_as(jid)))
 
     @page.get("/jobs/<jid>/cancel")
     async def confirm(jid: str) -> Response:
@@ -208,9 +211,9 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
     async def _confirm(jid: str, error: PmanError | None = None) -> Response:
         info = await engine.info(known_as(jid))
         status = error.status if error else 200
-        return view.answer("cancel.html", status=status, section="Jobs", job=info, error=error, **_asked(jid))
+        return view.answer("cancel.html", status=status, section="Jobs", job=info, error=error, **_asked())
 
-    def _asked(jid: str) -> dict[str, object]:
+    def _asked() -> dict[str, Any]:
         return {"wants_token": session.wanting, "stays": not engine.settings["REMOVE_JOBS"]}
 
 
@@ -240,23 +243,14 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-def stream(events: AsyncIterator[str]) -> Response:
-    """Server-sent events, for as long as the browser listens."""
-    response = Response(events, content_type="text/event-stream")
-    response.timeout = None
-    return response
+def news(event: Event, jid: str | None = None) -> str:
+    """That something is different, of one job or of any; the browser then asks for what it shows.
 
-
-async def _news(feed: Feed, jid: str | None = None) -> AsyncIterator[str]:
-    """That something is different, which the browser then asks for as it shows it: all jobs, or one.
-
-    The first of them comes at once: something may have happened since the page was made.
+    The first of them comes at once, since something may have happened since the page was made.
     """
-    async with contextlib.aclosing(feed.subscribe()) as events:
-        async for event in events:
-            told_anew = event["type"] == "added" and not event["id"]  # to be followed by `synced`
-            if not told_anew and (jid is None or event.get("job", {}).get("jid", jid) == jid):
-                yield "event: jobs\ndata: changed\n\n"
+    told_anew = event["type"] == "added" and not event["id"]  # `synced` follows
+    about = jid is None or event.get("job", {}).get("jid", jid) == jid
+    return "event: jobs\ndata: changed\n\n" if about and not told_anew else ""
 
 
 def _newest(job: JobDetails) -> tuple[bool, float, str]:

@@ -74,5 +74,7 @@ def own_page() -> None:
     each comes from, as all of them do.
     """
     if "Sec-Fetch-Site" not in request.headers and "Origin" not in request.headers:
-        raise CrossSite("the browser does not say which page sent this form", "for a program there is the API")
+        raise CrossSite(
+            "the browser does not say which page sent this form", "for a program there is the API"
+        )
     guard.same_origin(request.method, request.headers, json=True)

@@ -23,7 +23,9 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
     async def templates() -> Response:
         found = await asyncio.to_thread(inventory.engines, directories)
         own_first = sorted(found, key=lambda one: one.engine != engine.settings.engine)
-        return view.answer("templates.html", section="Templates", found=own_first, directories=directories, address=address)
+        return view.answer(
+            "templates.html", section="Templates", found=own_first, directories=directories, address=address
+        )
 
     @page.get("/templates/<path:name>")
     async def template(name: str) -> Response:
@@ -61,5 +63,7 @@ def _rules(file: TemplateFile, found: tuple[EngineTemplates, ...]) -> list[tuple
 
 def _other(file: TemplateFile, found: tuple[EngineTemplates, ...]) -> TemplateFile | None:
     """The shipped one of a site's file, or the other way round."""
-    named = [one for engine in found for one in engine.files if one.name == file.name and one.path != file.path]
+    named = [
+        one for engine in found for one in engine.files if one.name == file.name and one.path != file.path
+    ]
     return next(iter(named), None)

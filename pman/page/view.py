@@ -28,7 +28,7 @@ STATUSES: Mapping[str, str] = {
 }
 """The API's word for a status, and the page's, in the order of a job's life."""
 
-SECTIONS = (("/", "Jobs"), ("/render", "Render"), ("/templates", "Templates"))
+SECTIONS = (("/", "Jobs"), ("/render", "Render"), ("/templates", "Templates"), ("/docs", "API"))
 
 
 class NotThere(PmanError):

@@ -15,7 +15,7 @@ from tests.a_job import site_templates
 from tests.browser.browser import browser
 from tests.live import Live, live
 
-TOKEN = "a-token-of-this-test"
+TOKEN = "a-token-of-this-test"  # noqa: S105  (of no other pman)
 SITE = {
     "docker/container.yaml.j2": '{% extends "builtin/docker/container.yaml.j2" %}\n'
     "{% block extra %}\n  NetworkMode: none\n{% endblock %}\n",

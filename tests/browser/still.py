@@ -1,4 +1,4 @@
-"""Runs a program to which the kernel does not tell that the network has changed: `still.py PROGRAM ARGUMENT...`
+"""`still.py PROGRAM ARGUMENT...` runs a program that the kernel does not tell of changes of the network.
 
 Each container that begins or ends is such a change, for which Chromium breaks off all its requests
 (ERR_NETWORK_CHANGED), those to this machine too. Without netlink it takes the network for what it was.

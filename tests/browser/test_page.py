@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.sync_api import Page, expect
 
 from tests.a_job import a_request
@@ -87,7 +87,9 @@ def test_what_a_job_says_is_text_and_never_part_of_the_page(docker: Live, visit:
 
 
 def test_a_log_is_followed_to_its_end_and_the_page_tells_the_end(docker: Live, visit: Visits) -> None:
-    request = docker.script('i=0; until [ -e "$out/end" ]; do i=$((i+1)); echo line $i; sleep 0.1; done; echo over')
+    request = docker.script(
+        'i=0; until [ -e "$out/end" ]; do i=$((i+1)); echo line $i; sleep 0.1; done; echo over'
+    )
     docker.submit(request)
     page = visit(docker).go(f"/jobs/{request['jid']}")
     log = page.get_by_role("region", name="Log")
@@ -102,7 +104,9 @@ def test_a_log_is_followed_to_its_end_and_the_page_tells_the_end(docker: Live, v
     expect(page.get_by_role("link", name="Delete job")).to_be_visible()
 
 
-def test_a_job_shows_its_document_its_native_state_and_the_rule_that_decided(docker: Live, visit: Visits) -> None:
+def test_a_job_shows_its_document_its_native_state_and_the_rule_that_decided(
+    docker: Live, visit: Visits
+) -> None:
     request = docker.script("exit 3", env=["CHRIS_USER_TOKEN=sesame-open"])
     docker.run(request)
     page = visit(docker).go(f"/jobs/{request['jid']}")
@@ -258,7 +262,8 @@ def test_all_engines_stand_side_by_side(docker: Live, visit: Visits) -> None:
     for name in names:
         expect(page.locator(f"section[aria-labelledby=panel-{name}]")).to_be_visible()
     docker_at, kubernetes_at = (
-        page.locator(f"section[aria-labelledby=panel-{name}]").bounding_box() for name in ("cromwell", "docker")
+        page.locator(f"section[aria-labelledby=panel-{name}]").bounding_box()
+        for name in ("cromwell", "docker")
     )
     assert docker_at and kubernetes_at
     assert docker_at["y"] == kubernetes_at["y"]
@@ -267,7 +272,11 @@ def test_all_engines_stand_side_by_side(docker: Live, visit: Visits) -> None:
 def test_a_link_carries_the_request_to_another_browser_and_no_server(docker: Live, visit: Visits) -> None:
     first = visit(docker)
     page = first.go("/render")
-    text = json.dumps(a_request(jid="shared-é-1", env=["TOKEN=sesame, \"open", "B=2"], args=["A=kept"]), indent=1, ensure_ascii=False)
+    text = json.dumps(
+        a_request(jid="shared-é-1", env=['TOKEN=sesame, "open', "B=2"], args=["A=kept"]),
+        indent=1,
+        ensure_ascii=False,
+    )
     page.get_by_label("Request, as JSON").fill(text)
     page.get_by_label("Engine").select_option("swarm")
     page.get_by_role("button", name="Copy a link").click()
@@ -303,7 +312,9 @@ def test_templates_show_what_overrides_what_and_the_source(site: Live, visit: Vi
     expect(page.get_by_role("row", name=re.compile("^resources"))).to_contain_text("job.memory_limit")
     page.get_by_role("link", name="builtin/docker/container.yaml.j2").click()
     expect(page.locator(".row.is")).to_contain_text("block extra")
-    expect(page.get_by_role("row", name=re.compile("^extra"))).to_contain_text(site.settings["PMAN_TEMPLATES"])
+    expect(page.get_by_role("row", name=re.compile("^extra"))).to_contain_text(
+        site.settings["PMAN_TEMPLATES"]
+    )
 
 
 # --- For everybody
@@ -369,15 +380,37 @@ def test_without_javascript_jobs_are_found_read_rendered_and_cancelled(docker: L
     expect(page.locator("#result .row.bad").first).to_contain_text("Chris jid 42")
 
 
-PAGES = ["jobs", "job", "failed", "rule", "cancel", "render", "mistakes", "engines", "diff", "templates", "template", "rules", "nothing"]
+PAGES = [
+    "jobs",
+    "job",
+    "failed",
+    "rule",
+    "cancel",
+    "render",
+    "mistakes",
+    "engines",
+    "diff",
+    "templates",
+    "template",
+    "rules",
+    "nothing",
+]
 
 
 @pytest.fixture(scope="session")
 def shown(site: Live) -> dict[str, str]:
     """Jobs to look at: one that runs, one that failed."""
     prefix = "pman-page"
-    running = site.script("for i in 1 2 3 4 5 6 7 8; do echo reading slice $i of 192; done; sleep 1000", jid=f"{prefix}-freesurfer")
-    failed = site.script("echo allocating; exec tail /dev/zero", jid=f"{prefix}-segmentation", memory_limit="20", env=["CHRIS_USER_TOKEN=sesame-open"])
+    running = site.script(
+        "for i in 1 2 3 4 5 6 7 8; do echo reading slice $i of 192; done; sleep 1000",
+        jid=f"{prefix}-freesurfer",
+    )
+    failed = site.script(
+        "echo allocating; exec tail /dev/zero",
+        jid=f"{prefix}-segmentation",
+        memory_limit="20",
+        env=["CHRIS_USER_TOKEN=sesame-open"],
+    )
     good = site.request(jid=f"{prefix}-dcm2niix")
     for request in (good, failed, running):
         site.delete(request["jid"])
@@ -428,11 +461,13 @@ def _open(opened: Visit, name: str, shown: dict[str, str]) -> Page:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_fits_its_window_and_axe_finds_no_fault(  # noqa: PLR0913, PLR0917  (what is looked at, and how)
+def test_a_page_fits_its_window_and_axe_finds_no_fault(
     name: str, width: int, scheme: str, site: Live, shown: dict[str, str], visit: Visits
 ) -> None:
     height = 900 if width > 1000 else 844
-    opened = visit(site, viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce")
+    opened = visit(
+        site, viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+    )
     page = _open(opened, name, shown)
 
     if SCREENSHOTS and (width, scheme) in ((1280, "light"), (390, "dark")):
