@@ -6,9 +6,10 @@ It is off with PMAN_PAGE=no. It shows what the API answers and the workshop make
 from __future__ import annotations
 
 from quart import Blueprint, Quart, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from pman.engine import Engine
-from pman.errors import PmanError
+from pman.errors import PmanError, TooLarge
 from pman.feed import Feed
 from pman.page import dryrun, jobs, templates
 from pman.page.session import Session
@@ -54,6 +55,10 @@ def add(app: Quart, engine: Engine, feed: Feed) -> None:
     async def failed(error: PmanError) -> Response:
         heading = _HEADINGS.get(error.status, "That did not work")
         return view.answer("error.html", status=error.status, section="", heading=heading, error=error)
+
+    @page.errorhandler(RequestEntityTooLarge)
+    async def too_large(_: RequestEntityTooLarge) -> Response:
+        return await failed(TooLarge("this is larger than what pman takes by a form; try pman render"))
 
     @page.after_request
     async def guarded(response: Response) -> Response:

@@ -32,7 +32,7 @@ class Row:
 def rows(
     text: str, name: str, *, faults: Iterable[Fault] = (), marked: Iterable[int] = (), first: int = 1
 ) -> Sequence[Row]:
-    """`name`: of a file with this text, by whose ending it is coloured; `first`: of its first line the number.
+    """Coloured by the ending of `name`, a file with this text; `first` is the number of its first line.
 
     A fault belongs to a line by its `line`; one without is not shown here.
     """

@@ -104,7 +104,7 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
             sets=SETS,
             example=example,
             examples=list(EXAMPLES),
-            panels=[_panel(*result) for result in results],
+            panels=[_panel(view, *result) for result in results],
             request_faults=wrong,
             request_rows=rows(text, "request.json", faults=wrong) if wrong else (),
             done=bool(results),
@@ -146,7 +146,7 @@ def _of_request(results: Sequence[tuple[Preview, Preview | None]], text: str) ->
     return sorted(found, key=lambda fault: fault.line)
 
 
-def _panel(preview: Preview, shipped: Preview | None) -> Panel:
+def _panel(view: View, preview: Preview, shipped: Preview | None) -> Panel:
     wrong = [fault for fault in preview.faults if not fault.path.startswith("$")]
     if shipped is None:
         texts = [Shown(document.name, rows(document.text, document.name)) for document in preview.documents]
@@ -161,14 +161,14 @@ def _panel(preview: Preview, shipped: Preview | None) -> Panel:
         documents=texts,
         same=same,
         faults=wrong,
-        places=[place for fault in wrong if (place := _place(fault))],
+        places=[place for fault in wrong if (place := _place(view, fault))],
         refused=[fault.message for fault in preview.faults if fault.path.startswith("$")],
         hint=preview.hint,
         notes=preview.notes,
     )
 
 
-def _place(fault: Fault) -> Shown | None:
+def _place(view: View, fault: Fault) -> Shown | None:
     """The lines around a template's fault."""
     if not (fault.file and fault.line):
         return None
@@ -178,4 +178,4 @@ def _place(fault: Fault) -> Shown | None:
         return None
     first = max(1, fault.line - AROUND)
     text = "\n".join(lines[first - 1 : fault.line + AROUND])
-    return Shown(fault.file, rows(text, fault.file, faults=[fault], first=first))
+    return Shown(view.source_of(fault.file)[0], rows(text, fault.file, faults=[fault], first=first))

@@ -15,6 +15,7 @@ from quart import Response
 from pman import __version__
 from pman.errors import PmanError
 from pman.page.session import Session
+from pman.resources import TEMPLATES
 from pman.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
@@ -41,6 +42,7 @@ class View:
     """The page's templates, with what all of them show."""
 
     def __init__(self, settings: Settings, session: Session) -> None:
+        self._site = [Path(directory) for directory in settings["PMAN_TEMPLATES"]]
         # Not that of render.py: these are HTML, with its escaping.
         self._environment = Environment(
             loader=PackageLoader("pman.page", "html"),
@@ -55,9 +57,23 @@ class View:
             version=__version__,
             statuses=STATUSES,
             sections=SECTIONS,
+            source_of=self.source_of,
             session=session,
         )
         self._environment.filters.update(duration=duration, age=age, moment=moment, iso=iso)
+
+    def source_of(self, path: str, line: int = 0) -> tuple[str, str]:
+        """The name and the address of a template or rules: of a shipped one by its place in templates/."""
+        at = f"#line-{line}" if line else ""
+        for directory, own in ((TEMPLATES, False), *((site, True) for site in self._site)):
+            if Path(path).is_relative_to(directory):
+                name = Path(path).relative_to(directory).as_posix()
+                return (
+                    (path, f"/templates/{name}{at}")
+                    if own
+                    else (f"templates/{name}", f"/templates/builtin/{name}{at}")
+                )
+        return path, ""
 
     def answer(self, name: str, *, status: int = 200, **variables: Any) -> Response:
         text = self._environment.get_template(name).render(variables)
