@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from pman.engine import Engine
 from pman.errors import PmanError, TooLarge
 from pman.feed import Feed
-from pman.page import dryrun, jobs, templates
+from pman.page import dryrun, job, jobs, templates
 from pman.page.session import Session
 from pman.page.view import View
 
@@ -47,7 +47,8 @@ def add(app: Quart, engine: Engine, feed: Feed) -> None:
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
     session = Session(engine.settings["AUTH_TOKEN"])
     view = View(engine.settings, session)
-    jobs.routes(page, engine, feed, view, session)
+    jobs.routes(page, engine, feed, view)
+    job.routes(page, engine, feed, view, session)
     dryrun.routes(page, engine, view)
     templates.routes(page, engine, view)
 

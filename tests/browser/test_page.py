@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import requests
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.sync_api import Page, expect
 
+from pman.page.view import duration
 from tests.a_job import a_request
 from tests.browser.conftest import TOKEN, Visit
 from tests.live import Live, until
@@ -353,6 +355,32 @@ def _tab_to(page: Page, selector: str) -> None:
             assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
             return
     raise AssertionError(f"the Tab key does not reach {selector}")
+
+
+def test_the_focus_stays_where_it_is_while_the_table_changes(docker: Live, visit: Visits) -> None:
+    prefix = f"pman-test-{uuid.uuid4().hex[:6]}"
+    first, second = (docker.request(jid=f"{prefix}-{number}") for number in (1, 2))
+    docker.run(first)
+    page = visit(docker).go(f"/?q={prefix}")
+    link = page.get_by_role("link", name=first["jid"])
+    link.focus()
+
+    docker.run(second)
+
+    expect(page.get_by_role("row", name=re.compile(second["jid"]))).to_contain_text("succeeded")
+    expect(link).to_be_focused()
+    assert page.evaluate("document.activeElement.isConnected")
+
+
+def test_the_browser_writes_a_duration_as_the_server_does(docker: Live, visit: Visits) -> None:
+    page = visit(docker).go("/templates")
+    seconds = [0, 0.9, 59, 60, 61, 3599, 3600, 3660, 86399, 86400, 90000, 90061, 10**7]
+
+    told = page.evaluate(
+        "seconds => import('/static/page.js').then(page => seconds.map(page.duration))", seconds
+    )
+
+    assert told == [duration(value) for value in seconds]
 
 
 def test_without_javascript_jobs_are_found_read_rendered_and_cancelled(docker: Live, visit: Visits) -> None:

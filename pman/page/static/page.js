@@ -7,7 +7,7 @@ document.documentElement.classList.add("js");
 
 const UNITS = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
 
-function duration(seconds) {
+export function duration(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   for (const [unit, name, part, short] of UNITS) {
     if (whole >= unit) {
