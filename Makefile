@@ -33,6 +33,8 @@ image: .venv/dev  ## Build the wheel and the container image from it
 docs: .venv/dev  ## Write the generated tables of docs/ anew
 	sed -i '/^### Fields/,$$d' docs/options.md
 	$(BIN)/pman config --matrix --format markdown >> docs/options.md
+	sed -i '/^### All operations/,$$d' docs/api.md
+	$(BIN)/python -c 'from pman.api.openapi import table; print(table(), end="")' >> docs/api.md
 
 clean:  ## Remove what these targets made
 	rm -rf .venv dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
