@@ -35,6 +35,8 @@ docs: .venv/dev  ## Write the generated tables of docs/ anew
 	$(BIN)/pman config --matrix --format markdown >> docs/options.md
 	sed -i '/^### All operations/,$$d' docs/api.md
 	$(BIN)/python -c 'from pman.api.openapi import table; print(table(), end="")' >> docs/api.md
+	$(BIN)/pman templates docs builtin/docker/container.yaml.j2 --format markdown | grep '^| `job' | \
+	  sed -i -e '/^| `job\./d' -e '/^| variable | type/{n;r /dev/stdin' -e '}' docs/templates.md
 
 clean:  ## Remove what these targets made
 	rm -rf .venv dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

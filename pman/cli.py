@@ -167,7 +167,7 @@ def render(
 def _render_all(into: Path, samples: Path | None, settings: Settings) -> None:
     from pman.commands import rendered
 
-    found = rendered.previews(rendered.requests(samples or Path("requests")), settings)
+    found = rendered.previews(rendered.requests(samples, settings.engine), settings)
     _note(*dict.fromkeys(note for preview in found.values() for note in preview.notes))
     for line in rendered.write(into, found):
         click.echo(line)
@@ -236,6 +236,188 @@ def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None
     old, new = difference.previews(request.read(), settings, against, *dryrun.facts(settings))
     _note(*dict.fromkeys((*new.notes, *old.notes)))
     sys.exit(difference.show(old, new, against, form))
+
+
+@main.group(
+    cls=_Commands,
+    epilog=_example(
+        "pman templates list", "pman templates eject swarm/service.yaml.j2 --block limits --to site"
+    ),
+)
+def templates() -> None:
+    """Look at the templates, and make some your own.
+
+    The shipped ones, and those of the directories in PMAN_TEMPLATES.
+    """
+
+
+def _site() -> list[Path]:
+    from pman.commands.templates import directories
+
+    return directories(os.environ, DOTENV)
+
+
+_table_or_json = click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+
+
+@templates.command("list", epilog=_example("pman templates list", "PMAN_TEMPLATES=site pman templates list"))
+@click.option("--engine", help="Of this engine only.")
+@_table_or_json
+def list_templates(engine: str | None, form: str) -> None:
+    """List each engine's templates, blocks and rules.
+
+    A block with a star is overridden, and by which file is said beside it.
+    """
+    from pman.commands.templates import show_list
+
+    show_list(_site(), engine, form)
+
+
+@templates.command(
+    epilog=_example(
+        "pman templates show kubernetes/job.yaml.j2", "pman templates show builtin/docker/state.yaml | less"
+    )
+)
+@click.argument("name")
+def show(name: str) -> None:
+    """Print a template or state.yaml, as it is found: the site's own, else the shipped one.
+
+    builtin/... is always the shipped one.
+    """
+    from pman.commands.templates import show_source
+
+    show_source(name, _site())
+
+
+@templates.command(
+    epilog=_example(
+        "pman templates eject docker/container.yaml.j2 --block resources --to site",
+        "pman templates eject kubernetes/job.yaml.j2 --block tolerations --block gpu",
+        "pman templates eject slurm/state.yaml",
+    )
+)
+@click.argument("name")
+@click.option("--block", "blocks", multiple=True, metavar="BLOCK", help="Only this one; may be repeated.")
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The site's directory of templates; default: the first of PMAN_TEMPLATES.",
+)
+def eject(name: str, blocks: tuple[str, ...], to: Path | None) -> None:
+    """Write a file of your own that renders the same, to be edited.
+
+    With --block, it extends the shipped template and has the body of these blocks; a file that is
+    there is added to, and nothing in it is overwritten. Without, it is a copy of the whole template.
+    A state.yaml extends the shipped rules. What was shipped is kept beside it, in *.base, for
+    `pman templates check`.
+    """
+    from pman.commands.templates import eject as write
+    from pman.commands.templates import named
+
+    write(name, blocks, to, named(os.environ, DOTENV))
+
+
+@templates.command(
+    epilog=_example(
+        "pman templates docs kubernetes/job.yaml.j2",
+        "pman templates docs slurm/job.sh.j2 --format markdown > blocks.md",
+    )
+)
+@click.argument("name")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+)
+def docs(name: str, form: str) -> None:
+    """Show a template's blocks, and the variables it is given.
+
+    With type, unit and example of each, and which of them each block reads.
+    """
+    from pman.commands.templates import show_docs
+
+    show_docs(name, _site(), form)
+
+
+@templates.command("check", epilog=_example("pman templates check", "pman templates check --accept"))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--accept", is_flag=True, help="Record that what is shipped now has been looked at.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def check_templates(names: tuple[str, ...], accept: bool, form: str) -> None:
+    """Find what is shipped otherwise than when the site's own was made from it.
+
+    After an upgrade: for each block that the site overrides, what pman has changed since, and what
+    the site has changed, side by side. Ends with 1 when there is any, else with 0.
+    """
+    from pman.commands.templates import accepted
+    from pman.commands.templates import check as drifted
+
+    if accept:
+        accepted(names, _site())
+    else:
+        sys.exit(1 if drifted(names, _site(), form) else 0)
+
+
+@main.command(
+    epilog=_example(
+        "docker inspect chris-jid-42 | pman explain - --engine docker",
+        "pman explain tests/states/kubernetes/crash-loop.json --engine kubernetes",
+    )
+)
+@click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
+@click.option("--engine", help="Whose state it is; default CONTAINER_ENV.")
+@click.option("--jid", help="Name of the job; default: by its label.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) -> None:
+    """Show which rule decides for a job's state, and what pman answers.
+
+    NATIVE.json is what the engine says of the job ('-': stdin). Each rule of state.yaml that was tried
+    is shown with its place and condition, to the one that holds, and the values that they name.
+    """
+    from pman.commands.explained import explained
+    from pman.commands.explained import show as show_explanation
+    from pman.commands.templates import setting
+    from pman.settings import DECLARED
+
+    default = DECLARED["CONTAINER_ENV"]["default"]
+    chosen = engine or setting("CONTAINER_ENV", os.environ, DOTENV) or default
+    show_explanation(explained(native.read(), chosen, jid, _site()), form)
+
+
+@main.command(
+    epilog=_example("pman lint", "pman lint site --format github", "pman lint site --strict --notes")
+)
+@click.argument("directories", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    show_default=True,
+    help="github: annotations of its Actions; sarif: for code scanning.",
+)
+@click.option(
+    "--kubernetes-version", "kubernetes", default="1.29", show_default=True, help="Whose API is taken."
+)
+@click.option("--strict", is_flag=True, help="Warnings fail, too.")
+@click.option("--notes", is_flag=True, help="Show also what is no mistake: what was not tried.")
+def lint(directories: tuple[Path, ...], form: str, kubernetes: str, strict: bool, notes: bool) -> None:
+    """Find mistakes in templates and rules, with file and line.
+
+    DIR: a site's directories, over the shipped templates; default: those of PMAN_TEMPLATES, else the
+    shipped ones. Nothing is sent, and no engine is needed: sample requests reach every branch, the
+    documents are held against the engine's own API, and rules are tried on recorded states. Ends with
+    1 where an error was found. docs/lint.md has every rule.
+    """
+    from pman.commands.lint import run
+
+    chosen = directories or [Path(path) for path in load_settings()["PMAN_TEMPLATES"]]
+    sys.exit(run(chosen, form, kubernetes=kubernetes, strict=strict, notes=notes))
 
 
 @main.command(epilog=_example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))

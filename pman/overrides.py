@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from jinja2 import BaseLoader, Environment, nodes
-from jinja2.exceptions import TemplateSyntaxError
+from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 
-from pman.errors import ConfigError
+from pman.errors import ConfigError, Fault
 
 RULES = "state.yaml"
 
@@ -16,7 +17,13 @@ _READ = (".j2", ".yaml", ".yml")
 
 
 def check_files(engine: str, search: BaseLoader, documents: Sequence[str]) -> None:
-    """Raises ConfigError for a file of an engine's folder that nothing would read.
+    """Raises ConfigError for a file of an engine's folder that nothing would read."""
+    for fault in unread(engine, search, documents):
+        raise ConfigError.of([fault])
+
+
+def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterator[Fault]:
+    """The files of an engine's folder that nothing would read.
 
     `documents`: those that the engine takes, e.g. `container.yaml`; none: any number of any name.
     """
@@ -26,7 +33,13 @@ def check_files(engine: str, search: BaseLoader, documents: Sequence[str]) -> No
         if folder != engine or file.startswith("_") or not file.endswith(_READ):
             continue
         if file != RULES and (file not in known if documents else not file.endswith(".j2")):
-            raise ConfigError(f"templates/{name}: nothing reads this file; {_meant(file, known)}")
+            told = f"nothing reads this file; {_meant(file, known)}"
+            yield Fault(name, told, _path(search, name))
+
+
+def _path(search: BaseLoader, name: str) -> str:
+    path = search.get_source(Environment(loader=search), name)[1]  # noqa: S701  (it renders nothing)
+    return path or f"templates/{name}"
 
 
 def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> None:
@@ -39,28 +52,68 @@ def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> 
             raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {_meant(folder, engines)}")
 
 
-def check_blocks(environment: Environment, name: str) -> set[str]:
-    """The blocks of a template and of all that it extends.
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What Jinja would leave out of a template that extends another one, without a word."""
 
-    Raises TemplateSyntaxError for what a template that extends another one writes elsewhere than
-    into a block of the other: Jinja would leave it out.
+    rule: str
+    """unknown-block, lost-text or unknown-template."""
+
+    told: str
+    file: str
+    line: int
+
+
+def check_blocks(environment: Environment, name: str) -> None:
+    """Raises TemplateSyntaxError for the first that is lost."""
+    for found in lost(environment, name):
+        raise TemplateSyntaxError(found.told, found.line, name, found.file)
+
+
+def lost(environment: Environment, name: str) -> Iterator[Lost]:
+    """What a template that extends another one writes elsewhere than into a block of the other.
+
+    Also where the other one does not exist. Raises TemplateSyntaxError for one that cannot be read.
     """
-    source, filename, _ = environment.loader.get_source(environment, name)  # type: ignore[union-attr]  # it has one
-    tree = environment.parse(source, name, filename)
-    own = {block.name for block in tree.find_all(nodes.Block)}
-    extended = [node.template for node in tree.find_all(nodes.Extends)]
-    if not extended or not isinstance(extended[0], nodes.Const):
-        return own
-    inherited = check_blocks(environment, extended[0].value)
+    tree, file = parsed(environment, name)
+    extended = _extended(tree)
+    if extended is None:
+        return
+    try:
+        inherited = _blocks(environment, extended.value)
+    except TemplateNotFound as error:
+        others = [other for other in environment.list_templates() if other != name]
+        told = f"extends {error.name!r}, which does not exist; {_meant(str(error.name), others)}"
+        yield Lost("unknown-template", told, file, extended.lineno)
+        return
     for node in tree.body:
         if isinstance(node, nodes.Block) and node.name not in inherited:
             meant = _meant(node.name, sorted(inherited))
-            told = f"there is no block {node.name} in {extended[0].value}; {meant}"
-            raise TemplateSyntaxError(told, node.lineno, name, filename)
+            told = f"there is no block {node.name} in {extended.value}; {meant}"
+            yield Lost("unknown-block", told, file, node.lineno)
         if isinstance(node, nodes.Output) and not _is_blank(node):
             told = "what stands outside of a block is lost in a template that extends another one"
-            raise TemplateSyntaxError(told, _line(node), name, filename)
-    return own | inherited
+            yield Lost("lost-text", told, file, _line(node))
+
+
+def parsed(environment: Environment, name: str) -> tuple[nodes.Template, str]:
+    """Its tree and its path. Raises TemplateError."""
+    source, filename, _ = environment.loader.get_source(environment, name)  # type: ignore[union-attr]  # it has one
+    return environment.parse(source, name, filename), filename or name
+
+
+def _extended(tree: nodes.Template) -> nodes.Const | None:
+    """What it extends, where that is said by name."""
+    extended = [node.template for node in tree.find_all(nodes.Extends)]
+    return extended[0] if extended and isinstance(extended[0], nodes.Const) else None
+
+
+def _blocks(environment: Environment, name: str) -> set[str]:
+    """Of a template and of all that it extends."""
+    tree, _ = parsed(environment, name)
+    own = {block.name for block in tree.find_all(nodes.Block)}
+    extended = _extended(tree)
+    return own if extended is None else own | _blocks(environment, extended.value)
 
 
 def _is_blank(output: nodes.Output) -> bool:
@@ -79,4 +132,4 @@ def _line(output: nodes.Output) -> int:
 
 def _meant(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else f"use {', '.join(known)}"
+    return f"did you mean {near[0]}?" if near else f"use {', '.join(known)}" if known else "there is none"

@@ -19,17 +19,27 @@ MARK = "\0"
 class MisplacedError(ValueError):
     """A literal stands where its language would not read it as one."""
 
+    def __init__(self, index: int, told: str) -> None:
+        """`index`: of the literal in the text without marks."""
+        super().__init__(told)
+        self.index = index
+
 
 def placed(language: str, text: str) -> str:
-    """The text without its marks. Raises MisplacedError, naming the line and what stands before."""
+    """The text without its marks. Raises MisplacedError, naming what stands before."""
     parts = text.split(MARK)
     if len(parts) > 1:
         places = _in_wdl(parts[::2], parts[1::2]) if language == "wdl" else _SAFE[language](parts[::2])
         for index, safe in enumerate(places):
             if not safe:
-                line = "".join(parts[: 2 * index + 1]).count("\n") + 1
+                ahead = _joined(parts[: 2 * index + 1])
                 before = parts[2 * index].rpartition("\n")[2].strip()
-                raise MisplacedError(f"line {line} of the document, after {before!r}: {_WHY[language]}")
+                raise MisplacedError(len(ahead), f"after {before!r}: {_WHY[language]}")
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Texts and literals in turn."""
     return "".join(part.removeprefix(WORDS) if index % 2 else part for index, part in enumerate(parts))
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import yaml
 from jinja2 import (
     BaseLoader,
     ChoiceLoader,
+    Environment,
     FileSystemLoader,
     PrefixLoader,
     StrictUndefined,
@@ -30,9 +32,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from pman import wdl
-from pman.errors import ConfigError
+from pman.errors import ConfigError, Fault
 from pman.job import Document
 from pman.literals import LANGUAGES, WORDS, Words
+from pman.origins import NOTE, Notes, Origins, noted, without_notes
 from pman.overrides import check_blocks, check_files
 from pman.placement import MARK, MisplacedError, placed
 from pman.resources import TEMPLATES
@@ -40,6 +43,7 @@ from pman.resources import TEMPLATES
 # Filters and functions that mark HTML as safe: here they would leave a value unescaped.
 _UNSAFE_FILTERS = ("safe", "escape", "e", "forceescape", "xmlattr", "urlize", "tojson", "striptags")
 _UNSAFE_GLOBALS = ("lipsum",)
+_NOTES = re.compile(f"{MARK}{NOTE}[0-9]+{MARK}")
 
 
 class Fields:
@@ -66,6 +70,17 @@ class Rendering:
     documents: tuple[Document, ...]
     read: frozenset[str]
     """The variables that the templates read, e.g. `job.image`, on the way that this job took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A rendering that knows where each piece of it comes from."""
+
+    documents: tuple[Document, ...]
+    origins: tuple[Origins, ...]
+    """Of each document's text."""
+
+    read: frozenset[str]
 
 
 class _Unknown(StrictUndefined):
@@ -163,6 +178,17 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().preprocess(source, name, filename)
 
 
+class _NotedEnvironment(_Environment):
+    """The same templates, with notes of where each piece comes from; see origins.py."""
+
+    def __init__(self, loader: BaseLoader, language: str, notes: Notes) -> None:
+        super().__init__(loader, language)
+        self.notes = notes
+
+    def _generate(self, source: nodes.Template, name: Any, filename: Any, defer_init: bool = False) -> str:
+        return super()._generate(noted(source, filename or name, self.notes), name, filename, defer_init)
+
+
 @pass_context
 def _literal(context: Context, value: object) -> object:
     if isinstance(value, Markup):
@@ -173,7 +199,12 @@ def _literal(context: Context, value: object) -> object:
 
 def _text(value: object) -> object:
     """What is escaped already, as plain text to be escaped again."""
-    return str(value).replace(MARK + WORDS, "").replace(MARK, "") if isinstance(value, Markup) else value
+    if not isinstance(value, Markup):
+        return value
+    text = str(value)
+    if MARK + NOTE in text:
+        text = _NOTES.sub("", text)
+    return text.replace(MARK + WORDS, "").replace(MARK, "")
 
 
 def _deep_text(value: object) -> object:
@@ -225,14 +256,16 @@ class Templates:
     def __init__(self, engine: str, search: BaseLoader, documents: Sequence[str] = ()) -> None:
         """`documents`: the names that the engine takes; none: any."""
         check_files(engine, search, documents)
+        self._search = search
+        self.notes = Notes()
+        """Of all that was rendered by `traced`."""
+
         self._templates: list[tuple[str, Template]] = []
         environments: dict[str, _Environment] = {}
-        for name in sorted(set(_names(engine, search))):
+        for name in template_names(engine, search):
             language = _language(name)
             environment = environments.setdefault(language, _Environment(search, language))
-            with _located(name):
-                self._templates.append((name, environment.get_template(name)))
-                check_blocks(environment, name)
+            self._templates.append((name, compile_template(environment, name)))
         if not self._templates:
             raise ConfigError(f"templates/{engine}: no templates (*.j2) for CONTAINER_ENV={engine!r}")
 
@@ -240,22 +273,91 @@ class Templates:
         """Pure: the same job and site give the same documents."""
         documents, variables = [], (Fields("job", job), Fields("site", site))
         for name, template in self._templates:
-            with _located(name):
-                text = placed(_language(name), template.render(job=variables[0], site=variables[1]))
-            file = name.partition("/")[2].removesuffix(".j2")
-            documents += [Document(file, part, content) for part, content in _parsed(name, text)]
+            with _located(name, template.filename):
+                text = template.render(job=variables[0], site=variables[1])
+            try:
+                documents += [document for document, _ in _documents(name, placed(_language(name), text))]
+            except _IN_THE_TEXT as error:
+                self.traced(job, site)  # raises it with the line of the template
+                raise _config_error(name, str(error), template.filename) from error
+        self._check_some(documents)
+        return Rendering(tuple(documents), _read(variables))
+
+    def traced(self, job: Mapping[str, object], site: Mapping[str, object]) -> Traced:
+        """The same documents, and where each piece of them comes from; slower than `render`.
+
+        Raises ConfigError with the template's line also for what only the rendered text tells. The
+        branches that were taken are added to `notes`.
+        """
+        found, variables = [], (Fields("job", job), Fields("site", site))
+        for name, template in self._noted:
+            with _located(name, template.filename):
+                text = template.render(job=variables[0], site=variables[1])
+            marked, starts, pieces = without_notes(text, self.notes)
+            origins = Origins("", starts, pieces)
+            try:
+                text = placed(_language(name), marked)
+                origins = Origins(text, starts, pieces)
+                for document, begin in _documents(name, text):
+                    found.append((document, origins.part(begin, document.text)))
+            except _IN_THE_TEXT as error:
+                origin = origins.at(error.index)
+                raise _config_error(name, str(error), origin.file, origin.line) from error
+        self._check_some(found)
+        documents, places = zip(*found, strict=True)
+        return Traced(documents, places, _read(variables))
+
+    @cached_property
+    def _noted(self) -> list[tuple[str, Template]]:
+        environments: dict[str, _Environment] = {}
+        for name, _ in self._templates:
+            language = _language(name)
+            environments.setdefault(language, _NotedEnvironment(self._search, language, self.notes))
+        return [(name, environments[_language(name)].get_template(name)) for name, _ in self._templates]
+
+    def _check_some(self, documents: Sequence[object]) -> None:
         if not documents:
-            raise ConfigError(
-                f"the templates ({', '.join(name for name, _ in self._templates)}) make no document"
-            )
-        return Rendering(tuple(documents), frozenset(variables[0]._read | variables[1]._read))
+            names = ", ".join(name for name, _ in self._templates)
+            raise ConfigError(f"the templates ({names}) make no document")
 
 
-def _names(engine: str, search: BaseLoader) -> Iterator[str]:
+def environment_for(search: BaseLoader, name: str) -> Environment:
+    """In which a template is compiled. Raises ConfigError where there is no escaping for its ending."""
+    return _Environment(search, _language(name))
+
+
+def compile_template(environment: Environment, name: str) -> Template:
+    """Raises ConfigError for what can be told of a template alone."""
+    with _located(name, _path(environment, name)):
+        template = environment.get_template(name)
+        check_blocks(environment, name)
+    return template
+
+
+def _path(environment: Environment, name: str) -> str | None:
+    loader = cast(BaseLoader, environment.loader)
+    try:
+        return loader.get_source(environment, name)[1]
+    except (TemplateNotFound, ValueError):  # not found, or not UTF-8, which is told when it is compiled
+        return None
+
+
+def _read(variables: Iterable[Fields]) -> frozenset[str]:
+    return frozenset().union(*(fields._read for fields in variables))
+
+
+def _config_error(name: str, told: str, file: str | None, line: int = 0) -> ConfigError:
+    return ConfigError.of([Fault(name, told, file or f"templates/{name}", line)])
+
+
+def template_names(engine: str, search: BaseLoader) -> list[str]:
+    """Of the documents of an engine, in the order in which they are sent."""
+    found = set()
     for name in search.list_templates():
         folder, _, file = name.partition("/")
         if folder == engine and name.endswith(".j2") and not file.startswith("_"):
-            yield name
+            found.add(name)
+    return sorted(found)
 
 
 class _Loader(yaml.CSafeLoader):
@@ -271,83 +373,121 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parsed(name: str, text: str) -> list[tuple[str, object]]:
-    """The documents of a file, each with its text; a file of YAML may hold several, or none."""
-    language = _language(name)
+class UnreadableError(ValueError):
+    """A document is not of its language."""
+
+    def __init__(self, told: str, index: int) -> None:
+        """`index`: of the character in the text where it went wrong."""
+        super().__init__(told)
+        self.index = index
+
+
+class _TwiceError(ValueError):
+    def __init__(self, word: str) -> None:
+        super().__init__(f"{word!r} stands twice")
+        self.word = word
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuses a key that stands twice: JSON would drop the first without a word."""
+    found: dict[str, object] = {}
+    for word, value in pairs:
+        if word in found:
+            raise _TwiceError(word)
+        found[word] = value
+    return found
+
+
+_IN_THE_TEXT = (MisplacedError, UnreadableError)
+"""What only the rendered text tells, and not the template's own line."""
+
+
+def _documents(name: str, text: str) -> Iterator[tuple[Document, int]]:
+    """The documents of a file, and where in its text each begins; YAML may hold several, or none."""
+    file = name.partition("/")[2].removesuffix(".j2")
+    for part, content, begin in _parsed(_language(name), text):
+        yield Document(file, part, content), begin
+
+
+def _parsed(language: str, text: str) -> list[tuple[str, object, int]]:
     if language == "json":
         try:
-            return [(text, json.loads(text))]
-        except ValueError as error:
-            raise ConfigError(f"templates/{name}: what it renders is no JSON: {error}") from error
+            return [(text, json.loads(text, object_pairs_hook=_once), 0)]
+        except json.JSONDecodeError as error:
+            before = text[: error.pos].rstrip()
+            index = len(before) - 1 if before.endswith(",") and text[error.pos :][:1] in "}]" else error.pos
+            raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
+        except _TwiceError as error:
+            index = text.rindex(json.dumps(error.word, ensure_ascii=False))
+            raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
     if language == "yaml":
         try:
             contents = list(yaml.load_all(text, Loader=_Loader))
-            parts = list(_split(text)) if len(contents) > 1 else [text] * len(contents)
-            return [pair for pair in zip(parts, contents, strict=True) if pair[1] is not None]
+            parts = list(_split(text)) if len(contents) > 1 else [(text, 0)] * len(contents)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1} of the document: " if mark else ""
             problem = getattr(error, "problem", None) or "not readable"
-            raise ConfigError(f"templates/{name}: what it renders is no YAML: {where}{problem}") from error
+            index = mark.index if mark else getattr(error, "position", 0)
+            raise UnreadableError(f"what it renders is no YAML: {where}{problem}", index) from error
+        return [
+            (part, content, begin)
+            for (part, begin), content in zip(parts, contents, strict=True)
+            if content is not None
+        ]
     if language == "wdl":
         try:
             wdl.check(text)
-        except ValueError as error:
-            raise ConfigError(f"templates/{name}: what it renders is no WDL: {error}") from error
-    return [(text, None)]
+        except wdl.NoWdlError as error:
+            index = sum(len(line) for line in text.splitlines(keepends=True)[: error.line - 1])
+            raise UnreadableError(f"what it renders is no WDL: {error}", index) from error
+    return [(text, None, 0)]
 
 
-def _split(text: str) -> Iterator[str]:
-    """The text of each document, with the comments before it."""
+def _split(text: str) -> Iterator[tuple[str, int]]:
+    """The text of each document, with the comments before it, and where it begins."""
     events = yaml.parse(text, Loader=yaml.CSafeLoader)
     marks = [event.end_mark for event in events if isinstance(event, yaml.DocumentEndEvent)]
     ends = [mark.index for mark in marks if mark]
     for begin, end in pairwise([0, *ends[:-1], len(text)]):
-        yield text[begin:end].lstrip("\n").removeprefix("---\n")
+        part = text[begin:end].lstrip("\n").removeprefix("---\n")
+        yield part, end - len(part)
 
 
 class _located:  # noqa: N801  (reads as a statement)
     """Turns Jinja's errors into one that names the template and the line."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, file: str | None) -> None:
+        """`file`: the path of the template that is called `name`."""
         self._name = name
+        self._file = file
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, TemplateSyntaxError):
-            self._fail(error, error.name or self._name, error.lineno, file=error.filename)
-        if isinstance(error, TemplateNotFound):
-            self._fail(error, self._name, told=f"extends or includes {error.name!r}, which does not exist")
+            raise self._error(error, error.filename or self._file, error.lineno) from error
         if isinstance(
             error, TemplateError | TypeError | ValueError | ArithmeticError | LookupError | AttributeError
         ):
-            name, line, file = self._line(traceback)
-            self._fail(error, name, line, file=file)
+            raise self._error(error, *self._place(traceback)) from error
 
-    def _line(self, traceback: Any) -> tuple[str, int | None, str | None]:
+    def _place(self, traceback: Any) -> tuple[str | None, int]:
         """Jinja puts the template's own lines into the traceback; the innermost is the place."""
-        name, line, file = self._name, None, None
+        file, line = self._file, 0
         while traceback is not None:
             code = traceback.tb_frame.f_code
             if code.co_filename.endswith(".j2"):
                 file, line = code.co_filename, traceback.tb_lineno
-                name = "/".join(Path(file).parts[-2:])
             traceback = traceback.tb_next
-        return name, line, file
+        return file, line
 
-    def _fail(
-        self,
-        error: BaseException,
-        name: str,
-        line: int | None = None,
-        *,
-        told: str = "",
-        file: str | None = None,
-    ) -> NoReturn:
-        kind = "" if isinstance(error, TemplateError | MisplacedError) else f"{type(error).__name__}: "
-        at = f", line {line}" if line else ""
-        message = error.message if isinstance(error, UndefinedError) else str(error)
-        where = f" ({file})" if file and not Path(file).is_relative_to(TEMPLATES) else ""
-        raise ConfigError(f"templates/{name}{at}: {told or kind + str(message)}{where}") from error
+    def _error(self, error: BaseException, file: str | None, line: int) -> ConfigError:
+        kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+        told = str(
+            error.message if isinstance(error, UndefinedError | TemplateSyntaxError) else error
+        )  # their texts name the file once more
+        if isinstance(error, TemplateNotFound):
+            kind, told = "", f"extends or includes {error.name!r}, which does not exist"
+        return _config_error(self._name, f"{kind}{told}", file, line)

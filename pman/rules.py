@@ -34,7 +34,7 @@ class _Missing(ChainableUndefined):
 
 
 def _signal_name(number: int) -> str:
-    """SIGKILL for 9, '' for what is no signal."""
+    """The name of a signal, SIGKILL for 9; '' for what is none."""
     return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
 
 
@@ -49,13 +49,13 @@ def moment(text: object) -> datetime | None:
 
 
 def _seconds_between(earlier: object, later: object) -> float:
-    """0 where one of the two is not known."""
+    """From one timestamp to a later one; 0 where one of the two is not known."""
     moments = moment(earlier), moment(later)
     return (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0
 
 
 def _seconds_since(timestamp: object) -> float:
-    """By pman's clock; 0 where it is not known."""
+    """From a timestamp to now, by pman's clock; 0 where it is not known."""
     return _seconds_between(timestamp, datetime.now(UTC).isoformat())
 
 
@@ -64,12 +64,13 @@ def _from_json(text: object) -> object:
     return json.loads(str(text)) if text else None
 
 
-_FUNCTIONS = {
+FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "signal": _signal_name,
     "seconds_since": _seconds_since,
     "seconds_between": _seconds_between,
     "from_json": _from_json,
 }
+"""Those of expressions and messages."""
 
 
 ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
@@ -102,15 +103,18 @@ class _Decision:
         known: Iterable[str] = ("native", "site"),
     ) -> None:
         self._rules: list[_Compiled] = []
+        self._conditions: dict[str, TemplateExpression] = {}
+        """Each by itself, compiled when somebody asks."""
+
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
             condition = rule.source.get("when", "true")
-            _check_expression(environment, at, condition, known)
+            check_expression(environment, at, condition, known)
             chain += "{% elif " + condition + " %}" + str(index)
             texts = [rule.source["message"], rule.source.get("hint", "")]
             for text in texts:
-                _check(environment, at, text, known)
+                check_text(environment, at, text, known)
             self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
         self._chain = environment.from_string(chain + "{% endif %}")
 
@@ -127,27 +131,36 @@ class _Decision:
 
     def holds(self, rule: Rule, variables: Mapping[str, object]) -> bool:
         condition = rule.source.get("when", "true")
-        return bool(self._chain.environment.compile_expression(condition)(**variables))
+        if condition not in self._conditions:
+            self._conditions[condition] = self._chain.environment.compile_expression(condition)
+        return bool(self._conditions[condition](**variables))
 
 
-def _check(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
+def environment(search: BaseLoader) -> ImmutableSandboxedEnvironment:
+    """Engines leave empty fields out, so a missing field is no error in it."""
+    found = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
+    found.globals.update(FUNCTIONS)
+    return found
+
+
+def check_text(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
     try:
-        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *_FUNCTIONS}
+        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *FUNCTIONS}
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
     if names:
-        told = ", ".join([*known, *(f"{name}()" for name in _FUNCTIONS)])
+        told = ", ".join([*known, *(f"{name}()" for name in FUNCTIONS)])
         raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use {told}")
 
 
-def _check_expression(
+def check_expression(
     environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]
 ) -> None:
     try:
         environment.compile_expression(text)
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
-    _check(environment, at, "{{ " + text + " }}", known)
+    check_text(environment, at, "{{ " + text + " }}", known)
 
 
 _FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
@@ -158,9 +171,7 @@ class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
     def __init__(self, engine: str, search: BaseLoader) -> None:
-        # Engines leave empty fields out, so a missing field is no error here.
-        self._environment = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
-        self._environment.globals.update(_FUNCTIONS)
+        self._environment = environment(search)
         self.name = f"{engine}/state.yaml"
         written = statefile.read(search, self.name)
         at = f"templates/{self.name}"
@@ -182,7 +193,7 @@ class Rules:
         """All values as one template that sets them: a third of the time that one expression each takes."""
         for index, (name, text) in enumerate(values.items()):
             before = ("native", *list(values)[:index])
-            _check_expression(self._environment, f"{at}: values: {name}", text, before)
+            check_expression(self._environment, f"{at}: values: {name}", text, before)
         return self._environment.from_string(
             "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
         )
@@ -192,7 +203,7 @@ class Rules:
     ) -> TemplateExpression:
         """All fields at once, as a dict: a third of the time that one expression each takes."""
         for text in fields.values():
-            _check_expression(self._environment, f"{at}: {section}", text, known)
+            check_expression(self._environment, f"{at}: {section}", text, known)
         pairs = ", ".join(f"{name!r}: ({text})" for name, text in fields.items())
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 
@@ -210,7 +221,7 @@ class Rules:
 
         One expression each, so slower than `read`. Raises ConfigError, naming the place, for one that fails.
         """
-        variables = self._variables(native)
+        variables = {"native": native, **self.values(native)}
         for compiled in self._states:
             rule = compiled.rule
             try:
@@ -243,8 +254,11 @@ class Rules:
         return read
 
     def values(self, native: NativeState) -> Mapping[str, Any]:
-        """What the named `values` are for a state."""
-        return {name: value for name, value in self._variables(native).items() if name != "native"}
+        """What the named `values` are for a state. Raises ConfigError for one that fails."""
+        try:
+            return {name: value for name, value in self._variables(native).items() if name != "native"}
+        except _FAILURES as error:
+            raise ConfigError(f"templates/{self.name}: a value fails for this state: {error}") from error
 
     def _variables(self, native: NativeState) -> Mapping[str, Any]:
         if not self._names:

@@ -123,14 +123,18 @@ def _references(schema: object) -> Iterator[str]:
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:
     """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
-    errors = sorted(
+    found = [Fault(_path(error), message(error, secrets)) for error in errors(checker, instance)]
+    return list(dict.fromkeys(found))
+
+
+def errors(checker: Validator, instance: Any) -> list[ValidationError]:
+    """In the order of their paths."""
+    return sorted(
         checker.iter_errors(instance),
         key=lambda error: [
             (step, "") if isinstance(step, int) else (-1, step) for step in error.absolute_path
         ],
     )
-    found = [Fault(_path(error), _message(error, secrets)) for error in errors]
-    return list(dict.fromkeys(found))
 
 
 def _path(error: ValidationError) -> str:
@@ -138,21 +142,21 @@ def _path(error: ValidationError) -> str:
     for step in error.absolute_path:
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
     if error.validator == "required":
-        path += f".{_missing(error)}"
+        path += f".{missing(error)}"
     return path
 
 
-def _missing(error: ValidationError) -> str:
+def missing(error: ValidationError) -> str:
     names: list[str] = error.validator_value  # type: ignore[assignment]  # what `required` holds
     return next(name for name in names if error.message.startswith(repr(name)))
 
 
-def _message(error: ValidationError, secrets: frozenset[str]) -> str:
+def message(error: ValidationError, secrets: frozenset[str] = frozenset()) -> str:
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     wanted = schema.get("description")
     if error.validator == "required":
         properties = schema.get("properties", {})
-        return f"missing; {_describe(properties.get(_missing(error), {})) or wanted or 'required'}"
+        return f"missing; {_describe(properties.get(missing(error), {})) or wanted or 'required'}"
     if error.validator == "enum":
         return _not_one_of(error, wanted, secrets)
     if error.validator in {"maxBytes", "maxLength"}:
@@ -172,14 +176,23 @@ def _message(error: ValidationError, secrets: frozenset[str]) -> str:
 
 
 def _not_known(error: ValidationError) -> str:
-    schema = cast(Mapping[str, Any], error.schema)
-    known, patterns = list(schema.get("properties", {})), schema.get("patternProperties", {})
+    known = list(cast(Mapping[str, Any], error.schema).get("properties", {}))
     found = []
-    for name in cast(Mapping[str, Any], error.instance):
-        if name not in known and not any(re.search(pattern, name) for pattern in patterns):
-            near = difflib.get_close_matches(name, known, 1)
-            found.append(f"{name} (did you mean {near[0]}?)" if near else name)
+    for name in unknown(error):
+        near = difflib.get_close_matches(name, known, 1)
+        found.append(f"{name} (did you mean {near[0]}?)" if near else name)
     return f"{', '.join(found)} is not known; use {', '.join(known)}"
+
+
+def unknown(error: ValidationError) -> list[str]:
+    """The names that a closed schema does not have."""
+    schema = cast(Mapping[str, Any], error.schema)
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    return [
+        name
+        for name in cast(Mapping[str, Any], error.instance)
+        if name not in known and not any(re.search(pattern, name) for pattern in patterns)
+    ]
 
 
 def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[str]) -> str:

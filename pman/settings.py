@@ -69,6 +69,11 @@ def _separator(name: str) -> str:
     return str(DECLARED[name].get("x-separator", ","))
 
 
+def listed(name: str, text: str) -> list[str]:
+    """The items of a setting that is a list, as it is written in the environment."""
+    return [item.strip() for item in text.split(_separator(name)) if item.strip()]
+
+
 def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None = None) -> Settings:
     """Raises ConfigError with every variable that is wrong: its name, its value and what is allowed."""
     file = dotenv_values(dotenv) if dotenv and dotenv.is_file() else {}
@@ -158,7 +163,7 @@ def _parse(name: str, text: str) -> object:
             raise ValueError("use yes or no")
         return text.lower() in _TRUE
     if kind == "array":
-        return [item.strip() for item in text.split(_separator(name)) if item.strip()]
+        return listed(name, text)
     if kind == "object":
         return _pairs(text)
     if name == "CONTAINER_USER":

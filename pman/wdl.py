@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 
+class NoWdlError(ValueError):
+    def __init__(self, told: str, line: int) -> None:
+        """`line` of the document, from 1."""
+        super().__init__(told)
+        self.line = line
+
+
 def check(text: str) -> None:
-    """Raises ValueError with the line of the document, and what is wrong there."""
+    """Raises NoWdlError with the line of the document, and what is wrong there."""
     import WDL  # noqa: PLC0415  (half a second, which other engines are spared)
 
     try:
         document = WDL.parse_document(text)
         document.typecheck()
     except WDL.Error.MultipleValidationErrors as errors:
-        raise ValueError("; ".join(map(_told, errors.exceptions))) from errors
+        told = "; ".join(map(_told, errors.exceptions))
+        raise NoWdlError(told, min(map(_line, errors.exceptions))) from errors
     except (WDL.Error.SyntaxError, WDL.Error.ValidationError, WDL.Error.ImportError) as error:
-        raise ValueError(_told(error)) from error
+        raise NoWdlError(_told(error), _line(error)) from error
     if document.workflow is None:
-        raise ValueError("there is no workflow in it")
+        raise NoWdlError("there is no workflow in it", 1)
+
+
+def _line(error: Exception) -> int:
+    position = getattr(error, "pos", None)
+    return position.line if position else 1
 
 
 def _told(error: Exception) -> str:
-    position = getattr(error, "pos", None)
-    return f"line {position.line} of the document: {error}" if position else str(error)
+    return f"line {_line(error)} of the document: {error}" if getattr(error, "pos", None) else str(error)

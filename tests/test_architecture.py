@@ -19,16 +19,18 @@ MODULES = {
 LAYERS = [
     {"pman.engine"},
     {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
+    {"pman.workshop.eject", "pman.workshop.accept"},
+    {"pman.workshop.drift", "pman.workshop.docs"},
     {"pman.workshop.inventory", "pman.workshop.explain"},
-    {"pman.workshop.header"},
+    {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
     {"pman.workshop.source"},
-    {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines"},
+    {"pman.workshop", "pman.workshop.assumed", "pman.workshop.lines", "pman.workshop.samples"},
     {"pman.translation", "pman.remembered"},
     {"pman.context", "pman.details"},
     {"pman.request", "pman.render", "pman.rules", "pman.settings", "pman.masking"},
-    {"pman.statefile"},
+    {"pman.statefile", "pman.origins"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
-    {"pman.job", "pman.errors", "pman.resources"},
+    {"pman.job", "pman.errors", "pman.resources", "pman.workshop"},
 ]
 """From the edge to the core: a module imports from its own layer and those after it.
 

@@ -42,6 +42,12 @@ def test_every_template_in_the_documentation_works(name: str, fence: str, tmp_pa
 
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
-    for file in (DOCS.parent / "README.md", DOCS.parent / "bench/README.md", *DOCS.glob("*.md")):
+    root = DOCS.parent
+    for file in (
+        root / "README.md",
+        root / "bench/README.md",
+        *root.glob("examples/**/*.md"),
+        *DOCS.glob("*.md"),
+    ):
         for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
             assert target.startswith("http") or (file.parent / target).exists(), f"{file.name}: {target}"

@@ -1,4 +1,4 @@
-"""The rules of Kubernetes over answers of a real cluster (tests/states/kubernetes) and variants of them.
+"""The rules of Kubernetes over answers of a real cluster (states/kubernetes) and variants of them.
 
 What one node of 1.20 cannot show, such as words of newer versions, is a recording with a few fields changed
 by hand, as Kubernetes' API types and the kubelet's source have them.
@@ -130,6 +130,11 @@ ROWS = [
     ("not-executable", FAILURE, "the program /etc/passwd may not be executed: failed to create shim task"),
     ("time-limit", FAILURE, "time limit of 1 minutes exceeded"),
     ("deadline", FAILURE, "time limit of 1 minutes exceeded, with the time that it waited for its turn"),
+    (
+        "being-ended-by-pman",
+        STARTED,
+        "being ended: the image localhost:1/none:1 could not be pulled: refused",
+    ),
     ("ended-by-pman", FAILURE, "the image localhost:1/none:1 could not be pulled: refused"),
     (
         "pods-deleted",

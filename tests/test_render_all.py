@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.a_job import a_body
+from tests.a_job import ENGINES, a_body
 from tests.test_cli import pman
 
 SWARM = {"DOCKER_HOST": "unix:///nonexistent/engine.sock", "CONTAINER_ENV": "docker", "VOLUME_NAME": "chris"}
@@ -66,6 +66,16 @@ def test_what_does_not_go_together_is_wrong_usage(words: tuple[str, ...], told: 
 
     assert done.exit_code == 2
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_without_samples_of_the_sites_own_pmans_are_rendered(tmp_path: Path, engine: str) -> None:
+    done = pman("render", "--all", "golden", "--engine", engine)
+
+    assert done.exit_code == 0, done.stderr
+    names = {file.name for file in (tmp_path / "golden" / engine).iterdir()}
+    assert {"plain", "everything", "args", "cpu_limit"} <= names
+    assert not list((tmp_path / "golden").rglob("refused.txt"))
 
 
 def test_templates_that_do_not_work_write_nothing(tmp_path: Path) -> None:

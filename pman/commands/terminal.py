@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
+from pygments.lexer import DelegatingLexer
+from pygments.lexers import get_lexer_by_name
+from pygments.lexers.templates import DjangoLexer
 from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
@@ -51,9 +54,11 @@ def console() -> Console:
 
 
 def syntax(text: str, name: str) -> Syntax:
+    """As the ending of a file's name tells; of a template `*.j2`, Jinja in the language before that."""
+    language = get_lexer_by_name(Syntax.guess_lexer(name.removesuffix(".j2")), stripnl=False)
     return Syntax(
         text.rstrip("\n"),
-        Syntax.guess_lexer(name),
+        DelegatingLexer(type(language), DjangoLexer) if name.endswith(".j2") else language,
         theme="ansi_dark",
         background_color="default",
         word_wrap=True,
@@ -96,7 +101,7 @@ def print_settings(settings: Settings, form: str) -> None:
             }
         )
         return
-    table = _table("setting", "value", "from", "meaning")
+    table = plain_table("setting", "value", "from", "meaning")
     for name, declared in DECLARED.items():
         source = settings.sources[name]
         colour = "dim" if source == "default" else "bold"
@@ -121,7 +126,7 @@ def print_matrix(rows: Sequence[Row], form: str) -> None:
         )
         return
     engines = list(rows[0].honoured)
-    table = _table("option", *engines, "meaning")
+    table = plain_table("option", *engines, "meaning")
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         marks = (mark(row, engine) for engine in engines)
         table.add_row(row.option, *marks, f"[dim]{escape(row.meaning)}[/]")
@@ -138,7 +143,7 @@ def print_jobs(jobs: Sequence[Answer], form: str) -> None:
     if form == "json":
         _print_json(list(jobs))
         return
-    table = _table("jid", "status", "since", "image", "message")
+    table = plain_table("jid", "status", "since", "image", "message")
     for column in table.columns[:3]:
         column.no_wrap = True
     for job in sorted(jobs, key=lambda job: str(job["timestamp"]), reverse=True):
@@ -162,7 +167,7 @@ def print_job(job: Answer, form: str) -> None:
     console().print(grid)
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in columns:
         table.add_column(name, overflow="fold")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import BaseLoader
+from jinja2.exceptions import TemplateNotFound
 
 from pman import statefile
 from pman.errors import ConfigError
@@ -16,7 +17,7 @@ from pman.resources import TEMPLATES
 from pman.schema import one_of
 from pman.statefile import Rule
 from pman.workshop.header import header
-from pman.workshop.source import Source, Span, digest, lineage, parsed
+from pman.workshop.source import SYNTAX, Source, body, digest, lineage, parsed
 
 BUILTIN = "builtin/"
 
@@ -32,13 +33,24 @@ class Block:
     """From `{% block %}` to `{% endblock %}`."""
 
     digest: str
-    """Of `source`; see source.digest."""
+    """Of what is between the two: what a site's block that is made from it records."""
 
     written_in: str
     """The name of its template, e.g. `builtin/docker/container.yaml.j2`; `line` is a line of it."""
 
     overridden_by: str | None
     """Path of the file whose block, or which as a whole, stands in its place."""
+
+    overrides: Block | None
+    """The one in whose place it stands, of the nearest template that has it."""
+
+    @property
+    def body(self) -> str:
+        return body(self.source)
+
+    @property
+    def shipped(self) -> bool:
+        return self.written_in.startswith(BUILTIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,9 @@ class TemplateFile:
     """Path of the file that is found in its place."""
 
     extends: str | None
+    ancestors: tuple[Path, ...]
+    """What it extends, and what that extends."""
+
     doc: str
     text: str
     blocks: tuple[Block, ...]
@@ -75,31 +90,41 @@ class EngineTemplates:
 
 
 def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
-    """Of every folder that has rules, shipped or a site's. Raises ConfigError for a file that is not readable."""
+    """Of every folder that has rules, shipped or a site's. Raises ConfigError for an unreadable file."""
     search = loader(site_dirs)
-    directories = [*site_dirs, TEMPLATES]
-    folders = sorted({path.parent.name for directory in directories for path in directory.glob(f"*/{RULES}")})
     return tuple(
         EngineTemplates(
-            engine,
-            tuple(_files(engine, directories, search)),
-            statefile.read(search, f"{engine}/{RULES}").rules,
+            engine=engine,
+            rules=statefile.read(search, f"{engine}/{RULES}").rules,
+            files=tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
         )
-        for engine in folders
+        for engine in names(site_dirs)
     )
+
+
+def names(site_dirs: Sequence[Path]) -> list[str]:
+    """Of the engines that have rules."""
+    found = (path for directory in (*site_dirs, TEMPLATES) for path in directory.glob(f"*/{RULES}"))
+    return sorted({path.parent.name for path in found})
 
 
 def find(name: str, site_dirs: Sequence[Path]) -> TemplateFile:
     """The file of a name as it is found, a site's first; `builtin/...` is shipped. Raises ConfigError."""
-    known = {}
-    for engine in engines(site_dirs):
-        for file in reversed(engine.files):
-            known[file.name] = file
-            if file.shipped:
-                known[f"{BUILTIN}{file.name}"] = file
+    known = _known(name.removeprefix(BUILTIN).partition("/")[0], site_dirs)
     if name not in known:
-        raise ConfigError(f"templates/{name} does not exist; {one_of(name, sorted(known))}")
+        everything = [other for engine in names(site_dirs) for other in _known(engine, site_dirs)]
+        raise ConfigError(f"templates/{name} does not exist; {one_of(name, everything)}")
     return known[name]
+
+
+def _known(engine: str, site_dirs: Sequence[Path]) -> dict[str, TemplateFile]:
+    """Each file of an engine by the names that lead to it."""
+    known = {}
+    for file in reversed(list(_files(engine, [*site_dirs, TEMPLATES], loader(site_dirs)))):
+        known[file.name] = file
+        if file.shipped:
+            known[f"{BUILTIN}{file.name}"] = file
+    return known
 
 
 def _files(engine: str, directories: Sequence[Path], search: BaseLoader) -> Iterator[TemplateFile]:
@@ -128,11 +153,24 @@ def _rules(name: str, path: Path, shipped: bool, instead: str | None, search: Ba
         overrides=_overrides(name, shipped=shipped),
         overridden_by=instead,
         extends=statefile.extended(text),
+        ancestors=tuple(_extended_rules(text, search)),
         doc=doc,
         text=text,
         blocks=(),
         inherited=(),
     )
+
+
+def _extended_rules(text: str, search: BaseLoader) -> Iterator[Path]:
+    """The files that a state.yaml extends; one that is not there, statefile.read tells."""
+    seen: set[str] = set()
+    while (name := statefile.extended(text)) and name not in seen:
+        seen.add(name)
+        try:
+            text, path, _ = search.get_source(SYNTAX, name)
+        except TemplateNotFound:
+            return
+        yield Path(path or name)
 
 
 def _template(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:
@@ -142,21 +180,24 @@ def _template(name: str, path: Path, shipped: bool, instead: str | None, search:
     docs = [header(ancestor).blocks for ancestor in ancestors]
     effective = lineage(search, name)
 
-    def block(span: Span, written_in: Source) -> Block:
-        return Block(
-            name=span.name,
-            line=span.line,
-            doc=next((found[span.name] for found in docs if span.name in found), ""),
-            source=span.text,
-            digest=digest(span.text),
-            written_in=written_in.name,
-            overridden_by=_overridden(span.name, path, effective),
-        )
+    def block(name: str, ancestors: Sequence[Source]) -> Block | None:
+        """The nearest of a name, with those in whose place it stands."""
+        for index, ancestor in enumerate(ancestors):
+            if span := ancestor.block(name):
+                return Block(
+                    name=name,
+                    line=span.line,
+                    doc=next((found[name] for found in docs if name in found), ""),
+                    source=span.text,
+                    digest=digest(span.body),
+                    written_in=_name(ancestor),
+                    overridden_by=_overridden(name, path, effective),
+                    overrides=block(name, ancestors[index + 1 :]),
+                )
+        return None
 
-    blocks: dict[str, Block] = {}
-    for ancestor in ancestors:
-        for span in ancestor.blocks:
-            blocks.setdefault(span.name, block(span, ancestor))
+    names = list(dict.fromkeys(span.name for ancestor in ancestors for span in ancestor.blocks))
+    blocks = [found for name in names if (found := block(name, ancestors))]
     return TemplateFile(
         name=name,
         path=path,
@@ -164,11 +205,18 @@ def _template(name: str, path: Path, shipped: bool, instead: str | None, search:
         overrides=_overrides(name, shipped=shipped),
         overridden_by=instead,
         extends=own.extends,
+        ancestors=tuple(ancestor.path for ancestor in ancestors[1:]),
         doc=header(own).text,
         text=own.text,
-        blocks=tuple(found for found in blocks.values() if found.written_in == full),
-        inherited=tuple(found for found in blocks.values() if found.written_in != full),
+        blocks=tuple(found for found in blocks if found.written_in == full),
+        inherited=tuple(found for found in blocks if found.written_in != full),
     )
+
+
+def _name(source: Source) -> str:
+    """By which a site can extend it for certain."""
+    shipped = source.path.is_relative_to(TEMPLATES)
+    return f"{BUILTIN}{source.path.relative_to(TEMPLATES).as_posix()}" if shipped else source.name
 
 
 def _overridden(block: str, path: Path, effective: Sequence[Source]) -> str | None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import BaseLoader, Environment, nodes
@@ -27,12 +28,7 @@ class Span:
 
     @property
     def body(self) -> str:
-        return self.text[self.text.index("%}") + 2 : self.text.rindex("{%")]
-
-    @property
-    def writes(self) -> bool:
-        """Whether there is more in it than white space and comments."""
-        return bool(re.sub(r"\{#.*?#\}", "", self.body, flags=re.DOTALL).strip())
+        return body(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +69,7 @@ def source(search: BaseLoader, name: str) -> Source | None:
     return parsed(name, Path(path or name), text)
 
 
+@lru_cache(maxsize=256)
 def parsed(name: str, path: Path, text: str) -> Source:
     """Raises ConfigError, naming file and line."""
     try:
@@ -139,9 +136,20 @@ def _comments(tokens: Sequence[_Token]) -> Iterator[Comment]:
             yield Comment(token.line, token.value)
 
 
-def uses_super(block: Span) -> bool:
+def body(block: str) -> str:
+    """What is between the two: as it is rendered, without the blanks before `{% endblock %}`."""
+    inside = block[block.index("%}") + 2 : block.rindex("{%")]
+    return inside.removeprefix("\n").rstrip(" \t") if "\n" in inside else inside
+
+
+def writes(text: str) -> bool:
+    """Whether there is more than white space and comments."""
+    return bool(re.sub(r"\{#.*?#\}", "", text, flags=re.DOTALL).strip())
+
+
+def uses_super(block: str) -> bool:
     """Whether a block keeps what the one that it overrides writes."""
     return any(
         isinstance(call.node, nodes.Name) and call.node.name == "super"
-        for call in SYNTAX.parse(block.text).find_all(nodes.Call)
+        for call in SYNTAX.parse(block).find_all(nodes.Call)
     )

@@ -1,12 +1,13 @@
-"""Answers of real engines, recorded by record.py; `native` is what the executor returns."""
+"""Answers of real engines, recorded by record.py into states/; `native` is what the executor returns."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+from pman.resources import STATES
+
+HERE = STATES
 
 
 def native(engine: str, state: str) -> dict[str, Any]:

@@ -13,11 +13,9 @@ alone() {  # without what slurmd and the script have in their environment
     case $name in PATH | USER | LANG | CUDA_VISIBLE_DEVICES | SLURM_JOB_ID | SLURM_PROCID) ;; *) unset "$name" ;; esac
   done
 }
-export ENROOT_CACHE_PATH=/scratch/enroot/cache
-export ENROOT_DATA_PATH="/local/enroot/$SLURM_JOB_ID" ENROOT_TEMP_PATH=/local/enroot
 more() {
   options=()
-  options+=(--no-container-remap-root --container-writable --container-workdir /tmp)
+  options+=(--no-container-remap-root --container-writable --container-workdir=/tmp)
 }
 
 run() {

@@ -1,0 +1,113 @@
+"""A site's own copy of what is shipped: of blocks, in a file that extends the shipped one, or of it all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import indent
+
+from pman.errors import ConfigError, Fault
+from pman.overrides import RULES
+from pman.render import loader
+from pman.schema import one_of
+from pman.statefile import read
+from pman.workshop import record
+from pman.workshop.inventory import BUILTIN, find
+from pman.workshop.source import Source, Span, lineage, parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Ejected:
+    """Nothing is written yet."""
+
+    path: Path
+    """The site's file."""
+
+    files: Mapping[Path, str]
+    """What to write: the site's file, and the shipped text that it was made from beside it."""
+
+
+def eject(name: str, blocks: Sequence[str], to: Path) -> Ejected:
+    """What a site's directory `to` needs to have a shipped template, or blocks of it, as its own.
+
+    It renders the same as before, until it is edited. A file that is there is added to, never
+    overwritten. Raises ConfigError for what is not shipped, and for what is there already.
+    """
+    shipped = find(f"{BUILTIN}{name.removeprefix(BUILTIN)}", [])
+    path = to / shipped.name
+    if path.name == RULES:
+        return _rules(shipped.name, blocks, path)
+    if not blocks:
+        _refuse_existing(path, "name a --block to add it")
+        made = record.now(f"{BUILTIN}{shipped.name}", "", shipped.text)
+        return Ejected(
+            path, {path: record.comment(path.name, made) + shipped.text, record.beside(path): shipped.text}
+        )
+    found = list(_found(shipped.name, list(dict.fromkeys(blocks))))
+    text = _extended(path, shipped.name, blocks)
+    bodies = {span.name: span.body for _, span in found}
+    sections = "".join(f"\n{_section(source, span, path)}" for source, span in found)
+    return Ejected(path, {path: text + sections, record.beside(path): record.with_blocks(path, bodies)})
+
+
+def _refuse_existing(path: Path, advice: str) -> None:
+    if path.exists():
+        raise ConfigError(f"{path} is there already, and is not overwritten; {advice}")
+
+
+def _found(name: str, blocks: Sequence[str]) -> Iterator[tuple[Source, Span]]:
+    """Each block, and the nearest of the shipped templates that has it."""
+    ancestors = lineage(loader([]), f"{BUILTIN}{name}")
+    known = {span.name: (source, span) for source in reversed(ancestors) for span in source.blocks}
+    for block in blocks:
+        if block not in known:
+            raise ConfigError(f"there is no block {block} in {BUILTIN}{name}; {one_of(block, list(known))}")
+        yield known[block]
+
+
+def _extended(path: Path, name: str, blocks: Sequence[str]) -> str:
+    """The site's file so far, to be added to."""
+    if not path.exists():
+        return f'{{% extends "{BUILTIN}{name}" %}}\n'
+    text = path.read_text("utf-8")
+    source = parsed(name, path, text)
+    if source.extends is None:
+        raise ConfigError(
+            f"{path} extends nothing, so it has all that it renders already; "
+            f'begin it with {{% extends "{BUILTIN}{name}" %}}, or edit it there'
+        )
+    there = [Fault(name, f"the block {block} is there already", str(path), span.line)
+             for block in blocks if (span := source.block(block))]  # fmt: skip
+    if there:
+        raise ConfigError.of(there, "nothing was written: edits are not overwritten")
+    return text.rstrip("\n") + "\n"
+
+
+def _section(source: Source, span: Span, path: Path) -> str:
+    made = record.now(source.name, span.name, span.body)
+    flush = re.sub(r"\n[ \t]+(\{% endblock)", r"\n\1", span.text)  # blanks there are not rendered
+    return f"{record.comment(path.name, made)}{flush}\n"
+
+
+def _rules(name: str, blocks: Sequence[str], path: Path) -> Ejected:
+    if blocks:
+        raise ConfigError(f"{name} has rules and no blocks: leave --block out")
+    _refuse_existing(path, "add your rules to it")
+    engine = name.partition("/")[0]
+    text = (
+        f"# Rules of this site for {engine}, tried before the shipped ones: the first that holds decides.\n"
+        f"# `pman explain NATIVE.json --engine {engine}` shows what they make of a state.\n"
+        f"extends: {BUILTIN}{name}\n\n"
+        f"# One of the shipped ones, for an example:\n{indent(_example(name), '# ', lambda _: True)}"
+    )
+    return Ejected(path, {path: text})
+
+
+def _example(name: str) -> str:
+    """The first rule of a shipped file, as it is written."""
+    first, following = read(loader([]), f"{BUILTIN}{name}").rules[:2]
+    lines = Path(first.file).read_text("utf-8").splitlines()[first.line - 1 :]
+    end = following.line - first.line if following.file == first.file else 3
+    return "rules:\n" + "\n".join(lines[:end]).rstrip() + "\n"

@@ -1,0 +1,94 @@
+"""What lint can find: the rules by their names, which stay, and one finding of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pman.errors import Fault
+
+Level = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    level: Level
+    meaning: str
+
+
+RULES: Mapping[str, Rule] = {
+    "unreadable-file": Rule("error", "a file that is no text in UTF-8"),
+    "template-syntax": Rule("error", "Jinja cannot read the template"),
+    "unknown-filter": Rule(
+        "error", "a filter or test that does not exist, or that would leave a value unescaped"
+    ),
+    "unknown-variable": Rule("error", "a variable that no template is given, also where no sample gets to"),
+    "unknown-template": Rule("error", "a template that is extended, included or imported and does not exist"),
+    "unknown-block": Rule("error", "a block that the extended template does not have"),
+    "lost-text": Rule("error", "text outside of a block in a template that extends another one"),
+    "unknown-file": Rule("error", "a file that nothing reads"),
+    "unknown-engine": Rule("error", "a folder that is nearly the name of an engine"),
+    "template-fails": Rule("error", "a template that stops for a sample"),
+    "misplaced-value": Rule("error", "a {{ }} within quotes, beside other text, or in a comment of a shell"),
+    "unreadable-document": Rule("error", "what is rendered is no YAML, JSON or WDL, or has a key twice"),
+    "unknown-field": Rule("error", "a field that the engine's API does not have"),
+    "wrong-value": Rule("error", "a value that the engine's API does not take, or a field that it misses"),
+    "shell-syntax": Rule("error", "a script, or the command of a WDL, that a shell cannot read"),
+    "branch-not-reached": Rule(
+        "warning", "a branch that no sample reaches, so that nothing above was tried on it"
+    ),
+    "unused-block": Rule("warning", "a block or macro that nothing renders"),
+    "schema-missing": Rule("warning", "the schemas of an engine's API are not installed"),
+    "not-checked": Rule("note", "a document that no schema is known for"),
+    "rules-syntax": Rule("error", "a state.yaml that is no YAML, or has a key twice"),
+    "rules-schema": Rule("error", "a state.yaml that is not as schema/state.json has it"),
+    "rules-expression": Rule("error", "an expression or message of a rule that cannot be read"),
+    "unknown-name": Rule("error", "a name in an expression that is neither a value nor a function"),
+    "rule-unreachable": Rule(
+        "error", "a rule after one that always holds, or after one with the same condition"
+    ),
+    "rule-shadowed": Rule(
+        "error", "a rule whose recorded states are all decided by a more general one before it"
+    ),
+    "rule-fails": Rule("error", "a rule that stops for a recorded state"),
+    "state-without-rule": Rule("error", "a recorded state that no rule decides"),
+    "ambiguous-state": Rule(
+        "warning", "two rules that hold for the same recorded states and give another status"
+    ),
+    "unknown-word": Rule("warning", "a word of the engine that is nearly one that it says, and never said"),
+    "rule-not-tried": Rule("note", "a rule that decides no recorded state"),
+    "override-without-record": Rule(
+        "warning", "a block in place of a shipped one that does not say from which it was made"
+    ),
+    "golden-differs": Rule("error", "a sample that becomes another document than the golden one"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    rule: str
+    message: str
+    file: str
+    """Path, '' where there is none."""
+
+    line: int = 0
+    """From 1; 0: the file as a whole."""
+
+    hint: str = ""
+
+    @property
+    def level(self) -> Level:
+        return RULES[self.rule].level
+
+
+def of_fault(rule: str, fault: Fault, hint: str = "") -> Finding:
+    return Finding(rule, fault.message, fault.file, fault.line, hint)
+
+
+def distinct(findings: Iterable[Finding]) -> list[Finding]:
+    """One for each mistake, by file and line: many samples meet the same one."""
+    found: dict[tuple[str, str, int, str], Finding] = {}
+    for finding in findings:
+        found.setdefault((finding.rule, finding.file, finding.line, finding.hint), finding)
+    return sorted(found.values(), key=lambda one: (one.file, one.line, one.rule))

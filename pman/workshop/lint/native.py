@@ -1,0 +1,147 @@
+"""What an engine takes: each document against the schema of its API."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.protocols import Validator
+from referencing import Registry, Resource
+
+from pman import schema
+from pman.errors import ConfigError
+from pman.job import Document
+from pman.settings import engine_schema, properties
+
+KUBERNETES = "1.29"
+"""The version of Kubernetes whose API is taken where none is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    path: tuple[str | int, ...]
+    rule: str
+    message: str
+    hint: str = ""
+
+    @property
+    def where(self) -> str:
+        told = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
+        return told.removeprefix(".") or "the document"
+
+
+class Unknown(Exception):
+    """There is no schema for a document; says why."""
+
+
+class NotInstalled(Unknown):
+    """There would be one in the extra `lint`."""
+
+
+def checker(engine: str, document: Document, kubernetes: str) -> Validator:
+    """Raises Unknown; and ConfigError for a version of Kubernetes that there is no schema for."""
+    declared = engine_schema(engine, "documents")
+    if _keyword(declared, "x-api") == "kubernetes":
+        return _of_kubernetes(document, kubernetes)
+    narrowed = properties(declared).get(document.name)
+    if not narrowed:
+        raise Unknown(f"no schema of {document.name} is known for {engine}")
+    return schema.validator(narrowed)
+
+
+def _keyword(declared: Mapping[str, Any], keyword: str) -> object:
+    while "$ref" in declared:
+        declared = schema.registry().resolver().lookup(declared["$ref"]).contents
+    return declared.get(keyword)
+
+
+def wrong(checker: Validator, content: object) -> Iterator[Wrong]:
+    """All that the API would not take, or drop without a word."""
+    for error in schema.errors(checker, content):
+        yield from _told(error)
+
+
+def _told(error: ValidationError) -> Iterator[Wrong]:
+    path = tuple(error.absolute_path)
+    if error.validator in ("oneOf", "anyOf") and error.context and (inner := best_match(error.context)):
+        error = inner
+        path = tuple(error.absolute_path)
+    if error.validator == "additionalProperties" and error.validator_value is False:
+        known = list(error.schema.get("properties", {})) if isinstance(error.schema, Mapping) else []
+        for name in schema.unknown(error):
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}" if known else ""
+            yield Wrong((*path, name), "unknown-field", f"{name} is no field here", hint)
+    elif error.validator == "required":
+        name = schema.missing(error)
+        yield Wrong(path, "wrong-value", f"{name} is missing", _sentence(error))
+    else:
+        yield Wrong(path, "wrong-value", _shown(error), _sentence(error))
+
+
+def _shown(error: ValidationError) -> str:
+    value = json.dumps(error.instance, ensure_ascii=False)
+    shown = value if len(value) < 60 else f"{value[:57]}..."
+    if error.validator == "type":
+        kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        return f"{shown} is not of type {' or '.join(map(str, kinds))}"
+    if error.validator == "enum":
+        return f"{shown} is not one of {', '.join(map(str, error.validator_value))}"  # type: ignore[arg-type]  # a list
+    return f"{shown} does not satisfy {error.validator} {json.dumps(error.validator_value)[:80]}"
+
+
+def _sentence(error: ValidationError) -> str:
+    told = error.schema.get("description", "") if isinstance(error.schema, Mapping) else ""
+    return re.split(r"\.\s", told, maxsplit=1)[0][:200]
+
+
+def _of_kubernetes(document: Document, version: str) -> Validator:
+    content = document.content
+    if not isinstance(content, Mapping):
+        raise Unknown("it is no object of Kubernetes")
+    kind, api = content.get("kind"), content.get("apiVersion")
+    if not isinstance(kind, str) or not isinstance(api, str):
+        raise Unknown("kind or apiVersion is missing")
+    group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api)
+    file = _kubernetes(version) / f"{kind.lower()}-{group}.json"
+    if not file.is_file():
+        raise Unknown(f"Kubernetes {version} has no {kind} of {api}")
+    return _loaded(file)
+
+
+@cache
+def _loaded(file: Path) -> Validator:
+    """With the definitions beside it."""
+    own, beside = (
+        Resource.from_contents(json.loads(path.read_text("utf-8")))
+        for path in (file, file.with_name("_definitions.json"))
+    )
+    registry: Registry[Any] = own @ (beside @ Registry())
+    return jsonschema.Draft202012Validator(own.contents, registry=registry)
+
+
+@cache
+def _kubernetes(version: str) -> Path:
+    """The directory with the closed schemas of a version."""
+    try:
+        import kubernetes_validate  # type: ignore[import-untyped]  # noqa: PLC0415  (100 MB, so an extra)
+    except ImportError:
+        raise NotInstalled("the schemas of Kubernetes are not installed") from None
+    root = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    wanted = re.fullmatch(r"v?(\d+\.\d+)(?:\.\d+)?", version)
+    found = {
+        path.name.split("-")[0].removeprefix("v").rpartition(".")[0]: path
+        for path in root.glob("v*-local-strict")
+    }
+    if not wanted or wanted[1] not in found:
+        known: Sequence[str] = sorted(found, key=lambda name: [int(part) for part in name.split(".")])
+        raise ConfigError(f"--kubernetes-version={version!r}: use {', '.join(known)}")
+    return found[wanted[1]]

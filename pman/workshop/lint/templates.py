@@ -1,0 +1,204 @@
+"""A template by itself: what Jinja, its variables, filters and blocks tell without rendering it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader, Environment, meta, nodes
+from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError
+
+from pman import schema
+from pman.errors import ConfigError
+from pman.overrides import lost, parsed
+from pman.render import compile_template, environment_for
+from pman.settings import DECLARED
+from pman.workshop.lint.findings import Finding
+
+_DECLARED: Mapping[str, Any] = schema.load("variables.json")["properties"]
+
+
+def known_variables(engine: str) -> Mapping[str, frozenset[str]]:
+    """By the name they are given under."""
+    told = _DECLARED["site"]["properties"].items()
+    site = {name for name, declared in told if engine in declared.get("x-engines", [engine])}
+    return {
+        "job": frozenset(_DECLARED["job"]["properties"]),
+        "site": frozenset(map(str.lower, DECLARED)) | site,
+    }
+
+
+def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]:
+    """All that is wrong with one file."""
+    try:
+        environment = _environment(search, name)
+        source, path, _ = search.get_source(environment, name)
+    except ConfigError as error:
+        yield Finding("unknown-file", str(error), str(_path(search, name)))
+        return
+    except UnicodeDecodeError as error:
+        yield Finding("unreadable-file", f"no UTF-8: {error.reason} at byte {error.start}", name)
+        return
+    file = path or name
+    try:
+        tree = environment.parse(source, name, file)
+    except TemplateSyntaxError as error:
+        yield _syntax(source, file, error)
+        return
+    found = [
+        *_variables(tree, file, engine, environment),
+        *_filters(tree, file, environment),
+        *_blocks(environment, name),
+        *_unused_macros(tree, file, environment, source),
+    ]
+    yield from found
+    if not any(finding.level == "error" for finding in found):
+        try:
+            compile_template(environment, name)
+        except ConfigError as error:
+            fault = error.faults[0]
+            yield Finding("template-syntax", fault.message, fault.file, fault.line)
+
+
+def _environment(search: BaseLoader, name: str) -> Environment:
+    """Parts that begin with `_` need no ending of their own: they are of the language that includes them."""
+    try:
+        return environment_for(search, name)
+    except ConfigError:
+        if not any(part.startswith("_") for part in name.split("/")):
+            raise
+        return environment_for(search, "_.wdl.j2")  # which knows every filter
+
+
+def _path(search: BaseLoader, name: str) -> str:
+    try:
+        return search.get_source(Environment(autoescape=True), name)[1] or name
+    except (TemplateNotFound, ValueError):
+        return name
+
+
+_TAG = re.compile(r"\{%[-+]?\s*(\w+)([^%]*)")
+_PAIRED = ("if", "for", "block", "macro", "call", "filter", "with", "autoescape", "raw", "set")
+
+
+def _syntax(source: str, file: str, error: TemplateSyntaxError) -> Finding:
+    message = str(error.message)
+    if "needs to be closed" in message and (opened := _left_open(source)):
+        word, line = opened
+        return Finding("template-syntax", f"{{% {word} %}} has no {{% end{word} %}}", file, line)
+    return Finding("template-syntax", message, file, error.lineno)
+
+
+def _left_open(source: str) -> tuple[str, int] | None:
+    """The innermost tag that is not closed, and its line."""
+    opened: list[tuple[str, int]] = []
+    bare = re.sub(r"\{#.*?#\}", lambda match: "\n" * match[0].count("\n"), source, flags=re.DOTALL)
+    for tag in _TAG.finditer(bare):
+        word, rest = tag[1], tag[2]
+        if word.startswith("end") and opened:
+            if opened[-1][0] != word[3:]:
+                break
+            opened.pop()
+        elif word in _PAIRED and not (word == "set" and "=" in rest):
+            opened.append((word, bare[: tag.start()].count("\n") + 1))
+    return opened[-1] if opened else None
+
+
+def _variables(tree: nodes.Template, file: str, engine: str, environment: Environment) -> Iterator[Finding]:
+    known = known_variables(engine)
+    try:
+        undeclared = meta.find_undeclared_variables(tree)
+    except TemplateSyntaxError:  # an unknown filter, which is told by itself
+        undeclared = set(known)
+    found: list[nodes.Getattr | nodes.Getitem] = [
+        *tree.find_all(nodes.Getattr),
+        *tree.find_all(nodes.Getitem),
+    ]
+    for node in found:
+        owner, field = node.node, _field(node)
+        if isinstance(owner, nodes.Name) and owner.name in known.keys() & undeclared and field is not None:
+            fields = known[owner.name]
+            if field not in fields and field not in ("get", "items", "keys"):
+                yield _unknown(f"{owner.name}.{field}", [f"{owner.name}.{one}" for one in fields], file, node)
+    undeclared -= _assigned(environment, tree) | environment.globals.keys() | known.keys()
+    for one in tree.find_all(nodes.Name):
+        if one.ctx == "load" and one.name in undeclared:
+            yield _unknown(one.name, [*known, *environment.globals], file, one)
+
+
+def _assigned(environment: Environment, tree: nodes.Template) -> set[str]:
+    """The names that a template gives, or what it extends: those outside of blocks are known in them."""
+    found = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    found |= {node.name for node in tree.find_all(nodes.Macro)}
+    found |= {node.target for node in tree.find_all(nodes.Import)}
+    for node in tree.find_all(nodes.FromImport):
+        found |= {name if isinstance(name, str) else name[1] for name in node.names}
+    for extended in tree.find_all(nodes.Extends):
+        if isinstance(extended.template, nodes.Const):
+            try:
+                found |= _assigned(environment, parsed(environment, extended.template.value)[0])
+            except TemplateError:  # told where it stands
+                continue
+    return found
+
+
+def _field(node: nodes.Getattr | nodes.Getitem) -> str | None:
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str) else None
+
+
+def _unknown(name: str, known: Sequence[str], file: str, node: nodes.Node) -> Finding:
+    return Finding("unknown-variable", f"{name} is not known", file, node.lineno, meant(name, known))
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """What was meant, or all there is."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}"
+
+
+_UNSAFE = (
+    "it would leave a value unescaped, or escape it for HTML; {{ }} writes a literal of the file's language"
+)
+
+
+def _filters(tree: nodes.Template, file: str, environment: Environment) -> Iterator[Finding]:
+    jinja = Environment(autoescape=True)
+    for kind, node_type, known in (
+        ("filter", nodes.Filter, environment.filters),
+        ("test", nodes.Test, environment.tests),
+    ):
+        for node in tree.find_all(node_type):
+            name = node.name
+            if name not in known:
+                hint = _UNSAFE if name in jinja.filters and kind == "filter" else _near(name, list(known))
+                yield Finding("unknown-filter", f"there is no {kind} {name!r}", file, node.lineno, hint)
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _blocks(environment: Environment, name: str) -> Iterator[Finding]:
+    try:
+        for one in lost(environment, name):
+            yield Finding(one.rule, one.told, one.file, one.line)
+    except TemplateSyntaxError:  # of what it extends, which is told where it stands
+        return
+
+
+def _unused_macros(
+    tree: nodes.Template, file: str, environment: Environment, source: str
+) -> Iterator[Finding]:
+    """Of a document's own; those of a file that begins with `_` are for others."""
+    if Path(file).name.startswith("_"):
+        return
+    used = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "load"}
+    for macro in tree.find_all(nodes.Macro):
+        if macro.name not in used:
+            yield Finding("unused-block", f"nothing calls the macro {macro.name}", file, macro.lineno)
