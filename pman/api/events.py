@@ -18,22 +18,24 @@ RETRY = 2000
 """Milliseconds after which a browser comes back."""
 
 
-def streamed_events(feed: Feed, since: str | None, jid: str | None = None) -> Response:
+def streamed_events(
+    feed: Feed, since: str | None, jid: str | None = None, *, heartbeat: float = HEARTBEAT
+) -> Response:
     """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID."""
-    response = Response(_stream(feed, since, jid), mimetype="text/event-stream")
+    response = Response(_stream(feed, since, jid, heartbeat), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep them back
     response.timeout = None
     return response
 
 
-async def _stream(feed: Feed, since: str | None, jid: str | None) -> AsyncIterator[str]:
+async def _stream(feed: Feed, since: str | None, jid: str | None, heartbeat: float) -> AsyncIterator[str]:
     yield f"retry: {RETRY}\n\n"
     async with contextlib.aclosing(feed.subscribe(since)) as events:
         following = asyncio.ensure_future(anext(events))
         try:
             while True:
-                done, _ = await asyncio.wait({following}, timeout=HEARTBEAT)
+                done, _ = await asyncio.wait({following}, timeout=heartbeat)
                 if not done:
                     yield ": nothing has happened\n\n"
                     continue
