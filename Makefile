@@ -36,6 +36,8 @@ screenshots: .venv/dev  ## Take the pictures of docs/page.md anew; takes docker 
 docs: .venv/dev  ## Write the generated tables of docs/ anew
 	sed -i '/^### Fields/,$$d' docs/options.md
 	$(BIN)/pman config --matrix --format markdown >> docs/options.md
+	sed -i '/^### All operations/,$$d' docs/api.md
+	$(BIN)/python -c 'from pman.api.openapi import table; print(table(), end="")' >> docs/api.md
 	$(BIN)/pman templates docs builtin/docker/container.yaml.j2 --format markdown | grep '^| `job' | \
 	  sed -i -e '/^| `job\./d' -e '/^| variable | type/{n;r /dev/stdin' -e '}' docs/templates.md
 

@@ -238,7 +238,12 @@ def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None
     sys.exit(difference.show(old, new, against, form))
 
 
-@main.group(cls=_Commands)
+@main.group(
+    cls=_Commands,
+    epilog=_example(
+        "pman templates list", "pman templates eject swarm/service.yaml.j2 --block limits --to site"
+    ),
+)
 def templates() -> None:
     """Look at the templates, and make some your own.
 
@@ -365,7 +370,7 @@ def check_templates(names: tuple[str, ...], accept: bool, form: str) -> None:
     )
 )
 @click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
-@click.option("--engine", help="Whose state it is; default CONTAINER_ENV, else docker.")
+@click.option("--engine", help="Whose state it is; default CONTAINER_ENV.")
 @click.option("--jid", help="Name of the job; default: by its label.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) -> None:
@@ -376,9 +381,43 @@ def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) ->
     """
     from pman.commands.explained import explained
     from pman.commands.explained import show as show_explanation
+    from pman.commands.templates import setting
+    from pman.settings import DECLARED
 
-    chosen = engine or os.environ.get("CONTAINER_ENV") or "docker"
+    default = DECLARED["CONTAINER_ENV"]["default"]
+    chosen = engine or setting("CONTAINER_ENV", os.environ, DOTENV) or default
     show_explanation(explained(native.read(), chosen, jid, _site()), form)
+
+
+@main.command(
+    epilog=_example("pman lint", "pman lint site --format github", "pman lint site --strict --notes")
+)
+@click.argument("directories", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    show_default=True,
+    help="github: annotations of its Actions; sarif: for code scanning.",
+)
+@click.option(
+    "--kubernetes-version", "kubernetes", default="1.29", show_default=True, help="Whose API is taken."
+)
+@click.option("--strict", is_flag=True, help="Warnings fail, too.")
+@click.option("--notes", is_flag=True, help="Show also what is no mistake: what was not tried.")
+def lint(directories: tuple[Path, ...], form: str, kubernetes: str, strict: bool, notes: bool) -> None:
+    """Find mistakes in templates and rules, with file and line.
+
+    DIR: a site's directories, over the shipped templates; default: those of PMAN_TEMPLATES, else the
+    shipped ones. Nothing is sent, and no engine is needed: sample requests reach every branch, the
+    documents are held against the engine's own API, and rules are tried on recorded states. Ends with
+    1 where an error was found. docs/lint.md has every rule.
+    """
+    from pman.commands.lint import run
+
+    chosen = directories or [Path(path) for path in load_settings()["PMAN_TEMPLATES"]]
+    sys.exit(run(chosen, form, kubernetes=kubernetes, strict=strict, notes=notes))
 
 
 @main.command(epilog=_example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))

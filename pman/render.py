@@ -414,7 +414,9 @@ def _parsed(language: str, text: str) -> list[tuple[str, object, int]]:
         try:
             return [(text, json.loads(text, object_pairs_hook=_once), 0)]
         except json.JSONDecodeError as error:
-            raise UnreadableError(f"what it renders is no JSON: {error}", error.pos) from error
+            before = text[: error.pos].rstrip()
+            index = len(before) - 1 if before.endswith(",") and text[error.pos :][:1] in "}]" else error.pos
+            raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
         except _TwiceError as error:
             index = text.rindex(json.dumps(error.word, ensure_ascii=False))
             raise UnreadableError(f"what it renders is no JSON: {error}", index) from error

@@ -34,7 +34,7 @@ class _Missing(ChainableUndefined):
 
 
 def _signal_name(number: int) -> str:
-    """SIGKILL for 9, '' for what is no signal."""
+    """The name of a signal, SIGKILL for 9; '' for what is none."""
     return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
 
 
@@ -49,13 +49,13 @@ def moment(text: object) -> datetime | None:
 
 
 def _seconds_between(earlier: object, later: object) -> float:
-    """0 where one of the two is not known."""
+    """From one timestamp to a later one; 0 where one of the two is not known."""
     moments = moment(earlier), moment(later)
     return (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0
 
 
 def _seconds_since(timestamp: object) -> float:
-    """By pman's clock; 0 where it is not known."""
+    """From a timestamp to now, by pman's clock; 0 where it is not known."""
     return _seconds_between(timestamp, datetime.now(UTC).isoformat())
 
 
@@ -221,7 +221,7 @@ class Rules:
 
         One expression each, so slower than `read`. Raises ConfigError, naming the place, for one that fails.
         """
-        variables = self._variables(native)
+        variables = {"native": native, **self.values(native)}
         for compiled in self._states:
             rule = compiled.rule
             try:
@@ -254,8 +254,11 @@ class Rules:
         return read
 
     def values(self, native: NativeState) -> Mapping[str, Any]:
-        """What the named `values` are for a state."""
-        return {name: value for name, value in self._variables(native).items() if name != "native"}
+        """What the named `values` are for a state. Raises ConfigError for one that fails."""
+        try:
+            return {name: value for name, value in self._variables(native).items() if name != "native"}
+        except _FAILURES as error:
+            raise ConfigError(f"templates/{self.name}: a value fails for this state: {error}") from error
 
     def _variables(self, native: NativeState) -> Mapping[str, Any]:
         if not self._names:

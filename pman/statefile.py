@@ -88,6 +88,10 @@ def _parsed(text: str) -> tuple[Any, dict[str, list[int]]]:
 
 
 def extended(text: str) -> str | None:
-    """What a state.yaml extends, if it says so."""
-    content, _ = _parsed(text)
-    return content.get("extends") if isinstance(content, dict) else None
+    """What a state.yaml extends, if it says so; what is wrong with the file, `read` tells."""
+    try:
+        content, _ = _parsed(text)
+    except yaml.YAMLError:
+        return None
+    found = content.get("extends") if isinstance(content, dict) else None
+    return found if isinstance(found, str) else None

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from pman.api.openapi import table
 from pman.commands.matrix import markdown, rows
 from tests.a_job import FACTS, a_job, a_translation, site_templates
 
@@ -17,6 +18,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_option_by_engine_table_is_the_generated_one() -> None:
     assert markdown(rows([])) in (DOCS / "options.md").read_text(), "run `make docs`"
+
+
+def test_the_table_of_operations_is_the_generated_one() -> None:
+    assert (DOCS / "api.md").read_text().endswith(f"\n\n{table()}"), "run `make docs`"
 
 
 FENCES = [

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from pman.commands.rendered import previews, requests
 from pman.errors import BadRequest
 from pman.settings import engine_schema, properties
 from pman.translation import Translation
-from pman.workshop import golden
+from pman.workshop import drift, golden, inventory
 from pman.workshop.diff import changes
+from pman.workshop.lint.run import lint
 from pman.workshop.preview import Preview, Previews
 from tests.a_job import FACTS, a_job, content, site_templates
 from tests.examples import EXAMPLES, FOUND, Example, example
@@ -28,11 +30,18 @@ KUBERNETES = ["1.25", "1.28", "1.31", "1.34", "1.37"]
 VERSIONS = {"log-sidecar": ["1.31", "1.34", "1.37"]}
 """Of Kubernetes, whose schemas the documents satisfy, where these are not all of KUBERNETES."""
 
+DIRECTORIES = sorted({given.directory for given in FOUND})
 by_example = pytest.mark.parametrize("given", FOUND, ids=str)
 
 
+@cache
 def rendered(given: Example) -> Mapping[str, Preview]:
     return previews(requests(EXAMPLES, given.engine), given.settings())
+
+
+@cache
+def translation(given: Example) -> Translation:
+    return Translation(given.settings())
 
 
 # --- all of them -------------------------------------------------------------------------------------
@@ -90,6 +99,20 @@ def test_an_example_changes_what_is_sent_and_keeps_what_pman_needs(given: Exampl
     assert not [change.path for change in found if "abels" in change.path]
 
 
+@pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
+def test_an_example_is_made_from_what_is_shipped_now(directory: Path) -> None:
+    """After a change of a shipped block: `pman templates check --accept`, once the example follows."""
+    found = inventory.engines([directory / "templates"])
+
+    assert drift.unrecorded(found) == ()
+    assert [override.block for override in drift.overrides(found) if override.drifted] == []
+
+
+@pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
+def test_lint_finds_nothing_in_an_example(directory: Path) -> None:
+    assert lint([directory / "templates"]).findings == ()
+
+
 def test_every_example_is_told_of_and_tells_how_it_is_used() -> None:
     index = (EXAMPLES / "README.md").read_text()
 
@@ -116,7 +139,7 @@ def as_json(content: object) -> Any:
 
 
 def pod(given: Example, **job: Any) -> Mapping[str, Any]:
-    found = content(Translation(given.settings()), a_job(**job))["spec"]["template"]["spec"]
+    found = content(translation(given), a_job(**job))["spec"]["template"]["spec"]
     assert isinstance(found, Mapping)
     return found
 
@@ -136,7 +159,7 @@ def test_only_jobs_that_ask_for_a_gpu_go_to_the_pool() -> None:
     [
         ("docker.io/fnndsc/pl-x:1", "docker.io/fnndsc/pl-x:1"),
         ("fnndsc/pl-x:1", "docker.io/fnndsc/pl-x:1"),
-        ("busybox", "docker.io/library/busybox"),
+        ("busybox", "docker.io/busybox"),
         ("ghcr.io/org/pl-x@sha256:0", "ghcr.io/org/pl-x@sha256:0"),
         ("localhost:5000/pl-x", "localhost:5000/pl-x"),
         ("registry.example.org/own/pl-x:1", "own/pl-x:1"),
@@ -147,7 +170,7 @@ def test_every_image_is_taken_from_the_sites_registry_under_its_full_name(image:
     job = a_job(image=image)
 
     docker, swarm, kubernetes = (
-        content(Translation(example("private-registry", engine).settings()), job)
+        content(translation(example("private-registry", engine)), job)
         for engine in ("docker", "swarm", "kubernetes")
     )
 
@@ -191,10 +214,8 @@ def test_pyxis_is_told_the_options_of_the_site_and_the_command(tmp_path: Path) -
     (tmp_path / "bin/srun").write_text(SRUN % tmp_path)
     (tmp_path / "bin/srun").chmod(0o755)
     (tmp_path / "jobs/chris-jid-42").mkdir(parents=True)
-    translation = Translation(given.settings(SLURM_DIRECTORY=str(tmp_path)))
-    script = next(
-        doc for doc in translation.render(a_job(args=("a b", "$(id)")), FACTS) if doc.name == "job.sh"
-    )
+    made = Translation(given.settings(SLURM_DIRECTORY=str(tmp_path)))
+    script = next(doc for doc in made.render(a_job(args=("a b", "$(id)")), FACTS) if doc.name == "job.sh")
     path = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "SLURM_JOB_ID": "7"}
 
     (tmp_path / "script").write_text(script.text)
@@ -211,7 +232,7 @@ def test_pyxis_is_told_the_options_of_the_site_and_the_command(tmp_path: Path) -
 def test_slurm_jobs_go_to_the_partition_that_has_what_they_ask_for(
     gpus: int, partition: str, gres: str | None
 ) -> None:
-    job, _ = Translation(example("slurm-pyxis", "slurm").settings()).render(a_job(gpu_limit=gpus), FACTS)
+    job, _ = translation(example("slurm-pyxis", "slurm")).render(a_job(gpu_limit=gpus), FACTS)
 
     found = as_json(job.content)["job"]
 
@@ -245,7 +266,7 @@ def test_no_template_opens_a_job_of_the_hardened_site(
     tmp_path: Path, engine: str, block: str, text: str
 ) -> None:
     given = example("hardened", engine)
-    (file,) = (given.directory / "templates" / engine).iterdir()
+    (file,) = (given.directory / "templates" / engine).glob("*.j2")
     closed = file.read_text()
     if f"block {block} %}}" in closed:
         closed = re.sub(rf"{{% block {block} %}}.*?{{% endblock %}}\n", "", closed, flags=re.DOTALL)

@@ -105,6 +105,13 @@ def test_a_rule_that_fails_for_a_state_is_told_with_its_line(tmp_path: Path) -> 
     assert (fault.file, fault.line) == (str(site / "docker/state.yaml"), 3)
 
 
+def test_a_value_that_fails_for_a_state_is_told(tmp_path: Path) -> None:
+    site = site_templates(tmp_path, {"docker/state.yaml": "values: {sum: native.text + 1}\n"})
+
+    with pytest.raises(ConfigError, match=r"docker/state\.yaml: a value fails for this state"):
+        explain(Rules("docker", loader([site])), "a-job", {"text": "one"})
+
+
 @pytest.mark.parametrize(
     ("native", "jid"),
     [

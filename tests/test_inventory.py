@@ -133,6 +133,26 @@ def test_a_template_that_cannot_be_parsed_is_told_with_file_and_line(tmp_path: P
     assert fault.line
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("rules: [", r"docker/state\.yaml: no YAML"),
+        ("extends: builtin/dokcer/state.yaml\n", r"builtin/dokcer/state\.yaml does not exist"),
+        ("extends: docker/state.yaml\n", r"extends itself"),
+        ("extends: 3\n", r"docker/state\.yaml: \$\.extends"),
+        ("- a\n", r"docker/state\.yaml: \$"),
+    ],
+)
+def test_rules_that_cannot_be_read_are_told_and_can_still_be_looked_at(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    site = site_templates(tmp_path, {"docker/state.yaml": text})
+
+    with pytest.raises(ConfigError, match=told):
+        engines([site])
+    assert find("docker/state.yaml", [site]).text == text
+
+
 def test_a_digest_is_of_the_text_alone() -> None:
     assert digest("a") == digest("a") != digest("b")
     assert re.fullmatch("[0-9a-f]{16}", digest(""))

@@ -59,7 +59,8 @@ def test_a_line_is_traced_through_blocks_macros_includes_and_indentation(tmp_pat
         "site/body.yaml.j2": (
             '{% extends "site/_base.yaml.j2" %}\n{% from "site/_macros.yaml.j2" import pair %}\n'
             "{% block b %}\n{{ super() }}\n{% set kept %}\ntext\n{% endset %}\n"
-            '{% if kept == "text\\n" %}\nc:\n  {{ pair(3) | indent(2) }}\n{% endif %}\n{% include "site/_part.yaml.j2" %}\n{% endblock %}\n'
+            '{% if kept == "text\\n" %}\nc:\n  {{ pair(3) | indent(2) }}\n{% endif %}\n'
+            '{% include "site/_part.yaml.j2" %}\n{% endblock %}\n'
         ),
     }
 

@@ -91,7 +91,23 @@ def test_every_template_is_documented(name: str) -> None:
             variable.name for variable in found.variables if set(variable.read_in) - {""}
         }
     else:
-        assert (found.blocks, found.variables) == ((), ())
+        assert found.blocks == ()
+        assert found.variables[0].name == "native"
+        assert {"signal(number)", "from_json(text)"} < {variable.name for variable in found.variables}
+        assert all(variable.description for variable in found.variables)
+
+
+def test_the_named_values_of_rules_are_those_of_what_they_extend_too(tmp_path: Path) -> None:
+    site = site_templates(
+        tmp_path,
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues: {lucky: native.a\n  == 3}\n"},
+    )
+
+    named = {one.name: one.description for one in docs("docker/state.yaml", [site]).variables}
+
+    assert named["lucky"] == "native.a == 3"
+    assert "time_limit" in named
+    assert "lucky" not in {one.name for one in docs("builtin/docker/state.yaml", [site]).variables}
 
 
 def test_a_variable_says_which_blocks_read_it_and_whether_it_is_read_outside_of_them() -> None:
@@ -117,6 +133,9 @@ def test_the_blocks_of_a_sites_own_template_are_those_that_it_extends_too(tmp_pa
         ("site.remove_jobs",),
     )
     assert found["extra"].doc == "more lines of HostConfig"
+    read = {variable.name for variable in docs("swarm/service.yaml.j2", []).variables if variable.read_in}
+    site_templates(tmp_path, {"swarm/service.yaml.j2": '{% extends "builtin/swarm/service.yaml.j2" %}'})
+    assert read == {one.name for one in docs("swarm/service.yaml.j2", [site]).variables if one.read_in}
     assert found["gpu"].written_in == "builtin/docker/container.yaml.j2"
 
 
@@ -125,8 +144,9 @@ def test_markdown_has_a_row_for_each_block_and_variable(name: str) -> None:
     found = docs(name, [])
     text = markdown(found)
 
-    rows = re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
-    assert rows == [one.name for one in (*found.blocks, *found.variables)]
+    rows = re.findall(r"^\| `([\w.(), ]+)` \|", text, re.MULTILINE)
+    blocks, variables = ([one.name for one in many] for many in (found.blocks, found.variables))
+    assert rows == [*blocks, *variables]
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} <= {4, 6}
     json.dumps([variable.example for variable in found.variables])

@@ -22,13 +22,16 @@ def streamed_events(
     feed: Feed,
     since: str | None,
     jid: str | None = None,
+    *,
+    heartbeat: float = HEARTBEAT,
     written: Callable[[Event], str] | None = None,
 ) -> Response:
     """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID.
 
     `written`: an event as text, in place of the API's; '' for one that is left out.
     """
-    response = Response(_stream(feed, since, jid, written or _written), mimetype="text/event-stream")
+    events = _stream(feed, since, jid, heartbeat, written or _written)
+    response = Response(events, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep them back
     response.timeout = None
@@ -36,14 +39,14 @@ def streamed_events(
 
 
 async def _stream(
-    feed: Feed, since: str | None, jid: str | None, written: Callable[[Event], str]
+    feed: Feed, since: str | None, jid: str | None, heartbeat: float, written: Callable[[Event], str]
 ) -> AsyncIterator[str]:
     yield f"retry: {RETRY}\n\n"
     async with contextlib.aclosing(feed.subscribe(since)) as events:
         following = asyncio.ensure_future(anext(events))
         try:
             while True:
-                done, _ = await asyncio.wait({following}, timeout=HEARTBEAT)
+                done, _ = await asyncio.wait({following}, timeout=heartbeat)
                 if not done:
                     yield ": nothing has happened\n\n"
                     continue

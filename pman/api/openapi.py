@@ -144,3 +144,12 @@ def add_description(app: Quart) -> None:
 
 
 _page = cache(page)
+
+
+def table() -> str:
+    """The operations, for the docs."""
+    lines = [
+        f"| `{operation['method']} {operation['path']}` | {operation['summary']} |"
+        for operation in _operations()
+    ]
+    return "\n".join(["### All operations", "", "| request | answer |", "|---|---|", *lines]) + "\n"

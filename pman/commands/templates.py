@@ -42,9 +42,14 @@ def directories(environ: Mapping[str, str], dotenv: Path) -> list[Path]:
 
 def named(environ: Mapping[str, str], dotenv: Path) -> list[Path]:
     """As `directories`, there or not."""
-    file = dotenv_values(dotenv) if dotenv.is_file() else {}
-    text = environ.get("PMAN_TEMPLATES") or file.get("PMAN_TEMPLATES") or ""
+    text = setting("PMAN_TEMPLATES", environ, dotenv)
     return [Path(directory) for directory in listed("PMAN_TEMPLATES", text)]
+
+
+def setting(name: str, environ: Mapping[str, str], dotenv: Path) -> str:
+    """One setting as it is written, '' where it is not."""
+    file = dotenv_values(dotenv) if dotenv.is_file() else {}
+    return environ.get(name) or file.get(name) or ""
 
 
 def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> None:
@@ -210,7 +215,7 @@ def _print_docs(found: TemplateDocs) -> None:
 
 
 def _cells(variable: Variable) -> tuple[str, str, str, str, str]:
-    example = json.dumps(variable.example, ensure_ascii=False)
+    example = "" if variable.example is None else json.dumps(variable.example, ensure_ascii=False)
     return variable.name, variable.type, variable.unit, example, variable.description
 
 
@@ -229,7 +234,7 @@ def variables_table(variables: Sequence[Variable]) -> str:
     rows = []
     for variable in variables:
         name, kind, unit, example, what = _cells(variable)
-        rows.append((f"`{name}`", kind, unit, f"`{example}`", what))
+        rows.append((f"`{name}`", kind, unit, f"`{example}`" if example else "", what))
     return _table(("variable", "type", "unit", "example", "what it is"), rows)
 
 

@@ -1,4 +1,4 @@
-"""What is shipped now, as what a site's overrides are made from: said once their author has looked at it."""
+"""What is shipped now as what a site's overrides are made from: once their author has looked at it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def accepted(overrides: Sequence[Override]) -> Mapping[Path, str]:
             if override.recorded:
                 text = text.replace(str(override.recorded), str(made))
             else:
-                lines = text.splitlines(keepends=True)
-                lines.insert(override.line - 1, record.comment(path.name, made))
-                text = "".join(lines)
+                lines = text.split("\n")
+                lines.insert(override.line - 1, record.comment(path.name, made).rstrip("\n"))
+                text = "\n".join(lines)
             bodies[override.block] = override.shipped
         files[path] = text
         files[record.beside(path)] = bodies[""] if "" in bodies else record.with_blocks(path, bodies)

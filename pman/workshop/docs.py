@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from jinja2 import nodes
 
-from pman import schema
+from pman import schema, statefile
 from pman.overrides import RULES
+from pman.render import loader
+from pman.rules import FUNCTIONS
 from pman.settings import DECLARED
 from pman.workshop.inventory import Block, TemplateFile, find
-from pman.workshop.source import SYNTAX
+from pman.workshop.source import SYNTAX, parsed
 
 VARIABLES: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
@@ -51,16 +54,17 @@ class TemplateDocs:
     doc: str
     blocks: tuple[BlockDocs, ...]
     variables: tuple[Variable, ...]
-    """Of a state.yaml: none; its rules are given `native`, as its comment tells."""
+    """Of a state.yaml: `native`, the named values with their expressions for a meaning, and functions."""
 
 
 def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
     """Raises ConfigError for a name that is not there."""
     file = find(name, site_dirs)
+    if file.path.name == RULES:
+        return TemplateDocs(file.name, file.path, file.doc, (), tuple(_of_rules(name, site_dirs)))
     blocks = sorted((*file.blocks, *file.inherited), key=lambda block: (block.written_in, block.line))
     reads = {block.name: _read(block.source) for block in blocks}
-    outside = _read(_outside(file, blocks))
-    found = () if file.path.name == RULES else variables(file.name.partition("/")[0])
+    outside = _read(_outside(file))
     return TemplateDocs(
         name=file.name,
         path=file.path,
@@ -77,9 +81,19 @@ def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
                     [block for block, read in reads.items() if name in read] + [""] * (name in outside),
                 ),
             )
-            for name, declared in found
+            for name, declared in variables(file.name.partition("/")[0])
         ),
     )
+
+
+def _of_rules(name: str, site_dirs: Sequence[Path]) -> Iterator[Variable]:
+    """What the expressions of a state.yaml may name."""
+    yield Variable("native", "object", "", None, "what the engine says of the job, as plain data", ())
+    for value, text in statefile.read(loader(site_dirs), name).values.items():
+        yield Variable(value, "named value", "", None, " ".join(text.split()), ())
+    for function, called in FUNCTIONS.items():
+        taken = ", ".join(signature(called).parameters)
+        yield Variable(f"{function}({taken})", "function", "", None, called.__doc__ or "", ())
 
 
 def variables(engine: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -136,9 +150,13 @@ def _read(text: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.partition(".")[0] in VARIABLES]
 
 
-def _outside(file: TemplateFile, blocks: Sequence[Block]) -> str:
-    """A template without its blocks."""
-    text = file.text if file.name.endswith(".j2") else ""
-    for block in blocks:
-        text = text.replace(block.source, "")
+def _outside(file: TemplateFile) -> str:
+    """A template, and those that it extends, without their blocks."""
+    return "".join(map(_without_blocks, (file.path, *file.ancestors)))
+
+
+def _without_blocks(path: Path) -> str:
+    text = path.read_text("utf-8")
+    for block in parsed(path.name, path, text).blocks:
+        text = text.replace(block.text, "")
     return text

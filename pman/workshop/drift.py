@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pman.workshop.inventory import BUILTIN, EngineTemplates, TemplateFile
-from pman.workshop.record import Record, base, records
+from pman.workshop.record import Record, base, records, without_records
 from pman.workshop.source import digest, uses_super, writes
 
 
@@ -31,6 +31,8 @@ class Override:
     """The shipped one in whose place it stands."""
 
     site: str
+    """Its own text: a block's body, or a file without the comment that says what it was made from."""
+
     shipped: str | None
     """The text that is shipped now; None where it is no more."""
 
@@ -72,7 +74,7 @@ def _overrides(file: TemplateFile, files: Sequence[TemplateFile]) -> Iterator[Ov
     standing_in = shipped is not None and shipped.path not in file.ancestors
     if shipped and standing_in:
         name = f"{BUILTIN}{file.name}"
-        yield _override(file, 1, "", name, file.text, shipped.text, recorded.get(""))
+        yield _override(file, 1, "", name, without_records(file.text), shipped.text, recorded.get(""))
     elsewhere = {block.name for block in shipped.blocks} if shipped and standing_in else set()
     for block in file.blocks:
         below, made = block.overrides, recorded.get(block.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import BaseLoader
+from jinja2.exceptions import TemplateNotFound
 
 from pman import statefile
 from pman.errors import ConfigError
@@ -16,7 +17,7 @@ from pman.resources import TEMPLATES
 from pman.schema import one_of
 from pman.statefile import Rule
 from pman.workshop.header import header
-from pman.workshop.source import Source, body, digest, lineage, parsed
+from pman.workshop.source import SYNTAX, Source, body, digest, lineage, parsed
 
 BUILTIN = "builtin/"
 
@@ -93,9 +94,9 @@ def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
     search = loader(site_dirs)
     return tuple(
         EngineTemplates(
-            engine,
-            tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
-            statefile.read(search, f"{engine}/{RULES}").rules,
+            engine=engine,
+            rules=statefile.read(search, f"{engine}/{RULES}").rules,
+            files=tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
         )
         for engine in names(site_dirs)
     )
@@ -151,13 +152,25 @@ def _rules(name: str, path: Path, shipped: bool, instead: str | None, search: Ba
         shipped=shipped,
         overrides=_overrides(name, shipped=shipped),
         overridden_by=instead,
-        extends=(extends := statefile.extended(text)),
-        ancestors=(TEMPLATES / extends.removeprefix(BUILTIN),) if extends else (),
+        extends=statefile.extended(text),
+        ancestors=tuple(_extended_rules(text, search)),
         doc=doc,
         text=text,
         blocks=(),
         inherited=(),
     )
+
+
+def _extended_rules(text: str, search: BaseLoader) -> Iterator[Path]:
+    """The files that a state.yaml extends; one that is not there, statefile.read tells."""
+    seen: set[str] = set()
+    while (name := statefile.extended(text)) and name not in seen:
+        seen.add(name)
+        try:
+            text, path, _ = search.get_source(SYNTAX, name)
+        except TemplateNotFound:
+            return
+        yield Path(path or name)
 
 
 def _template(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:

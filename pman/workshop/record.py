@@ -58,6 +58,10 @@ def comment(name: str, record: Record) -> str:
     return f"{{# {record} #}}\n" if name.endswith(".j2") else f"# {record}\n"
 
 
+def without_records(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not _RECORD.search(line))
+
+
 def beside(path: Path) -> Path:
     """Where the shipped text of a site's file is kept. No template: nothing reads it but this."""
     return path.with_name(f"{path.name}.base")

@@ -34,6 +34,10 @@ class _Looked:
             return
         try:
             checker = native.checker(self._engine, document, self._kubernetes)
+        except native.NotInstalled as error:
+            told, hint = f"{document.name} is not checked: {error}", "pip install 'pman[lint]' brings them"
+            yield Finding("schema-missing", told, origins.at(0).file, 0, hint)
+            return
         except native.Unknown as error:
             origin = origins.at(0)
             yield Finding("not-checked", f"{document.name} is not checked: {error}", origin.file, 0)

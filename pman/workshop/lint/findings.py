@@ -39,6 +39,7 @@ RULES: Mapping[str, Rule] = {
         "warning", "a branch that no sample reaches, so that nothing above was tried on it"
     ),
     "unused-block": Rule("warning", "a block or macro that nothing renders"),
+    "schema-missing": Rule("warning", "the schemas of an engine's API are not installed"),
     "not-checked": Rule("note", "a document that no schema is known for"),
     "rules-syntax": Rule("error", "a state.yaml that is no YAML, or has a key twice"),
     "rules-schema": Rule("error", "a state.yaml that is not as schema/state.json has it"),

@@ -42,6 +42,10 @@ class Unknown(Exception):
     """There is no schema for a document; says why."""
 
 
+class NotInstalled(Unknown):
+    """There would be one in the extra `lint`."""
+
+
 def checker(engine: str, document: Document, kubernetes: str) -> Validator:
     """Raises Unknown; and ConfigError for a version of Kubernetes that there is no schema for."""
     declared = engine_schema(engine, "documents")
@@ -130,9 +134,7 @@ def _kubernetes(version: str) -> Path:
     try:
         import kubernetes_validate  # type: ignore[import-untyped]  # noqa: PLC0415  (100 MB, so an extra)
     except ImportError:
-        raise ConfigError(
-            "the schemas of Kubernetes are not installed", "pip install 'pman[lint]' brings them"
-        ) from None
+        raise NotInstalled("the schemas of Kubernetes are not installed") from None
     root = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
     wanted = re.fullmatch(r"v?(\d+\.\d+)(?:\.\d+)?", version)
     found = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import BaseLoader
+from yaml import YAMLError
 
 from pman.errors import ConfigError
 from pman.overrides import unread
@@ -125,7 +126,7 @@ def _without_record(directories: Sequence[Path], engines: Sequence[str]) -> Iter
     try:
         taken = [one for one in inventory.engines(directories) if one.engine in engines]
         unrecorded = drift.unrecorded(taken)
-    except ConfigError:  # what cannot be read is told by itself
+    except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read is told by itself
         return
     for override in unrecorded:
         what = f"the block {override.block} stands" if override.block else "the file stands"

@@ -3,8 +3,8 @@
 On the recorded states (states/ENGINE/*.json), a rule *holds* for some and *decides* those for which it is
 the first that does. From that alone:
 
-- a rule is shadowed where it holds for recorded states, decides none, and one earlier rule decides them all
-  and holds for others as well: the general one stands before the special one;
+- a rule is shadowed where it holds for recorded states, decides none, and an earlier rule that decides some
+  of them holds for all of them and for others as well: the general one stands before the special one;
 - a state is ambiguous where two rules of another status hold for exactly the same recorded states: nothing
   tells which was meant. Where they hold for different ones, the order is the meaning: the first is special;
 - a rule that decides nothing is not tried. That is no mistake: not every state can be brought about.
@@ -29,7 +29,7 @@ from pman import schema
 from pman.errors import ConfigError
 from pman.overrides import RULES
 from pman.resources import STATES
-from pman.rules import FUNCTIONS, Rules, check_expression, check_text, environment
+from pman.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
 from pman.statefile import Rule
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.places import place
@@ -145,7 +145,11 @@ def _expressions(search: BaseLoader, file: _File) -> Iterator[Finding]:
         known = ["native", *inherited, *own[:index]]
         yield from _told(compiler, file, text, known, ("values", name), expression=True)
     for name, text in file.content.get("fields", {}).items():
-        yield from _told(compiler, file, text, ["native", *values], ("fields", name), expression=True)
+        more = [] if name in ANSWERED else ["site"]
+        yield from _told(compiler, file, text, ["native", *values, *more], ("fields", name), expression=True)
+    for name, text in file.content.get("applied", {}).items():
+        known = ["native", *values, "held"]
+        yield from _told(compiler, file, text, known, ("applied", name), expression=True)
     for key, known in (
         ("rules", ["native", *values]),
         ("refusals", ["native"]),
@@ -278,19 +282,21 @@ class _Trial:
         rule, held = self.rules[number], self.holding.get(number, set())
         if number in self.decided.values():
             return
-        deciders = {self.decided[state] for state in held}
-        if len(deciders) == 1 and (first := deciders.pop()) is not None and held:
+        states = ", ".join(sorted(held)[:3])
+        deciders = sorted({first for state in held if (first := self.decided[state]) is not None})
+        for first in deciders:
             earlier, others = self.rules[first], self.holding[first]
-            states = ", ".join(sorted(held)[:3])
-            same_file = earlier.file == rule.file
-            if held < others and same_file and not _unconditional(earlier):
+            if earlier.file != rule.file or _unconditional(earlier):
+                continue
+            if held < others:
                 told = (
                     f"the rule in line {earlier.line} is more general and stands before it: "
-                    f"it decides all that this one is for ({states})"
+                    f"this one decides none of the states it is for ({states})"
                 )
                 yield Finding("rule-shadowed", told, rule.file, rule.line, "put the special rule first")
                 return
-            if held == others and same_file and earlier.source["status"] != rule.source["status"]:
+            other_status = earlier.source["status"] != rule.source["status"]
+            if held == others and len(deciders) == 1 and other_status:
                 told = (
                     f"nothing recorded tells it from the rule in line {earlier.line}, which answers "
                     f"{earlier.source['status']} and not {rule.source['status']} ({states})"

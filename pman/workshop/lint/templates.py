@@ -86,7 +86,7 @@ _PAIRED = ("if", "for", "block", "macro", "call", "filter", "with", "autoescape"
 
 def _syntax(source: str, file: str, error: TemplateSyntaxError) -> Finding:
     message = str(error.message)
-    if message.startswith("Unexpected end of template") and (opened := _left_open(source)):
+    if "needs to be closed" in message and (opened := _left_open(source)):
         word, line = opened
         return Finding("template-syntax", f"{{% {word} %}} has no {{% end{word} %}}", file, line)
     return Finding("template-syntax", message, file, error.lineno)
@@ -98,7 +98,9 @@ def _left_open(source: str) -> tuple[str, int] | None:
     bare = re.sub(r"\{#.*?#\}", lambda match: "\n" * match[0].count("\n"), source, flags=re.DOTALL)
     for tag in _TAG.finditer(bare):
         word, rest = tag[1], tag[2]
-        if word.startswith("end") and opened and opened[-1][0] == word[3:]:
+        if word.startswith("end") and opened:
+            if opened[-1][0] != word[3:]:
+                break
             opened.pop()
         elif word in _PAIRED and not (word == "set" and "=" in rest):
             opened.append((word, bare[: tag.start()].count("\n") + 1))
