@@ -30,8 +30,9 @@ image: .venv/dev  ## Build the wheel and the container image from it
 	rm -rf dist && $(BIN)/python -m build --wheel
 	docker build -t pman .
 
-screenshots: .venv/dev  ## Take the pictures of docs/page.md anew; takes docker and chromium
-	PMAN_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -k axe
+screenshots: .venv/dev  ## Take the pictures of docs/page.md anew; needs docker, chromium and pngquant
+	PMAN_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -k fits
+	pngquant --force --ext .png --skip-if-larger --strip docs/screenshots/*.png
 
 docs: .venv/dev  ## Write the generated tables of docs/ anew
 	sed -i '/^### Fields/,$$d' docs/options.md
