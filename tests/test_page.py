@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from pman.page.jobs import Wanted, counted, limits, news
 from pman.page.session import COOKIE
 from pman.page.view import STATIC, duration
 from pman.translation import Translation
-from tests.a_job import a_job_details, settings_of
+from tests.a_job import a_job_details, settings_of, site_templates
 from tests.test_engine import Held
 
 TOKEN = "a-token-of-the-site"  # noqa: S105  (of no site)
@@ -206,6 +207,29 @@ async def test_with_the_page_off_there_is_the_api_alone() -> None:
     for path in ("/", "/render", "/static/page.css", "/jobs/job-1"):
         assert (await alone.get(path)).status_code == 404
     assert (await alone.get("/api/v2/jobs")).status_code == 200
+
+
+async def test_a_template_that_is_not_there_is_told_with_the_one_that_was_meant() -> None:
+    page = client(listed())
+
+    response = await page.get("/templates/docker/contaner.yaml.j2")
+
+    assert response.status_code == 404
+    assert "did you mean docker/container.yaml.j2?" in await response.get_data(as_text=True)
+    assert (await page.get("/templates/builtin/docker/container.yaml.j2")).status_code == 200
+
+
+async def test_a_template_that_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
+    name = "docker/container.yaml.j2"
+    site_templates(tmp_path, {name: f'{{% extends "builtin/{name}" %}}'})
+    page = client(listed(), PMAN_TEMPLATES=str(tmp_path))
+    site_templates(tmp_path, {name: "{% block extra %}\n{% if %}"})  # since it started
+
+    for path in ("/templates", "/templates/docker/container.yaml.j2"):
+        response = await page.get(path)
+        assert response.status_code == 500
+        text = await response.get_data(as_text=True)
+        assert "container.yaml.j2, line 2" in text
 
 
 async def test_a_request_that_is_too_large_for_a_form_is_told_on_a_page() -> None:

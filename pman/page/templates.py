@@ -8,10 +8,10 @@ from pathlib import Path
 from quart import Blueprint, Response
 
 from pman.engine import Engine
-from pman.errors import ConfigError
 from pman.overrides import RULES
 from pman.page.code import rows
 from pman.page.view import NotThere, View
+from pman.schema import one_of
 from pman.workshop import docs, inventory
 from pman.workshop.inventory import BUILTIN, EngineTemplates, TemplateFile
 
@@ -29,12 +29,12 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
 
     @page.get("/templates/<path:name>")
     async def template(name: str) -> Response:
-        try:
-            file = await asyncio.to_thread(inventory.find, name, directories)
-            told = await asyncio.to_thread(docs.docs, name, directories)
-        except ConfigError as error:
-            raise NotThere(str(error)) from error
         found = await asyncio.to_thread(inventory.engines, directories)
+        known = {file.name for each in found for file in each.files}
+        if name.removeprefix(BUILTIN) not in known:
+            raise NotThere(f"templates/{name} does not exist; {one_of(name, sorted(known))}")
+        file = await asyncio.to_thread(inventory.find, name, directories)
+        told = await asyncio.to_thread(docs.docs, name, directories)
         overridden = {block.line for block in file.blocks if block.overridden_by}
         return view.answer(
             "template.html",

@@ -55,7 +55,8 @@ def test_the_wheel_carries_every_template_and_schema(dist: Path) -> None:
         shipped = [file for file in (ROOT / folder).rglob("*") if file.is_file()]
         assert shipped
         assert {f"pman/shipped/{file.relative_to(ROOT)}" for file in shipped} <= packed
-    page = [file for file in (ROOT / "pman/page").rglob("*") if file.suffix in {".html", ".css", ".js", ".svg"}]
+    kinds = {".html", ".css", ".js", ".svg"}
+    page = [file for file in (ROOT / "pman/page").rglob("*") if file.suffix in kinds]
     assert page
     assert {str(file.relative_to(ROOT)) for file in page} <= packed
 
