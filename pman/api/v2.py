@@ -222,7 +222,15 @@ def _engine(
 def _templates(found: inventory.EngineTemplates) -> Mapping[str, Any]:
     return {
         "engine": found.engine,
-        "files": [{**dataclasses.asdict(file), "path": str(file.path)} for file in found.files],
+        "files": [
+            {
+                **{name: getattr(file, name) for name in _FILE},
+                "path": str(file.path),
+                "blocks": list(map(_block, file.blocks)),
+                "inherited": list(map(_block, file.inherited)),
+            }
+            for file in found.files
+        ],
         "rules": [
             {
                 "file": rule.file,
@@ -232,3 +240,13 @@ def _templates(found: inventory.EngineTemplates) -> Mapping[str, Any]:
             for rule in found.rules
         ],
     }
+
+
+_FILE = ("name", "shipped", "overrides", "overridden_by", "extends", "doc", "text")
+_BLOCK = ("name", "line", "doc", "source", "digest", "written_in", "overridden_by")
+
+
+def _block(block: inventory.Block) -> Mapping[str, Any]:
+    """In short: what it overrides is among the blocks of the template that it names."""
+    overrides = block.overrides.written_in if block.overrides else None
+    return {**{name: getattr(block, name) for name in _BLOCK}, "overrides": overrides}
