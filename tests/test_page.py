@@ -17,6 +17,7 @@ from pman.app import create_app
 from pman.engine import Engine
 from pman.errors import EngineUnreachable, Fault
 from pman.page.code import rows
+from pman.page.dryrun import without_values
 from pman.page.jobs import Wanted, counted, limits, news
 from pman.page.session import COOKIE
 from pman.page.view import STATIC, duration
@@ -49,9 +50,6 @@ class Listed(Held):
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> Any:
         yield b"</pre><script>alert(1)</script>"
-
-    async def held(self, jid: str) -> Mapping[str, str]:
-        return {}
 
 
 def client(executor: Listed, engine: str = "docker", **environ: str) -> Client:
@@ -237,6 +235,17 @@ async def test_a_request_that_is_too_large_for_a_form_is_told_on_a_page() -> Non
 
     assert response.status_code == 413
     assert response.mimetype == "text/html"
+
+
+async def test_a_request_that_is_wrong_is_shown_without_the_values_of_its_env() -> None:
+    request = '{"env": ["TOKEN=sesame-open", "A=\\"b", "C"],\n "args": ["D=e"],\n}'
+
+    response = await client(listed()).post("/render", form={"request": request})
+    _, form, result = re.split("</?textarea[^>]*>", await response.get_data(as_text=True))
+
+    assert "sesame-open" in form  # where it was typed
+    assert "sesame-open" not in result
+    assert without_values(request) == '{"env": ["TOKEN=********", "A=********", "C"],\n "args": ["D=e"],\n}'
 
 
 # --- The parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from quart import Blueprint, Response, request
 from pman import executors
 from pman.engine import Engine
 from pman.errors import EngineUnreachable, Fault
+from pman.masking import MASK
 from pman.page.code import Row, rows
 from pman.page.examples import EXAMPLES
 from pman.page.view import View
@@ -76,13 +78,13 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
         on = given.get("engine", "")
         on = on if on in (*names, ALL) else engine.settings.engine
         chosen = cast(Set, given.get("templates", "") if given.get("templates") in SETS else "site")
-        facts = await _facts(engine)
         shown = names if on == ALL else [on]
-        results = await asyncio.to_thread(
-            lambda: [_both(previews, text, name, chosen, facts if name == engine.settings.engine else None)
-                     for name in shown]
-        )  # fmt: skip
-        return _answer(text, on, chosen, results=results)
+        told = {engine.settings.engine: await _facts(engine)}
+
+        def results() -> list[tuple[Preview, Preview | None]]:
+            return [_both(previews, text, name, chosen, told.get(name)) for name in shown]
+
+        return _answer(text, on, chosen, results=await asyncio.to_thread(results))
 
     def _answer(
         text: str,
@@ -92,7 +94,7 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
         example: str = "",
         results: Sequence[tuple[Preview, Preview | None]] = (),
     ) -> Response:
-        wrong = _of_request(results, text)
+        wrong = _of_request(results)
         return view.answer(
             "render.html",
             section="Render",
@@ -106,7 +108,7 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
             examples=list(EXAMPLES),
             panels=[_panel(view, *result) for result in results],
             request_faults=wrong,
-            request_rows=rows(text, "request.json", faults=wrong) if wrong else (),
+            request_rows=rows(without_values(text), "request.json", faults=wrong) if wrong else (),
             done=bool(results),
             own_templates=bool(engine.settings["PMAN_TEMPLATES"]),
         )
@@ -130,7 +132,16 @@ def _both(
     return (by("site"), by("builtin")) if chosen == "diff" else (by(chosen), None)
 
 
-def _of_request(results: Sequence[tuple[Preview, Preview | None]], text: str) -> list[Fault]:
+def without_values(text: str) -> str:
+    """A request, which need not be JSON, without the values of its env; page.js does the same for a link."""
+    return _ENV.sub(lambda env: env[1] + _VALUE.sub(rf'"\1={MASK}"', env[2]), text)
+
+
+_ENV = re.compile(r'("env"\s*:\s*\[)((?:[\s,]|"(?:[^"\\]|\\.)*")*)')
+_VALUE = re.compile(r'"([^"=\\]*)=(?:[^"\\]|\\.)*"')
+
+
+def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault]:
     """What is wrong with the request, once for all engines that say the same; at the first line where a
     line is not known, as of what is missing."""
     several = len(results) > 1
