@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from pman import executors
@@ -22,11 +23,12 @@ from pman.errors import (
     UnknownJob,
 )
 from pman.executors import Executor
-from pman.job import Document, Job, JobInfo
+from pman.job import Document, Job, JobDetails, JobInfo
 from pman.logs import Tail, with_cause
-from pman.remembered import EndedJobs, RecentLogs
+from pman.remembered import EndedDetails, EndedJobs, RecentLogs
 from pman.settings import Settings
 from pman.translation import Translation
+from pman.workshop.explain import Explanation, explain
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Engine:
         self._asking: asyncio.Task[Mapping[str, Any]] | None = None
         self._ended = EndedJobs()
         self._recent = RecentLogs(self._tail)
+        self._told_details = EndedDetails()
         self._background: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -182,6 +185,18 @@ class Engine:
         revision = self._executor.revision(jid)
         return self._translation.rules.read(jid, native), revision
 
+    async def _details(self, jid: str, facts: Mapping[str, Any]) -> JobDetails:
+        """Of a job that has ended from memory, while the engine is known to say the same of it."""
+        if kept := self._told_details.unchanged(jid, self._executor.revision(jid)):
+            return kept
+        native = await self._executor.inspect(jid)
+        revision = self._executor.revision(jid)
+        info = self._translation.rules.read(jid, native)
+        details = self._translation.details(info, native, facts)
+        if info.ended:
+            self._told_details.remember(jid, details, revision)
+        return details
+
     async def logs(self, jid: str, tail: int, *, follow: bool) -> AsyncIterator[bytes]:
         """The log as it comes. Raises UnknownJob before the first byte."""
         await self.info(jid)
@@ -194,22 +209,45 @@ class Engine:
         else:
             await self._executor.inspect(jid)
 
-    async def list(self) -> Sequence[JobInfo]:
-        """All of pman's jobs, without their logs."""
+    async def jobs(self) -> Sequence[JobDetails]:
+        """All of pman's jobs, without their logs, by name."""
+        facts = await self.facts()
         jids = await self._executor.list()
         turns = asyncio.Semaphore(16)
 
-        async def one(jid: str) -> JobInfo | None:
+        async def one(jid: str) -> JobDetails | None:
             async with turns:
                 await asyncio.sleep(0)  # from memory, a thousand of them would be one piece of work
-                if remembered := self._ended.info(jid, self._executor.revision(jid)):
-                    return remembered
                 try:
-                    return await self.info(jid)
+                    return await self._details(jid, facts)
                 except UnknownJob:
                     return None  # removed since it was listed
 
-        return [info for info in await asyncio.gather(*map(one, jids)) if info]
+        return [details for details in await asyncio.gather(*map(one, sorted(jids))) if details]
+
+    async def details(self, jid: str) -> JobDetails:
+        """One of them. Raises UnknownJob."""
+        return await self._details(jid, await self.facts())
+
+    async def native(self, jid: str) -> Mapping[str, Any]:
+        """What the engine says of the job now, masked. Raises UnknownJob."""
+        facts = await self.facts()
+        native = await self._executor.inspect(jid, fresh=True)
+        masked: Mapping[str, Any] = self._translation.masking(native, facts).masked(native)
+        return masked
+
+    async def explain(self, jid: str) -> Explanation:
+        """Which rule decides what pman answers of the job; values masked. Raises UnknownJob."""
+        facts = await self.facts()
+        native = await self._executor.inspect(jid, fresh=True)
+        found = explain(self._translation.rules, jid, native)
+        return replace(found, values=self._translation.masking(native, facts).masked(found.values))
+
+    async def applied(self, jid: str) -> Sequence[Document]:
+        """The job's documents as the engine holds them, masked. Raises UnknownJob."""
+        facts = await self.facts()
+        native = await self._executor.inspect(jid, fresh=True)
+        return self._translation.applied(native, await self._executor.held(jid), facts)
 
     async def close(self) -> None:
         for task in self._background:
@@ -273,6 +311,7 @@ class Engine:
         finally:
             self._ended.forget(jid)
             self._recent.forget(jid)
+            self._told_details.forget(jid)
 
     async def _tail(self, jid: str) -> str:
         tail = Tail(self.settings["JOB_LOGS_BYTES"])

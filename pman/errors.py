@@ -70,6 +70,18 @@ class BadRequest(PmanError):
     status = 400
 
 
+class Unauthorised(PmanError):
+    """The site's token is missing, or another one was given."""
+
+    status = 401
+
+
+class CrossSite(PmanError):
+    """A page of another site may have sent it."""
+
+    status = 403
+
+
 class UnknownJob(PmanError):
     status = 404
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 JobStatus = Literal["notstarted", "started", "finishedSuccessfully", "finishedWithError", "undefined"]
 """The words that the platform knows. It cancels a job at once that is `undefined`."""
@@ -98,6 +99,58 @@ class JobInfo:
     def json(self, logs: str) -> bytes:
         """The body of such an answer."""
         return json.dumps(self.answer(logs)).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDetails:
+    """What API v2 answers more, as far as the engine holds it."""
+
+    info: JobInfo
+    created: datetime | None
+    started: datetime | None
+    """None before, and where the engine does not tell."""
+
+    finished: datetime | None
+    labels: Mapping[str, str]
+    env: tuple[str, ...]
+    """The names alone."""
+
+    request: Mapping[str, Any]
+    """Fields of schema/request.json; one that the engine does not hold is None."""
+
+    def answer(self, now: datetime) -> dict[str, Any]:
+        """The fields of a job in every answer of API v2; schema/job.json describes them."""
+        answer = dict(self.info.answer(""))
+        del answer["logs"]
+        end = self.finished or (now if self.info.status == "started" else None)
+        return {
+            **answer,
+            "created": _written(self.created),
+            "started": _written(self.started),
+            "finished": _written(self.finished),
+            "age": _seconds(self.created, now),
+            "duration": _seconds(self.started, end),
+            "limits": {
+                "cpu": self.request["cpu_limit"],
+                "memory": self.request["memory_limit"],
+                "gpu": self.request["gpu_limit"],
+                "workers": self.request["number_of_workers"],
+            },
+            "labels": dict(self.labels),
+            "env": list(self.env),
+            "request": dict(self.request),
+        }
+
+
+def _written(moment: datetime | None) -> str | None:
+    return (
+        moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+    )
+
+
+def _seconds(earlier: datetime | None, later: datetime | None) -> float | None:
+    """Never below 0: the clocks of an engine and of pman may differ."""
+    return max(0.0, round((later - earlier).total_seconds(), 3)) if earlier and later else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
-from pman.job import JobInfo
+from pman.job import JobDetails, JobInfo
 
 FRESH = 1.0
 """Seconds for which the log of a running job is good enough for all who poll it."""
@@ -34,11 +34,6 @@ class EndedJobs:
         """The answer, where the engine's word is known to be the one it was made of."""
         found = self._unchanged(jid, revision)
         return found.answer() if found else None
-
-    def info(self, jid: str, revision: Hashable) -> JobInfo | None:
-        """The same without the log."""
-        found = self._unchanged(jid, revision)
-        return found.info if found else None
 
     def _unchanged(self, jid: str, revision: Hashable) -> _Kept | None:
         found = self._answers.get(jid)
@@ -86,6 +81,42 @@ class _Kept:
 
     def answer(self) -> tuple[JobInfo, bytes]:
         return self.info, zlib.decompress(self._body) if self._compressed else self._body
+
+
+class EndedDetails:
+    """The details of jobs that have ended, the last used ones, while the engine says the same of them."""
+
+    def __init__(self, limit: int = 16 * 2**20) -> None:
+        """`limit`: characters of their requests."""
+        self._limit = limit
+        self._size = 0
+        self._details: OrderedDict[str, tuple[Hashable, JobDetails]] = OrderedDict()
+
+    def unchanged(self, jid: str, revision: Hashable) -> JobDetails | None:
+        found = self._details.get(jid)
+        if found is None or revision is None or found[0] != revision:
+            return None
+        self._details.move_to_end(jid)
+        return found[1]
+
+    def remember(self, jid: str, details: JobDetails, revision: Hashable) -> None:
+        """Nothing where the engine does not tell whether it says the same later."""
+        self.forget(jid)
+        if revision is None:
+            return
+        self._details[jid] = revision, details
+        self._size += _characters(details)
+        while self._size > self._limit:
+            self.forget(next(iter(self._details)))
+
+    def forget(self, jid: str) -> None:
+        if found := self._details.pop(jid, None):
+            self._size -= _characters(found[1])
+
+
+def _characters(details: JobDetails) -> int:
+    """Roughly: the command is there twice, and the objects around it."""
+    return 2 * len(details.info.cmd) + 2000
 
 
 class RecentLogs:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from jinja2 import BaseLoader, ChainableUndefined, Template, meta
 from jinja2.environment import TemplateExpression
@@ -38,17 +38,19 @@ def _signal_name(number: int) -> str:
     return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
 
 
-def _moment(text: object) -> datetime | None:
-    """Of an ISO 8601 timestamp, also with nanoseconds; None for '' and for Go's zero time."""
+def moment(text: object) -> datetime | None:
+    """Of ISO 8601, also with nanoseconds, or of seconds since 1970; None for '', 0 and Go's zero time."""
+    if isinstance(text, int | float):
+        return datetime.fromtimestamp(text, UTC) if text else None
     if not text or str(text).startswith("0001-"):
         return None
-    moment = datetime.fromisoformat(str(text))
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    found = datetime.fromisoformat(str(text))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _seconds_between(earlier: object, later: object) -> float:
     """From one timestamp to a later one; 0 where one of the two is not known."""
-    moments = _moment(earlier), _moment(later)
+    moments = moment(earlier), moment(later)
     return (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0
 
 
@@ -69,6 +71,10 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "from_json": _from_json,
 }
 """Those of expressions and messages."""
+
+
+ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
+"""The fields that each poll needs; the others are read where API v2 asks for them (details.py)."""
 
 
 def _exit_code(value: object) -> int | None:
@@ -172,7 +178,10 @@ class Rules:
         self._names = tuple(written.values)
         self._values = self._named(at, written.values)
         known = ("native", *self._names)
-        self._fields = self._expression(at, written.fields, known)
+        self._at = at
+        self._written = written
+        answered = {name: text for name, text in written.fields.items() if name in ANSWERED}
+        self._fields = self._expression(at, answered, known)
         self._states = _Decision(self._environment, f"{at}: rules", written.rules, known)
         self.tell_overdue = any(rule.source.get("overdue") for rule in written.rules)
         """Whether a rule calls jobs overdue."""
@@ -189,10 +198,12 @@ class Rules:
             "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
         )
 
-    def _expression(self, at: str, fields: Mapping[str, str], known: Iterable[str]) -> TemplateExpression:
+    def _expression(
+        self, at: str, fields: Mapping[str, str], known: Iterable[str], section: str = "fields"
+    ) -> TemplateExpression:
         """All fields at once, as a dict: a third of the time that one expression each takes."""
         for text in fields.values():
-            check_expression(self._environment, f"{at}: fields", text, known)
+            check_expression(self._environment, f"{at}: {section}", text, known)
         pairs = ", ".join(f"{name!r}: ({text})" for name, text in fields.items())
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 
@@ -219,6 +230,28 @@ class Rules:
                 told = f"templates/{self.name}: the rule fails for this state: {error}"
                 raise ConfigError.of([Fault(self.name, told, rule.file, rule.line)]) from error
             yield rule, holds
+
+    def reader(
+        self, section: Literal["fields", "applied"], more: Iterable[str]
+    ) -> Callable[[NativeState, Mapping[str, object]], Mapping[str, Any]]:
+        """What a section's expressions make of a state and of `more` variables; those of ANSWERED left out.
+
+        Raises ConfigError, now for what cannot be compiled, then for what fails for a state.
+        """
+        texts: Mapping[str, str] = getattr(self._written, section)
+        chosen = {name: text for name, text in texts.items() if name not in ANSWERED}
+        known = ("native", *self._names, *more)
+        compiled = self._expression(self._at, chosen, known, section)
+
+        def read(native: NativeState, variables: Mapping[str, object]) -> Mapping[str, Any]:
+            try:
+                return compiled(**self._variables(native), **variables) or {}
+            except _FAILURES as error:
+                raise ConfigError(
+                    f"templates/{self.name}: one of its {section} fails for this state: {error}"
+                ) from error
+
+        return read
 
     def values(self, native: NativeState) -> Mapping[str, Any]:
         """What the named `values` are for a state. Raises ConfigError for one that fails."""

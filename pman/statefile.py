@@ -31,12 +31,13 @@ class StateFile:
 
     values: Mapping[str, str]
     fields: Mapping[str, str]
+    applied: Mapping[str, str]
     rules: tuple[Rule, ...]
     refusals: tuple[Rule, ...]
     checks: tuple[Rule, ...]
 
 
-NOTHING = StateFile({}, {}, (), (), ())
+NOTHING = StateFile({}, {}, {}, (), (), ())
 
 
 def read(search: BaseLoader, name: str, below: tuple[str, ...] = ()) -> StateFile:
@@ -63,6 +64,7 @@ def read(search: BaseLoader, name: str, below: tuple[str, ...] = ()) -> StateFil
     return StateFile(
         values={**parent.values, **own.get("values", {})},
         fields={**parent.fields, **own.get("fields", {})},
+        applied={**parent.applied, **own.get("applied", {})},
         rules=rules("rules") + parent.rules,
         refusals=rules("refusals") + parent.refusals,
         checks=rules("checks") + parent.checks,

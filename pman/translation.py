@@ -8,12 +8,14 @@ from typing import Any
 
 from pman import schema
 from pman.context import job_variables, site_variables, unread_fields, unread_settings
+from pman.details import Details
 from pman.errors import BadRequest, ConfigError, Fault
-from pman.job import Document, Job
+from pman.job import Document, Job, JobDetails, JobInfo
+from pman.masking import MASK, Masking
 from pman.overrides import check_folders
 from pman.render import Rendering, Templates, loader
 from pman.request import RequestParser
-from pman.rules import Rules
+from pman.rules import NativeState, Rules
 from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
 
 PROBE = Job(
@@ -32,8 +34,6 @@ PROBE = Job(
 )
 """A job that asks for everything: what the templates read of it is what they honour."""
 
-MASK = "********"
-
 ASSUMED_FACTS: Mapping[str, Any] = {"storebase": "/storebase"}
 """Stands for what an engine tells, where none is asked."""
 
@@ -49,6 +49,7 @@ class Translation:
         search = loader([_checked(directory, settings.engine) for directory in settings["PMAN_TEMPLATES"]])
         self.settings = settings
         self.rules = Rules(settings.engine, search)
+        self._details = Details(self.rules)
         documents = properties(engine_schema(settings.engine, "documents"))
         self._templates = Templates(settings.engine, search, list(documents))
         self._parser = RequestParser(engine_schema(settings.engine, "request"))
@@ -93,6 +94,20 @@ class Translation:
         variables = job_variables(job, self.settings)
         variables["env"] = [f"{item.partition('=')[0]}={MASK}" for item in variables["env"]]
         return self._templates.render(variables, site_variables(self.settings, facts)).documents
+
+    def details(self, info: JobInfo, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
+        """What API v2 answers more of a job in this state."""
+        return self._details.read(info, native, site_variables(self.settings, facts))
+
+    def masking(self, native: NativeState, facts: Mapping[str, Any]) -> Masking:
+        """What hides the values of the job's environment."""
+        return self._details.masking(native, site_variables(self.settings, facts))
+
+    def applied(
+        self, native: NativeState, held: Mapping[str, str], facts: Mapping[str, Any]
+    ) -> tuple[Document, ...]:
+        """The documents as the engine holds them, the values of the environment masked."""
+        return tuple(self._details.applied(native, held, self.masking(native, facts)))
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raises ConfigError when the engine, by what it says of itself, cannot honour what is configured."""

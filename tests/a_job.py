@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pman import settings
-from pman.job import Job
+from pman.job import Job, JobDetails, JobInfo
 from pman.render import Rendering, Templates, loader
 from pman.settings import Settings
 from pman.translation import Translation
@@ -58,6 +59,36 @@ def a_job(**changes: Any) -> Job:
         "output_dir": "key-chris-jid-42/outgoing",
     }
     return Job(**{**given, **changes})
+
+
+def a_job_info(**changes: Any) -> JobInfo:
+    given: dict[str, Any] = {
+        "jid": "chris-jid-42",
+        "image": "docker.io/fnndsc/pl-simpledsapp:2.1.0",
+        "cmd": "simpledsapp --prefix le /share/incoming /share/outgoing",
+        "status": "started",
+        "message": "running",
+        "hint": "",
+        "timestamp": "2026-11-25T10:00:00Z",
+        "exit_code": None,
+        "digest": "",
+    }
+    return JobInfo(**{**given, **changes})
+
+
+def a_job_details(**changes: Any) -> JobDetails:
+    """`changes`: of the details, or of the info in them."""
+    own = {name: changes.pop(name) for name in list(changes) if name in JobDetails.__dataclass_fields__}
+    given: dict[str, Any] = {
+        "info": a_job_info(**changes),
+        "created": datetime(2026, 11, 25, 10, 0, tzinfo=UTC),
+        "started": None,
+        "finished": None,
+        "labels": {},
+        "env": (),
+        "request": dict.fromkeys(("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")),
+    }
+    return JobDetails(**{**given, **own})
 
 
 def settings_of(engine: str = "docker", **environ: str) -> Settings:

@@ -70,6 +70,9 @@ class Held:
         self.taken_up += 1
         return []
 
+    async def held(self, jid: str) -> Mapping[str, str]:
+        return {}
+
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         if jid in self.broken:
             raise self.broken[jid]
@@ -217,7 +220,7 @@ async def test_a_list_of_many_jobs_lets_others_have_their_turn(engine: Engine, h
 
     beside = asyncio.create_task(others())
 
-    assert len(await engine.list()) == 500
+    assert len(await engine.jobs()) == 500
 
     beside.cancel()
     assert turns >= 500 / 16

@@ -54,6 +54,7 @@ def variables(given: Mapping[str, str], **changes: Any) -> dict[str, Any]:
         "args": [given["args"], "plain"],
         "argv": [given["entrypoint"], given["args"], "plain"],
         "env": [given["env"]],
+        "env_names": ["NAME"],
         "cpu_limit": 1000,
         "memory_limit": 100,
         "gpu_limit": 2,

@@ -44,6 +44,9 @@ class Shelf:
             raise UnknownJob(jid)
         return self.jobs[jid]
 
+    async def held(self, jid):
+        return {}
+
     def revision(self, jid):
         return None
 

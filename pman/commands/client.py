@@ -74,8 +74,14 @@ class Client:
 
     def jobs(self) -> Sequence[Answer]:
         """All of the server's jobs, without their logs."""
-        found: Sequence[Answer] = self._json("GET", f"{self.root}/api/v2/jobs")["jobs"]
-        return found
+        found: list[Answer] = []
+        params = {"limit": "1000"}
+        while True:
+            page = self._json("GET", f"{self.root}/api/v2/jobs", params=params)
+            found += page["jobs"]
+            if not page["next"]:
+                return found
+            params["cursor"] = page["next"]
 
     def logs(self, jid: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
         """The log as it comes; with follow, until the job ends."""

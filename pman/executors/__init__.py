@@ -51,6 +51,9 @@ class Executor(Protocol):
     def revision(self, jid: str) -> Hashable | None:
         """Differs as soon as `inspect` would; None where that cannot be known without asking."""
 
+    async def held(self, jid: str) -> Mapping[str, str]:
+        """The texts of documents that are kept beside what `inspect` tells, by name; seldom asked for."""
+
     def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         """The last `tail` lines, stdout and stderr as they came, undecoded; with follow, to the end."""
 

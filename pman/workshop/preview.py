@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pman.errors import BadRequest, ConfigError, Fault, PmanError
 from pman.job import Document, Job
+from pman.masking import MASK
 from pman.resources import TEMPLATES
 from pman.settings import Settings
-from pman.translation import MASK, Translation
+from pman.translation import Translation
 from pman.workshop import assumed
 from pman.workshop.assumed import Notes
 from pman.workshop.lines import line_of, lines

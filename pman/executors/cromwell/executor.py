@@ -29,6 +29,9 @@ KIND = "org.chrisproject.pman.kind"
 FORM = {"workflow.wdl": "workflowSource", "labels.json": "labels", "options.json": "workflowOptions"}
 """By document, the field of a submission."""
 
+_FILES = {"workflowSource": "workflow", "labels": "labels", "workflowOptions": "options"}
+"""By field of a submission, its name among the submittedFiles of metadata."""
+
 KEPT = 600.0
 """Seconds for which a workflow of one's own that Cromwell does not tell of is told from memory."""
 
@@ -112,6 +115,12 @@ class CromwellExecutor:
         _, metadata, known = await self._find(jid, fresh=fresh)
         await self._attributes.compare(metadata["id"], metadata)
         return _native(metadata, known=known, files=await self._files(metadata))
+
+    async def held(self, jid: str) -> Mapping[str, str]:
+        """What was submitted, once Cromwell tells of it."""
+        _, metadata, _ = await self._find(jid, fresh=False)
+        files = await self._server.submitted(metadata["id"])
+        return {name: text for name, field in FORM.items() if (text := files.get(_FILES[field]))}
 
     def revision(self, jid: str) -> Hashable | None:
         """Not known without asking."""

@@ -68,6 +68,14 @@ class Server:
         _, found = await self._call("GET", path, takes=(200, 404), params=params)
         return frozenset(last_call(found).get("runtimeAttributes") or ())
 
+    async def submitted(self, workflow: str) -> Mapping[str, str]:
+        """The files as they were submitted, by Cromwell's names; none while that is not told."""
+        params = [("includeKey", "submittedFiles"), ("expandSubWorkflows", "false")]
+        path = f"{WORKFLOWS}/{workflow}/metadata"
+        _, found = await self._call("GET", path, takes=(200, 404), params=params)
+        files: Mapping[str, str] = found.get("submittedFiles") or {}
+        return files
+
     async def query(self, asked: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
         """Of the workflows that match: id, status, times and labels."""
         body = [*asked, {"additionalQueryResultFields": "labels"}]

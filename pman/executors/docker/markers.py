@@ -67,7 +67,13 @@ class Marker:
             "Error": self.reason,
             "FinishedAt": self.created if call else "",
         }
-        return {"Name": f"/{jid}", "Config": body, "HostConfig": body.get("HostConfig") or {}, "State": state}
+        return {
+            "Name": f"/{jid}",
+            "Created": self.created,
+            "Config": body,
+            "HostConfig": body.get("HostConfig") or {},
+            "State": state,
+        }
 
 
 class Markers:

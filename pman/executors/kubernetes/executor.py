@@ -105,6 +105,10 @@ class KubernetesExecutor:
             del self._asked[next(iter(self._asked))]
         return found
 
+    async def held(self, jid: str) -> Mapping[str, str]:
+        """Nothing: the engine tells the whole document."""
+        return {}
+
     def revision(self, jid: str) -> Hashable | None:
         return self._memory.revision(jid) if self._is_current() and jid not in self._asked else None
 

@@ -30,7 +30,19 @@ def told(directory: Path) -> Mapping[str, Any]:
             state = {**state, "status": "lost", "error": last_line(directory / "errors")}
     if state.get("reason") == "stopped" and (asked := directory / "asked").exists():
         state = {**state, "reason": "asked", "asked": asked.read_text("utf-8")}
-    return {"job": job, "state": state}
+    return {"job": job, "state": state, "created": _created(directory)}
+
+
+def documents(directory: Path) -> Mapping[str, str]:
+    """By name; none of a job that was deleted."""
+    with contextlib.suppress(FileNotFoundError):
+        return {file.name: file.read_bytes().decode() for file in sorted((directory / "documents").iterdir())}
+    return {}
+
+
+def _created(directory: Path) -> str:
+    written = (directory / "job.json").stat().st_mtime
+    return datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def state_of(directory: Path) -> dict[str, Any]:

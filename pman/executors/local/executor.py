@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.local.directory import ALIVE, delete, end, last_line, state_of, told
+from pman.executors.local.directory import ALIVE, delete, documents, end, last_line, state_of, told
 from pman.executors.logfile import chunks
 from pman.job import Document
 
@@ -80,6 +80,9 @@ class LocalExecutor:
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         return await asyncio.to_thread(self._inspect, jid)
+
+    async def held(self, jid: str) -> Mapping[str, str]:
+        return await asyncio.to_thread(documents, self._directory(jid))
 
     def revision(self, jid: str) -> None:
         """Not known without a look at the files, which costs no more than an inspection."""

@@ -155,6 +155,14 @@ class Directories:
         """Raises FileNotFoundError once it has been submitted."""
         return (self.directory(jid) / "job.sh").read_bytes().decode()
 
+    def documents(self, jid: str) -> Mapping[str, str]:
+        """Those that are there, by name."""
+        found = {}
+        for name in ("job.json", "job.sh"):
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = (self.directory(jid) / name).read_bytes().decode()
+        return found
+
     def claim(self, kept: Kept, identity: int) -> int | None:
         """SLURM's id of the job from now on: this one, unless it has one; None where the job was deleted.
 

@@ -92,6 +92,7 @@ class SlurmExecutor:
         return {
             "source": "controller",
             "notes": contents[0]["notes"],
+            "sent": contents[0]["job"],
             "asked": "",
             "job": {"states": ["PENDING"]},
         }
@@ -128,6 +129,10 @@ class SlurmExecutor:
         if found is None:
             return await self._forgotten(jid)
         return _told(kept, "unsubmitted" if kept.unfinished and not has_ended(found) else "controller", found)
+
+    async def held(self, jid: str) -> Mapping[str, str]:
+        """Without the script once SLURM has it: it holds the environment, and is deleted here."""
+        return await asyncio.to_thread(self._directories.documents, jid)
 
     def revision(self, jid: str) -> None:
         """Not known without a look at the files."""
@@ -282,7 +287,7 @@ def _own(kept: Kept, jobs: Jobs) -> Entry | None:
 
 
 def _told(kept: Kept, source: str, entry: Entry | None) -> Mapping[str, Any]:
-    return {"source": source, "notes": kept.notes, "asked": kept.asked, "job": entry}
+    return {"source": source, "notes": kept.notes, "sent": kept.job, "asked": kept.asked, "job": entry}
 
 
 def _without_directory(jid: str, jobs: Jobs) -> Mapping[str, Any]:
@@ -290,5 +295,5 @@ def _without_directory(jid: str, jobs: Jobs) -> Mapping[str, Any]:
     for entry in jobs.by_name.get(jid, ()):
         if not has_ended(entry):
             notes = {"labels": labels(entry["comment"])}
-            return {"source": "controller", "notes": notes, "asked": "", "job": entry}
+            return {"source": "controller", "notes": notes, "sent": {}, "asked": "", "job": entry}
     raise UnknownJob(jid)

@@ -87,6 +87,10 @@ class SwarmExecutor:
         # What is lost may come back and go on, unless the service is closed and keeps that it was lost.
         return {"service": service, "tasks": tasks, "containers": known, "lost": lost if closed else []}
 
+    async def held(self, jid: str) -> Mapping[str, str]:
+        """Nothing: the engine tells the whole document."""
+        return {}
+
     def revision(self, jid: str) -> Hashable | None:
         """Never known: Docker's event stream tells of services, not of their tasks."""
         return None

@@ -29,7 +29,7 @@ from pman import schema
 from pman.errors import ConfigError
 from pman.overrides import RULES
 from pman.resources import STATES
-from pman.rules import FUNCTIONS, Rules, check_expression, check_text, environment
+from pman.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
 from pman.statefile import Rule
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.places import place
@@ -149,7 +149,11 @@ def _expressions(search: BaseLoader, file: _File) -> Iterator[Finding]:
         known = ["native", *inherited, *own[:index]]
         yield from _told(compiler, file, text, known, ("values", name), expression=True)
     for name, text in file.content.get("fields", {}).items():
-        yield from _told(compiler, file, text, ["native", *values], ("fields", name), expression=True)
+        more = [] if name in ANSWERED else ["site"]
+        yield from _told(compiler, file, text, ["native", *values, *more], ("fields", name), expression=True)
+    for name, text in file.content.get("applied", {}).items():
+        known = ["native", *values, "held"]
+        yield from _told(compiler, file, text, known, ("applied", name), expression=True)
     for key, known in (
         ("rules", ["native", *values]),
         ("refusals", ["native"]),

@@ -1,0 +1,95 @@
+"""Native state -> what API v2 answers of a job beyond v1: by further fields of state.yaml, when asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from pman.job import Document, JobDetails, JobInfo
+from pman.masking import MASK, Masking
+from pman.rules import NativeState, Rules, moment
+
+INTEGERS = ("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")
+DIRECTORIES = ("input_dir", "output_dir")
+
+
+class Details:
+    """The compiled `fields` and `applied` of one engine. Raises ConfigError naming the file."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._fields = rules.reader("fields", ("site",))
+        self._applied = rules.reader("applied", ("held",))
+
+    def read(self, info: JobInfo, native: NativeState, site: Mapping[str, Any]) -> JobDetails:
+        """`site`: what templates have by that name."""
+        fields = self._fields(native, {"site": site})
+        env = Masking(fields.get("env")).names
+        return JobDetails(
+            info=info,
+            created=_moment(fields.get("created")),
+            started=_moment(fields.get("started")),
+            finished=_moment(fields.get("finished")) if info.ended else None,
+            labels={str(name): str(value) for name, value in dict(fields.get("labels") or {}).items()},
+            env=env,
+            request=_request(info, fields, env, f"{site['storebase']}/"),
+        )
+
+    def masking(self, native: NativeState, site: Mapping[str, Any]) -> Masking:
+        """What hides the values of this job's environment."""
+        return Masking(self._fields(native, {"site": site}).get("env"))
+
+    def applied(self, native: NativeState, held: Mapping[str, str], masking: Masking) -> Iterator[Document]:
+        """The documents as the engine holds them, masked; data without what is empty."""
+        for name, given in self._applied(native, {"held": held}).items():
+            found = json.loads(given) if isinstance(given, str) and name.endswith(".json") else given
+            if isinstance(found, str):
+                yield Document(name, masking.text(found), None)
+            elif found:
+                content = _bare(masking.masked(found))
+                yield Document(name, _text(name, content), content)
+
+
+def _request(info: JobInfo, fields: Mapping[str, Any], env: tuple[str, ...], root: str) -> Mapping[str, Any]:
+    def known(name: str) -> Any:
+        return fields.get(name) or None
+
+    return {
+        "jid": info.jid,
+        "image": info.image or None,
+        "entrypoint": _list(fields.get("entrypoint")),
+        "args": _list(fields.get("args")),
+        "env": [f"{name}={MASK}" for name in env],
+        "auid": known("auid"),
+        **{name: _integer(fields.get(name)) for name in INTEGERS},
+        **{name: str(path).removeprefix(root) if (path := known(name)) else None for name in DIRECTORIES},
+    }
+
+
+def _list(value: object) -> list[str] | None:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else None
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _moment(value: object) -> datetime | None:
+    return moment(value or "")
+
+
+def _bare(value: Any) -> Any:
+    """Without what says nothing, which is most of what some engines answer."""
+    if isinstance(value, Mapping):
+        kept = {name: _bare(item) for name, item in value.items()}
+        return {name: item for name, item in kept.items() if item not in (None, "", [], {})}
+    return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _text(name: str, content: object) -> str:
+    if name.endswith(".json"):
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)

@@ -1,0 +1,95 @@
+"""What must not be shown of a job: the values of its environment, which carry a user's token.
+
+What an engine holds has them as it needs them: as NAME=value, as a mapping, within a script. Whatever
+the form, the name stays and the value becomes MASK.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MASK = "********"
+
+TELLING = 6
+"""Characters from which on a value is also looked for where nothing says that it is one: shorter ones are
+found in too much that is none."""
+
+_ENVIRONMENT = {"env", "environment"}
+
+_SECRET = re.compile(
+    r"(?:pass(?:word|wd|phrase)|secret|token|credential|api[_.-]?key|private[_.-]?key)s?$", re.I
+)
+"""A name, whose value is taken for a secret."""
+
+_REST = r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\;&|<>()])*"""
+"""What follows within the same word of a shell."""
+
+
+class Masking:
+    """For one job, whose environment is a list of NAME=value, of NAME, or of {name, value}."""
+
+    def __init__(self, env: object) -> None:
+        pairs = list(_pairs(env))
+        self.names = tuple(dict.fromkeys(name for name, _ in pairs))
+        values = {value for _, value in pairs if len(value) >= TELLING}
+        escaped = {json.dumps(value)[1:-1] for value in values}
+        longest_first = sorted(values | escaped, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
+        self._words = _words(self.names)
+
+    def masked(self, value: Any, key: str = "") -> Any:
+        """The same value, or what stands at this key of it, without what must not be shown."""
+        if key.lower() in _ENVIRONMENT:
+            return _environment(value)
+        if isinstance(value, Mapping):
+            return {name: self.masked(item, str(name)) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.masked(item) for item in value]
+        if isinstance(value, str):
+            return MASK if value and _SECRET.search(key) else self.text(value)
+        return value
+
+    def text(self, text: str) -> str:
+        """Of any language; what a shell reads as NAME=value, and values that are too long to be by chance."""
+        for pattern in self._words:
+            text = pattern.sub(rf"\g<begin>{MASK}\g<end>", text)
+        return self._values.sub(MASK, text) if self._values else text
+
+
+def _words(names: Iterable[str]) -> list[re.Pattern[str]]:
+    """Words of a shell that assign one of these names, or one that is exported, whatever its name."""
+    known = "|".join(map(re.escape, names))
+    places = [(r"\bexport ", r"[^\s='\"]+"), *([(r"(?<![\w'\"$.-])", rf"\w*(?:{known})")] if known else [])]
+    return [
+        re.compile(rf"(?P<begin>{before}{quote}(?:{name})=){value}(?P<end>{quote}){_REST}")
+        for before, name in places
+        for quote, value in (("'", "[^']*"), ("", ""))
+    ]
+
+
+def _pairs(env: object) -> Iterable[tuple[str, str]]:
+    for item in env if isinstance(env, list | tuple) else ():
+        if isinstance(item, Mapping):
+            yield str(item.get("name", "")), str(item.get("value") or "")
+        else:
+            name, _, value = str(item).partition("=")
+            yield name, value
+
+
+def _environment(value: Any) -> Any:
+    """What stands where an engine has an environment."""
+    if isinstance(value, Mapping):
+        return dict.fromkeys(value, MASK)
+    if isinstance(value, list | tuple):
+        return [_variable(item) for item in value]
+    return MASK if value else value
+
+
+def _variable(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        return {**item, "value": MASK} if "value" in item else item  # valueFrom names a secret, and is none
+    name, equals, _ = str(item).partition("=")
+    return f"{name}={MASK}" if equals else name

@@ -1,0 +1,68 @@
+"""schemathesis against a real server: what the description says holds, whatever is sent, and nothing fails.
+
+No job can come of it: a request names directories, and none that is made up is in the storebase.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import engines
+from tests.live import Live, live
+
+CONFIGURATION = """
+# A request that is valid may name directories that are not there, and a cursor that no page had.
+[[operations]]
+include-operation-id = ["submit", "jobs"]
+checks.positive_data_acceptance.enabled = false
+"""
+
+OF_A_JOB = """
+[parameters]
+"path.jid" = "{jid}"
+"""
+
+
+def fuzzed(pman: Live, directory: Path, configuration: str, *options: str) -> None:
+    file = directory / "schemathesis.toml"
+    file.write_text(configuration)
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        f"--config-file={file}",
+        "run",
+        f"{pman.server.root}/openapi.json",
+        "--seed=1",
+        "--exclude-path-regex=events$",  # they do not end; test_api_v2.py follows them
+        "--request-timeout=60",
+        "--suppress-health-check=all",
+        "--generation-database=none",
+        "--no-color",
+        *options,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in pman.server.output()
+
+
+@pytest.mark.parametrize("engine", ["local", "docker"])
+def test_whatever_is_sent_the_answer_is_as_described(engine: str, storebase: Path, tmp_path: Path) -> None:
+    with live(engines.need(engine), storebase) as running:
+        fuzzed(running, tmp_path, CONFIGURATION, "--phases=coverage,fuzzing", "--max-examples=5")
+
+        request = running.script("echo hello")
+        running.run(request)
+        of_a_job = CONFIGURATION + OF_A_JOB.format(jid=request["jid"])
+        fuzzed(
+            running,
+            tmp_path,
+            of_a_job,
+            "--phases=fuzzing",
+            "--max-examples=4",
+            "--include-path-regex=jid",
+            "--exclude-method=DELETE",
+        )
+        assert running.status(request["jid"])["status"] == "finishedSuccessfully"
