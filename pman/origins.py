@@ -78,12 +78,6 @@ class Origins:
             self._origins[max(bisect_right(self._starts, index) - 1, 0)] if self._origins else Origin("", 0)
         )
 
-    def of_line(self, line: int) -> Origin:
-        """Of a line, from 1, by its first character that is no blank."""
-        lines = _lines(self._text)[:line]
-        last = lines[-1] if lines else ""
-        return self.at(sum(map(len, lines[:-1])) + len(last) - len(last.lstrip()))
-
     @property
     def lines(self) -> tuple[Origin, ...]:
         """Of every line of the text."""

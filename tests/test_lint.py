@@ -178,6 +178,18 @@ IN_COPIES = {
         'HEREMemoryBytes: {{ job.memory_limit ~ "Mi" }}',
         "wrong-value",
     ),
+    "a kind that Kubernetes does not have": (
+        "kubernetes/job.yaml.j2",
+        "kind: Job",
+        "HEREkind: Jobb",
+        "wrong-value",
+    ),
+    "a version that its API does not have": (
+        "kubernetes/job.yaml.j2",
+        "apiVersion: batch/v1",
+        "HEREapiVersion: batch/v11",
+        "wrong-value",
+    ),
     "a number where Kubernetes takes a text": (
         "kubernetes/job.yaml.j2",
         "medium: Memory",
@@ -322,6 +334,12 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/contianer.yaml.j2",
         0,
     ),
+    "rules under another name": (
+        {"docker/states.yaml": "rules: []\n"},
+        "unknown-file",
+        "docker/states.yaml",
+        0,
+    ),
     "a folder of no engine": (
         {"docker/_x.j2": "", "kubernets/job.yaml.j2": ""},
         "unknown-engine",
@@ -333,6 +351,17 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "unknown-template",
         "swarm/service.yaml.j2",
         2,
+    ),
+    "a part that is not there, where no sample gets to": (
+        {
+            "docker/_part.j2": "",
+            "docker/container.yaml.j2": EXTENDS
+            + '{% block extra %}\n{% if job.jid == "never" %}\n{% include "docker/_prt.j2" %}\n'
+            "{% endif %}\n{% endblock %}\n",
+        },
+        "unknown-template",
+        "docker/container.yaml.j2",
+        4,
     ),
     "rules that extend nothing": (
         {"slurm/state.yaml": "# own\nextends: builtin/slrum/state.yaml\n"},
@@ -428,6 +457,25 @@ WARNED: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         },
         "unknown-word",
         "docker/state.yaml",
+        3,
+    ),
+    "a field of the engine misspelt": (
+        {
+            "docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues:\n"
+            "  timed_out: native.State.ExitCod == 3\n",
+        },
+        "unknown-word",
+        "docker/state.yaml",
+        3,
+    ),
+    "a block whose shipped one has changed": (
+        {
+            "docker/container.yaml.j2": EXTENDS
+            + "{# pman: made from builtin/docker/container.yaml.j2, block command, of pman 7.0.0, "
+            "sha256 0123456789abcdef #}\n{% block command %}\nCmd: {{ job.argv }}\n{% endblock %}\n"
+        },
+        "override-drifted",
+        "docker/container.yaml.j2",
         3,
     ),
     "a block without a record of what it was made from": (

@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from pman.cli import main
 from pman.settings import DECLARED
+from pman.workshop.lint.formats import FORMATS
+from pman.workshop.lint.native import KUBERNETES
 from tests.a_job import site_templates
 
 EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
@@ -120,7 +122,8 @@ def test_golden_files_are_compared(tmp_path: Path) -> None:
     assert "[golden-differs]" in other.stdout
 
 
-def test_help_names_every_format() -> None:
+def test_help_names_every_format_and_the_version_of_kubernetes_that_is_taken() -> None:
     result = pman("lint", "--help")
 
-    assert "[text|json|github|sarif]" in result.stdout
+    assert f"[{'|'.join(FORMATS)}]" in result.stdout
+    assert f"[default: {KUBERNETES}]" in " ".join(result.stdout.split())

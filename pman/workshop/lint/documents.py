@@ -42,8 +42,12 @@ class _Looked:
             origin = origins.at(0)
             yield Finding("not-checked", f"{document.name} is not checked: {error}", origin.file, 0)
             return
-        root = composed(document.text)
-        for found in native.wrong(checker, document.content):
+        except native.NotInApi as error:
+            wrongs = [error.wrong]
+        else:
+            wrongs = list(native.wrong(checker, document.content))
+        root = composed(document.text) if wrongs else None
+        for found in wrongs:
             mark = place(root, found.path)
             origin = origins.at(mark.index if mark else 0)
             message = f"{found.where}: {found.message}"

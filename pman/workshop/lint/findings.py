@@ -56,11 +56,14 @@ RULES: Mapping[str, Rule] = {
     "ambiguous-state": Rule(
         "warning", "two rules that hold for the same recorded states and give another status"
     ),
-    "unknown-word": Rule("warning", "a word of the engine that is nearly one that it says, and never said"),
+    "unknown-word": Rule(
+        "warning", "a word or a field that is nearly one of the engine's, and in no recorded state"
+    ),
     "rule-not-tried": Rule("note", "a rule that decides no recorded state"),
     "override-without-record": Rule(
         "warning", "a block in place of a shipped one that does not say from which it was made"
     ),
+    "override-drifted": Rule("warning", "a block whose shipped one has changed since it was made"),
     "golden-differs": Rule("error", "a sample that becomes another document than the golden one"),
 }
 

@@ -42,12 +42,20 @@ class Unknown(Exception):
     """There is no schema for a document; says why."""
 
 
+class NotInApi(Exception):
+    """The document is nothing that the API has."""
+
+    def __init__(self, wrong: Wrong) -> None:
+        super().__init__(wrong.message)
+        self.wrong = wrong
+
+
 class NotInstalled(Unknown):
     """There would be one in the extra `lint`."""
 
 
 def checker(engine: str, document: Document, kubernetes: str) -> Validator:
-    """Raises Unknown; and ConfigError for a version of Kubernetes that there is no schema for."""
+    """Raises Unknown and NotInApi; ConfigError for a version of Kubernetes that has no schema."""
     declared = engine_schema(engine, "documents")
     if _keyword(declared, "x-schemas") == "kubernetes-validate":
         return _of_kubernetes(document, kubernetes)
@@ -106,15 +114,35 @@ def _sentence(error: ValidationError) -> str:
 def _of_kubernetes(document: Document, version: str) -> Validator:
     content = document.content
     if not isinstance(content, Mapping):
-        raise Unknown("it is no object of Kubernetes")
-    kind, api = content.get("kind"), content.get("apiVersion")
-    if not isinstance(kind, str) or not isinstance(api, str):
-        raise Unknown("kind or apiVersion is missing")
+        raise NotInApi(Wrong((), "wrong-value", "it is no object of Kubernetes"))
+    for name in ("apiVersion", "kind"):
+        if not isinstance(content.get(name), str):
+            raise NotInApi(Wrong((name,), "wrong-value", f"{name} is missing, or no text"))
+    kind, api = content["kind"], content["apiVersion"]
     group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api)
-    file = _kubernetes(version) / f"{kind.lower()}-{group}.json"
+    directory = _kubernetes(version)
+    file = directory / f"{kind.lower()}-{group}.json"
     if not file.is_file():
-        raise Unknown(f"Kubernetes {version} has no {kind} of {api}")
+        raise _unknown_object(directory, kind, api, group)
     return _loaded(file)
+
+
+def _unknown_object(directory: Path, kind: str, api: str, group: str) -> NotInApi | Unknown:
+    """A kind of a group that there is, or a group that is nearly one; else a site's own resource."""
+    groups: dict[str, list[str]] = {}
+    for path in directory.glob("*-*.json"):
+        name, _, own = path.stem.partition("-")
+        groups.setdefault(own, []).append(name)
+    if group in groups:
+        near = difflib.get_close_matches(kind.lower(), groups[group], 1)
+        elsewhere = sorted(own for own, names in groups.items() if kind.lower() in names)
+        hint = f"did you mean {near[0]}?" if near else f"it is in {', '.join(elsewhere)}" if elsewhere else ""
+        return NotInApi(Wrong(("kind",), "wrong-value", f"{api} has no {kind}", hint))
+    if near := difflib.get_close_matches(group, list(groups), 1, cutoff=0.8):
+        return NotInApi(
+            Wrong(("apiVersion",), "wrong-value", f"there is no {api}", f"did you mean {near[0]}?")
+        )
+    return Unknown(f"no schema of {kind} of {api} is known")
 
 
 @cache

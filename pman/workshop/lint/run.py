@@ -51,7 +51,7 @@ def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> R
     found = list(_of_folders(directories, engines))
     for engine in engines:
         found += _of_engine(search, engine, directories, kubernetes)
-    found += _without_record(directories, engines)
+    found += _overrides(directories, engines)
     roots = [str(directory) for directory in directories]
     told = [
         finding
@@ -95,17 +95,13 @@ def _of_engine(
 ) -> list[Finding]:
     names = list(properties(engine_schema(engine, "documents")))
     found = [of_fault("unknown-file", fault) for fault in unread(engine, search, names)]
-    folders = (engine, "_") if directories else (engine,)
     for name in search.list_templates():
-        if (
-            name.endswith(".j2")
-            and name.startswith(folders)
-            and name.partition("/")[0] in (engine, *_shared(name))
-        ):
+        folder = name.partition("/")[0]
+        if name.endswith(".j2") and (folder == engine or folder.startswith("_")):  # `_`: parts for several
             found += templates.of_template(search, engine, name)
+    if any(finding.level == "error" for finding in found):
+        return [*found, *states.of_engine(search, engine)]  # what cannot be compiled cannot be rendered
     found += states.of_engine(search, engine)
-    if any(finding.level == "error" and finding.file.endswith(".j2") for finding in found):
-        return found  # what cannot be compiled cannot be rendered
     try:
         compiled = Templates(engine, search, names)
     except ConfigError as error:
@@ -113,24 +109,23 @@ def _of_engine(
     return [*found, *documents.of_engine(compiled, engine, kubernetes)]
 
 
-def _shared(name: str) -> tuple[str, ...]:
-    """A folder that begins with `_` holds parts for several engines."""
-    folder = name.partition("/")[0]
-    return (folder,) if folder.startswith("_") else ()
-
-
 def _unplaced(error: ConfigError) -> list[Finding]:
     return [] if error.faults else [Finding("template-syntax", str(error), "")]
 
 
-def _without_record(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[Finding]:
+def _overrides(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[Finding]:
     if not directories:
         return
     try:
         taken = [one for one in inventory.engines(directories) if one.engine in engines]
-        unrecorded = drift.unrecorded(taken)
+        unrecorded, changed = drift.unrecorded(taken), drift.changed(taken)
     except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read is told by itself
         return
+    for override in changed:
+        what = f"block {override.block}" if override.block else "file"
+        told = f"the shipped {what} is not the one any more that this was made from"
+        hint = "pman templates check shows both changes; with --accept it is told no more"
+        yield Finding("override-drifted", told, str(override.path), override.line, hint)
     for override in unrecorded:
         what = f"the block {override.block} stands" if override.block else "the file stands"
         told = f"{what} in place of {override.template} and does not say from which it was made"

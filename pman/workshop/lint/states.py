@@ -54,7 +54,7 @@ class _File:
 
 def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
     """All that is wrong with the rules of an engine, its own and those that it extends."""
-    found = list(_written(search, f"{engine}/{RULES}", ()))
+    found = list(_written(search, f"{engine}/{RULES}", (), recorded))
     yield from found
     if any(finding.level == "error" for finding in found):
         return
@@ -73,7 +73,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
 # --- as they are written
 
 
-def _written(search: BaseLoader, name: str, below: Sequence[str]) -> Iterator[Finding]:
+def _written(search: BaseLoader, name: str, below: Sequence[str], recorded: Path) -> Iterator[Finding]:
     try:
         text, path, _ = search.get_source(environment(search), name)
     except TemplateNotFound:
@@ -94,13 +94,17 @@ def _written(search: BaseLoader, name: str, below: Sequence[str]) -> Iterator[Fi
         return
     file = _File(path or name, content, root or yaml.ScalarNode("", ""))
     found = [*_twice(file.root, file.path), *_against_schema(file)]
-    yield from found or _expressions(search, file)
-    if not found and (extended := content.get("extends")):
-        yield from _extended(search, file, name, extended, below)
+    if found:
+        yield from found
+        return
+    yield from _expressions(search, file)
+    yield from _fields_never_seen(file, _seen(recorded / Path(file.path).parent.name))
+    if extended := content.get("extends"):
+        yield from _extended(search, file, name, extended, below, recorded)
 
 
 def _extended(
-    search: BaseLoader, file: _File, name: str, extended: str, below: Sequence[str]
+    search: BaseLoader, file: _File, name: str, extended: str, below: Sequence[str], recorded: Path
 ) -> Iterator[Finding]:
     known = [other for other in search.list_templates() if other.endswith(f"/{RULES}")]
     if extended in (name, *below):
@@ -110,7 +114,7 @@ def _extended(
         others = [other for other in known if other != name]
         yield Finding("unknown-template", told, file.path, file.line("extends"), meant(extended, others))
     else:
-        yield from _written(search, extended, (*below, name))
+        yield from _written(search, extended, (*below, name), recorded)
 
 
 def _twice(node: yaml.Node, path: str) -> Iterator[Finding]:
@@ -204,6 +208,57 @@ def _told(
 
 def _unknown_names(compiler: ImmutableSandboxedEnvironment, template: str, known: Sequence[str]) -> list[str]:
     return sorted(meta.find_undeclared_variables(compiler.parse(template)) - {*known, *FUNCTIONS})
+
+
+_Seen = dict[str, "_Seen"]
+"""The fields that recorded states have, all together."""
+
+
+def _seen(directory: Path) -> _Seen:
+    seen: _Seen = {}
+    for file in directory.glob("*.json"):
+        _see(seen, json.loads(file.read_text("utf-8"))["native"])
+    return seen
+
+
+def _see(seen: _Seen, value: object) -> None:
+    for name, inner in value.items() if isinstance(value, Mapping) else ():
+        _see(seen.setdefault(str(name), {}), inner)
+
+
+def _fields_never_seen(file: _File, seen: _Seen) -> Iterator[Finding]:
+    """Of `native`, a field that no recorded state has and that is nearly one that some have."""
+    texts: list[tuple[tuple[str | int, ...], str]] = [
+        ((key, name), text)
+        for key in ("values", "fields")
+        for name, text in file.content.get(key, {}).items()
+    ]
+    for index, rule in enumerate(file.content.get("rules", ())):
+        texts += [
+            (("rules", index, word), rule[word]) for word in ("when", "message", "hint") if word in rule
+        ]
+    for at, text in texts:
+        template = text if at[-1] in ("message", "hint") else f"{{{{ {text} }}}}"
+        for name, known in _misspelt_fields(template, seen):
+            told = f"{name} is in no recorded state, so it is never there"
+            near = difflib.get_close_matches(name.rpartition(".")[2], known, 1, CLOSE)
+            if near:
+                yield Finding("unknown-word", told, file.path, file.line(*at), f"did you mean {near[0]}?")
+
+
+def _misspelt_fields(template: str, seen: _Seen) -> Iterator[tuple[str, list[str]]]:
+    """The first unknown part of each path, and what there is in its place."""
+    try:
+        tree = environment(BaseLoader()).parse(template)
+    except TemplateError:  # told by itself
+        return
+    for node in tree.find_all(nodes.Getattr):
+        path, inner = _path(node), seen
+        for index, name in enumerate(path[1:] if path[:1] == ("native",) else ()):
+            if name not in inner:
+                yield ".".join(path[: index + 2]), list(inner)
+                break
+            inner = inner[name]
 
 
 # --- tried on recorded states

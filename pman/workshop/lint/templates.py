@@ -52,6 +52,7 @@ def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]
         *_variables(tree, file, engine, environment),
         *_filters(tree, file, environment),
         *_blocks(environment, name),
+        *_parts(tree, file, search.list_templates()),
         *_unused_macros(tree, file, environment, source),
     ]
     yield from found
@@ -190,6 +191,18 @@ def _blocks(environment: Environment, name: str) -> Iterator[Finding]:
             yield Finding(one.rule, one.told, one.file, one.line)
     except TemplateSyntaxError:  # of what it extends, which is told where it stands
         return
+
+
+def _parts(tree: nodes.Template, file: str, known: Sequence[str]) -> Iterator[Finding]:
+    """What it includes or imports, by name."""
+    for kind, word in ((nodes.Include, "includes"), (nodes.Import, "imports"), (nodes.FromImport, "imports")):
+        for node in tree.find_all(kind):
+            wanted = getattr(node, "template", None)
+            if not isinstance(wanted, nodes.Const) or getattr(node, "ignore_missing", False):
+                continue
+            if isinstance(wanted.value, str) and wanted.value not in known:
+                told = f"it {word} {wanted.value!r}, which does not exist"
+                yield Finding("unknown-template", told, file, node.lineno, _near(wanted.value, known))
 
 
 def _unused_macros(
