@@ -18,10 +18,12 @@ test: .venv/dev  ## Run all tests that can run here; engines by DOCKER_HOST, CON
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report $(if $(PMAN_REQUIRE_ENGINES),--fail-under=95)
 
-lint: .venv/dev  ## Check style and types
+lint: .venv/dev  ## Check style, types, and the templates, shipped and of the examples
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/pman lint --strict
+	for site in examples/*/templates; do $(BIN)/pman lint --strict $$site || exit 1; done
 
 bench: .venv/dev  ## Measure pman beside the engine alone; see bench/README.md
 	$(BIN)/python -m bench $(ARGS)
@@ -35,6 +37,8 @@ docs: .venv/dev  ## Write the generated tables of docs/ anew
 	$(BIN)/pman config --matrix --format markdown >> docs/options.md
 	sed -i '/^### All operations/,$$d' docs/api.md
 	$(BIN)/python -c 'from pman.api.openapi import table; print(table(), end="")' >> docs/api.md
+	sed -i '/^| rule/,$$d' docs/lint.md
+	$(BIN)/python -c 'from pman.workshop.lint.findings import table; print(table(), end="")' >> docs/lint.md
 	$(BIN)/pman templates docs builtin/docker/container.yaml.j2 --format markdown | grep '^| `job' | \
 	  sed -i -e '/^| `job\./d' -e '/^| variable | type/{n;r /dev/stdin' -e '}' docs/templates.md
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -192,12 +192,17 @@ def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
         click.echo(text, nl=not text.endswith("\n"))
 
 
-def dry_settings(engine: str | None) -> Settings:
-    """As a server's, with stand-ins for what is missing, each told of. Raises ConfigError for the rest."""
+def dry_settings(engine: str | None, templates: Sequence[Path] = ()) -> Settings:
+    """As a server's, with stand-ins for what is missing, each told of. Raises ConfigError for the rest.
+
+    `templates` take the place of PMAN_TEMPLATES.
+    """
     from pman import executors
     from pman.workshop import assumed
 
-    environ = {**os.environ, "CONTAINER_ENV": engine} if engine else os.environ
+    environ = {**os.environ, "CONTAINER_ENV": engine} if engine else {**os.environ}
+    if templates:
+        environ["PMAN_TEMPLATES"] = ":".join(map(str, templates))
     settings, notes = assumed.settings(environ, executors.names(), DOTENV)
     _note(*notes)
     return settings
@@ -366,7 +371,7 @@ def check_templates(names: tuple[str, ...], accept: bool, form: str) -> None:
 @main.command(
     epilog=_example(
         "docker inspect chris-jid-42 | pman explain - --engine docker",
-        "pman explain tests/states/kubernetes/crash-loop.json --engine kubernetes",
+        "pman explain states/kubernetes/crash-loop.json --engine kubernetes",
     )
 )
 @click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
@@ -404,9 +409,29 @@ def explain(native: BinaryIO, engine: str | None, jid: str | None, form: str) ->
 @click.option(
     "--kubernetes-version", "kubernetes", default="1.29", show_default=True, help="Whose API is taken."
 )
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Compare what CONTAINER_ENV is sent with these files of `pman render --all`.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --golden: the site's own requests, the *.json of DIR.",
+)
 @click.option("--strict", is_flag=True, help="Warnings fail, too.")
 @click.option("--notes", is_flag=True, help="Show also what is no mistake: what was not tried.")
-def lint(directories: tuple[Path, ...], form: str, kubernetes: str, strict: bool, notes: bool) -> None:
+def lint(
+    directories: tuple[Path, ...],
+    form: str,
+    kubernetes: str,
+    golden: Path | None,
+    samples: Path | None,
+    strict: bool,
+    notes: bool,
+) -> None:
     """Find mistakes in templates and rules, with file and line.
 
     DIR: a site's directories, over the shipped templates; default: those of PMAN_TEMPLATES, else the
@@ -414,10 +439,13 @@ def lint(directories: tuple[Path, ...], form: str, kubernetes: str, strict: bool
     documents are held against the engine's own API, and rules are tried on recorded states. Ends with
     1 where an error was found. docs/lint.md has every rule.
     """
-    from pman.commands.lint import run
+    from pman.commands.lint import Golden, run
 
-    chosen = directories or [Path(path) for path in load_settings()["PMAN_TEMPLATES"]]
-    sys.exit(run(chosen, form, kubernetes=kubernetes, strict=strict, notes=notes))
+    if samples and not golden:
+        raise click.UsageError("--samples goes with --golden")
+    chosen = directories or _site()
+    compared = Golden(golden, samples, dry_settings(None, chosen)) if golden else None
+    sys.exit(run(chosen, form, kubernetes=kubernetes, strict=strict, notes=notes, compared=compared))
 
 
 @main.command(epilog=_example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))

@@ -38,13 +38,17 @@ class _ByEngine(LoadScopeScheduling):  # type: ignore[misc]  # as above
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if file.startswith("tests/behaviour/") and (found := _ENGINE.search(nodeid)):
-            return found[1]
-        return file
+        if file.startswith("tests/behaviour/"):
+            found = _ENGINE.search(nodeid)
+            return found[1] if found else "docker"
+        return "docker" if file in _ON_DOCKER else file
 
 
 _ENGINE = re.compile(rf"(?:/test_|[\[-])({'|'.join([*engines.VARIANTS, *engines.NAMES])})(?:\.py|[-\]])")
 """In the name of a test: of its module, or its parameter."""
+
+_ON_DOCKER = ("tests/test_cli.py", "tests/test_demo.py")
+"""Files whose pmans are on Docker too: each takes up what it finds unstarted there, also another test's."""
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -254,5 +254,5 @@ def test_an_upgrade_is_told_as_a_difference_of_three_until_it_is_accepted(
     again = pman()
     assert (again.returncode, again.stdout) == (
         0,
-        "1 override, 0 of something that has changed, 0 without a record\n",
+        "1 override: none drifted, none without a record\n",
     )

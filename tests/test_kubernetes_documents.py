@@ -551,15 +551,6 @@ def test_every_example_of_the_documentation_makes_documents_that_kubernetes_take
         assert dry_run(namespace, found)
 
 
-def test_the_blocks_that_the_template_tells_are_those_that_it_has() -> None:
-    text = (HERE.parent / "templates/kubernetes/job.yaml.j2").read_text()
-    (told,) = re.findall(r"Blocks: (.*?)\.\n", text, re.DOTALL)
-
-    names = re.sub(r"\w+ \w+ \w+:|of the plugin's container:|of the pod:", "", told)
-
-    assert set(re.findall(r"\w+", names)) == set(re.findall(r"{% block (\w+) %}", text))
-
-
 # --- pman in the cluster ---------------------------------------------------------------------------
 
 MANIFESTS = {file.stem: yaml.safe_load(file.read_text()) for file in sorted(DEPLOY.glob("*.yaml"))}

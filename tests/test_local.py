@@ -626,7 +626,7 @@ async def test_removing_a_running_job_ends_all_of_its_processes(anyhow: Live) ->
 
 
 async def test_a_supervisor_that_does_not_listen_is_ended_too(tmp_path: Path) -> None:
-    live = await started(tmp_path, ENGINE_TIMEOUT="1")
+    live = await started(tmp_path, ENGINE_TIMEOUT="5")
     await live.submit("sh", "-c", "sleep 4714; :")
     supervisor = psutil.Process(int((live.state / "jobs/job-1/lock").read_text()))
     supervisor.suspend()

@@ -168,6 +168,18 @@ def test_a_policy_that_forbids_the_job_is_a_fault_with_its_hint(tmp_path: Path) 
     assert "PMAN_POLICY" in found.hint
 
 
+def test_the_sites_policy_is_for_its_own_templates(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"properties": {"documents": {"items": {"required": ["User"]}}}}))
+    previews = Previews(settings_of(PMAN_POLICY=str(policy)), ENGINES)
+
+    found = previews.preview(a_body(), templates="builtin")
+
+    assert previews.preview(a_body()).faults
+    assert (found.faults, len(found.documents)) == ((), 1)
+    assert found.notes == ("PMAN_POLICY is for the site's own templates; left out",)
+
+
 @pytest.mark.parametrize(
     "line",
     [

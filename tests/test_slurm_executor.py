@@ -38,6 +38,8 @@ class Cluster:
         self.released: list[int] = []
         self.queries = 0
         self.away = False
+        self.takes_jobs = asyncio.Event()
+        self.takes_jobs.set()
         self.last = 0
 
     @property
@@ -65,6 +67,7 @@ class Way:
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         await self._at("-submit")
+        await self.cluster.takes_jobs.wait()
         if "nonsense" in job:
             raise EngineRefused("submit", 400, "no nonsense")
         self.cluster.last += 1
@@ -316,12 +319,14 @@ async def test_a_job_whose_directory_was_deleted_is_known_while_it_runs(tmp_path
 
 async def test_a_job_deleted_while_it_is_submitted_does_not_run(tmp_path: Path) -> None:
     cluster = Cluster()
-    executor = await a_pman(tmp_path, cluster, delay=0.05)
+    executor = await a_pman(tmp_path, cluster)
+    cluster.takes_jobs.clear()
     applying = asyncio.create_task(executor.apply(JID, documents()))
     while not (tmp_path / ".pman/jobs" / JID).exists():  # noqa: ASYNC110  (of a file)
         await asyncio.sleep(0.001)
 
     await executor.remove(JID)
+    cluster.takes_jobs.set()
 
     with pytest.raises(EngineRefused, match="deleted while"):
         await applying

@@ -150,7 +150,7 @@ def test_an_override_without_a_record_is_told_of_and_is_no_failure(tmp_path: Pat
     assert found.exit_code == 0
     assert found.output.startswith(f"site/{DOCKER}:2: the block resources does not say which")
     assert took.exit_code == 0
-    assert "0 without a record" in pman("templates", "check", PMAN_TEMPLATES="site").output
+    assert "none without a record" in pman("templates", "check", PMAN_TEMPLATES="site").output
 
 
 # --- explain -------------------------------------------------------------------------------------------

@@ -37,9 +37,9 @@ def previews(
     with tempfile.TemporaryDirectory() as scratch:
         templates = _template_set(against, settings, Path(scratch))
         old = both.preview(body, templates=templates, facts=facts, unasked=unasked)
-    for side in (new, old):
-        if side is new or not _refused(old):
-            _raise(side)
+    _raise(new)
+    if not _refused(old):
+        _raise(old)
     return old, new
 
 
@@ -148,6 +148,6 @@ def _print(line: str) -> None:
 
     from pman.commands.terminal import console
 
-    bold = line.startswith(("---", "+++")) or (line.endswith(":") and line[:1] not in COLOURS)
+    bold = line.startswith(("---", "+++")) or (line.endswith(":") and line[:1] not in (" ", *COLOURS))
     style = "bold" if bold else COLOURS.get(line[:1], "default")
     console().print(Text(line, style), soft_wrap=True)

@@ -286,7 +286,7 @@ def _report(found: Sequence[Override]) -> Iterator[str]:
     drifted = sum(override.drifted for override in found)
     silent = sum(override.recorded is None for override in found)
     number = f"{len(found)} override{'' if len(found) == 1 else 's'}"
-    yield f"{number}, {drifted} of something that has changed, {silent} without a record"
+    yield f"{number}: {drifted or 'none'} drifted, {silent or 'none'} without a record"
     if drifted or silent:
         yield "[dim]`pman templates check --accept` records what is shipped now, once you have looked[/]"
 

@@ -76,8 +76,9 @@ class Previews:
         """What the request becomes on an engine, the site's own if none is named.
 
         `facts`: what the engine told (Executor.facts); none: assumed, `unasked` being why. Settings that
-        another engine or template set does not take are left out, and noted. Raises nothing for what a
-        person can get wrong: it is in `faults`.
+        another engine or template set does not take are left out, and noted; so is the site's policy,
+        which is made for its own templates. Raises nothing for what a person can get wrong: it is in
+        `faults`.
         """
         engine = engine or self._settings.engine
         compiled = self.translation(engine, templates)
@@ -114,7 +115,9 @@ class Previews:
             translation, more = assumed.translation(settings)
         except PmanError as error:
             return error
-        return translation, (*notes, *more)
+        unheeded = self._settings["PMAN_POLICY"] and not settings["PMAN_POLICY"]
+        policy = ("PMAN_POLICY is for the site's own templates; left out",) if unheeded else ()
+        return translation, (*notes, *more, *policy)
 
     def _stamp(self, templates: TemplateSet) -> object:
         """Differs once a file was written that the templates are made of."""
@@ -132,7 +135,8 @@ def _with_templates(settings: Settings, templates: TemplateSet) -> Settings:
     if templates == "site":
         return settings
     directories = [] if templates == "builtin" else [str(templates)]
-    return Settings({**settings.values, "PMAN_TEMPLATES": directories}, settings.sources)
+    changed = {"PMAN_TEMPLATES": directories, "PMAN_POLICY": None}
+    return Settings({**settings.values, **changed}, settings.sources)
 
 
 def _written(file: Path) -> tuple[int, int] | None:

@@ -29,11 +29,11 @@ class Watched:
     events: Hook
 
     def polled(self, jid: str, times: int) -> int:
-        """How often the engine was asked for so many polls."""
-        before = self.asked.seen
+        """How often the engine was asked about the job for so many polls."""
+        before = len(self.asked.paths)
         for _ in range(times):
             self.live.status(jid)
-        return self.asked.seen - before
+        return sum(jid in path for path in self.asked.paths[before:])
 
     def settled(self, jid: str, times: int = 300) -> None:
         """Until so many polls ask nothing: Podman tells of a container's cleanup some time after its end."""

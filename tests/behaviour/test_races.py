@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,18 +69,20 @@ def test_a_deleted_job_does_not_run_under_a_new_one_of_its_name(
 def test_a_job_deleted_while_its_container_is_created_is_gone_for_good(
     engine: engines.Engine, storebase: Path, registry: Registry, tmp_path: Path
 ) -> None:
-    slow = Hook("POST", "containers/create", after=1.5)
+    deleted = threading.Event()
+    slow = Hook("POST", "containers/create", until=deleted, times=0)
     with (
         before(engine.environment["DOCKER_HOST"], tmp_path / "p", slow) as proxy,
         live(engine, storebase, DOCKER_HOST=proxy) as running,
     ):
         request = running.script("echo ran >> $out/runs", image=fresh(registry))
         running.submit(request)
-        seen = slow.seen
+        slow.times = 1
         registry.open.set()
-        until(lambda: slow.seen > seen)
+        until(lambda: slow.seen)
 
         assert running.delete(request["jid"]).status_code == 204
+        deleted.set()
 
         until(lambda: running.get(request["jid"]).status_code == 404)
         with live(engine, storebase) as later:

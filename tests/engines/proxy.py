@@ -25,6 +25,9 @@ class Hook:
     after: float = 0
     """Seconds that the answer is held back."""
 
+    until: threading.Event | None = None
+    """The answer is held back until it is set."""
+
     drop: bool = False
     """The connection is closed instead; nothing reaches the engine."""
 
@@ -36,6 +39,9 @@ class Hook:
 
     times: int = 1_000_000
     seen: int = 0
+    paths: list[str] = field(default_factory=list)
+    """Of the calls that were seen."""
+
     passing: set[asyncio.Transport] = field(default_factory=set)
     """The connections whose answers are on their way."""
 
@@ -47,8 +53,10 @@ class Hook:
             and re.fullmatch(self.method, request.method) is not None
             and re.search(self.address, request.raw_path) is not None
         )
-        self.times -= found
-        self.seen += found
+        if found:
+            self.times -= 1
+            self.seen += 1
+            self.paths.append(request.raw_path)
         return found
 
     def cut(self) -> None:
@@ -112,6 +120,8 @@ def before(engine: str, socket: Path, *hooks: Hook) -> Iterator[str]:
                     request.method, f"{base}{request.raw_path}", data=body or None, headers=kept
                 ) as answer:
                     await asyncio.sleep(hook.after if hook else 0)
+                    if hook and hook.until:
+                        await asyncio.to_thread(hook.until.wait, 60)
                     if hook and hook.late:
                         assert request.transport is not None
                         request.transport.close()

@@ -17,8 +17,17 @@ log = logging.getLogger(__name__)
 REASON = "org.chrisproject.pman.reason"
 """Annotation of a Job that pman has ended: why."""
 
-GRACE = 1
+GRACE = 2
 """Seconds that the processes of a deleted job have to end. 0 would forget the pod before they do."""
+
+GRACE_AGAIN = 1
+"""For a pod that is still there AGAIN seconds later: a change of it, so that its kubelet looks again.
+
+A kubelet (1.20) that is told to end a pod before it has noticed that a container of it has begun lets
+the container run, and looks again after a minute or more. It takes 1 for 2 anyway.
+"""
+
+AGAIN = 4.0
 
 PATIENCE = 60.0
 """Seconds that a removal waits for them; a lost node never tells of their end. pfcon waits 100."""
@@ -88,10 +97,19 @@ class Removal:
         return [pod for pod in pods if not is_over(pod)]
 
     async def _await_end(self, jid: str, job: Object | None, pods: Sequence[Object]) -> None:
-        until, asked, look = time.monotonic() + PATIENCE, set[str](), 0
+        until, look = time.monotonic() + PATIENCE, 0
+        told: dict[str, float] = {}
+        again: set[str] = set()
         while True:
-            await asyncio.gather(*(self._delete_pod(pod) for pod in pods if uid(pod) not in asked))
-            asked |= set(map(uid, pods))
+            now = time.monotonic()
+            new = [pod for pod in pods if uid(pod) not in told]
+            late = [pod for pod in pods if uid(pod) not in again and now > told.get(uid(pod), now) + AGAIN]
+            told.update((uid(pod), now) for pod in new)
+            again.update(map(uid, late))
+            await asyncio.gather(
+                *(self._delete_pod(pod, GRACE) for pod in new),
+                *(self._delete_pod(pod, GRACE_AGAIN) for pod in late),
+            )
             await asyncio.sleep(LOOKS[min(look, len(LOOKS) - 1)] if pods else 0)
             look += 1
             pods = await self._alive(jid, job)
@@ -101,9 +119,9 @@ class Removal:
                 log.warning("%s: removed, though its pods do not end: %s", jid, ", ".join(map(name, pods)))
                 return
 
-    async def _delete_pod(self, pod: Object) -> None:
+    async def _delete_pod(self, pod: Object, grace: int) -> None:
         """Sooner than the cluster would. Raises EngineRefused."""
-        options = {"gracePeriodSeconds": GRACE, "preconditions": {"uid": uid(pod)}}
+        options = {"gracePeriodSeconds": grace, "preconditions": {"uid": uid(pod)}}
         answer = await self._api.call("DELETE", path(self._namespace, PODS, name(pod)), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):
             raise EngineRefused("remove", answer.status, answer.words)

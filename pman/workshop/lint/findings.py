@@ -92,3 +92,9 @@ def distinct(findings: Iterable[Finding]) -> list[Finding]:
     for finding in findings:
         found.setdefault((finding.rule, finding.file, finding.line, finding.hint), finding)
     return sorted(found.values(), key=lambda one: (one.file, one.line, one.rule))
+
+
+def table() -> str:
+    """Every rule, for the docs."""
+    rows = [f"| `{name}` | {rule.level} | {rule.meaning} |" for name, rule in RULES.items()]
+    return "\n".join(["| rule | level | what it finds |", "|---|---|---|", *rows]) + "\n"

@@ -49,7 +49,7 @@ class NotInstalled(Unknown):
 def checker(engine: str, document: Document, kubernetes: str) -> Validator:
     """Raises Unknown; and ConfigError for a version of Kubernetes that there is no schema for."""
     declared = engine_schema(engine, "documents")
-    if _keyword(declared, "x-api") == "kubernetes":
+    if _keyword(declared, "x-schemas") == "kubernetes-validate":
         return _of_kubernetes(document, kubernetes)
     narrowed = properties(declared).get(document.name)
     if not narrowed:
