@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests wait for engines more than they compute.
 WORKERS ?= 4
 
-.PHONY: help demo test lint bench image docs clean
+.PHONY: help demo test lint bench image screenshots docs clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -31,6 +31,10 @@ bench: .venv/dev  ## Measure pman beside the engine alone; see bench/README.md
 image: .venv/dev  ## Build the wheel and the container image from it
 	rm -rf dist && $(BIN)/python -m build --wheel
 	docker build -t pman .
+
+screenshots: .venv/dev  ## Take the pictures of docs/page.md anew; needs docker, chromium and pngquant
+	PMAN_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -k fits
+	pngquant --force --ext .png --skip-if-larger --strip docs/screenshots/*.png
 
 docs: .venv/dev  ## Write the generated tables of docs/ anew
 	sed -i '/^### Fields/,$$d' docs/options.md

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from quart import Quart, request
 
+from pman import page
 from pman.api.answers import answer_errors
 from pman.api.openapi import add_description
 from pman.api.v1 import add_v1
@@ -25,9 +26,12 @@ def create_app(engine: Engine) -> Quart:
     app.url_map.strict_slashes = False
     answer_errors(app)
     add_v1(app, engine)
-    add_v2(app, engine, Feed(engine))
+    feed = Feed(engine)
+    add_v2(app, engine, feed)
     add_description(app)
     _health(app, engine)
+    if engine.settings["PMAN_PAGE"]:
+        page.add(app, engine, feed)
 
     if loopback_only(engine.settings.engine):
 

@@ -72,7 +72,7 @@ def _example(*lines: str) -> str:
 First steps:
   pman demo                    run a real job on the engine of this machine, and watch it
   pman check                   what is missing for a server, and what to do
-  pman serve                   the API, at http://127.0.0.1:5010/api/v1/
+  pman serve                   the API, and a page for people at http://127.0.0.1:5010/
   pman run request.json        submit a job to it, and follow it to its end
 
 Settings are environment variables or lines of ./.env; `pman config` lists them.
@@ -88,7 +88,7 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="TCP port; default PORT, else 5010.")
 def serve(host: str, port: int | None) -> None:
-    """Serve the API until interrupted."""
+    """Serve the API, and the page for people, until interrupted."""
     from pman.server import serve as serve_api
     from pman.settings import Settings
 

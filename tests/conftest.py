@@ -41,14 +41,14 @@ class _ByEngine(LoadScopeScheduling):  # type: ignore[misc]  # as above
         if file.startswith("tests/behaviour/"):
             found = _ENGINE.search(nodeid)
             return found[1] if found else "docker"
-        return "docker" if file in _ON_DOCKER else file
+        return "docker" if file.startswith(_ON_DOCKER) else file
 
 
 _ENGINE = re.compile(rf"(?:/test_|[\[-])({'|'.join([*engines.VARIANTS, *engines.NAMES])})(?:\.py|[-\]])")
 """In the name of a test: of its module, or its parameter."""
 
-_ON_DOCKER = ("tests/test_cli.py", "tests/test_demo.py")
-"""Files whose pmans are on Docker too: each takes up what it finds unstarted there, also another test's."""
+_ON_DOCKER = ("tests/test_cli.py", "tests/test_demo.py", "tests/browser/")
+"""Tests whose pmans are on Docker too: each takes up what it finds unstarted there, also another test's."""
 
 
 @pytest.hookimpl(optionalhook=True)

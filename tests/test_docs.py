@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from pman.api import openapi
+from pman.api import openapi as operations
 from pman.commands.matrix import markdown, rows
 from pman.workshop.lint import findings
 from tests.a_job import FACTS, a_job, a_translation, site_templates
@@ -22,7 +22,7 @@ def test_the_option_by_engine_table_is_the_generated_one() -> None:
 
 
 def test_the_table_of_operations_is_the_generated_one() -> None:
-    assert (DOCS / "api.md").read_text().endswith(f"\n\n{openapi.table()}"), "run `make docs`"
+    assert (DOCS / "api.md").read_text().endswith(f"\n\n{operations.table()}"), "run `make docs`"
 
 
 def test_the_table_of_what_lint_finds_is_the_generated_one() -> None:

@@ -70,6 +70,9 @@ class Held:
         self.taken_up += 1
         return []
 
+    async def held(self, jid: str) -> Mapping[str, str]:
+        return {}
+
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         if jid in self.broken:
             raise self.broken[jid]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from sarif_pydantic import Sarif
+from sarif_pydantic import Sarif  # type: ignore[import-untyped]  # it has no types
 
 from pman.errors import ConfigError
 from pman.resources import STATES, TEMPLATES

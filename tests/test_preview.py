@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pman.errors import PmanError
-from pman.translation import MASK
+from pman.masking import MASK
 from pman.workshop import assumed
 from pman.workshop.preview import Previews, preview
 from tests.a_job import ENGINES, a_body, settings_of, site_templates

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pman.errors import BadRequest, ConfigError
 from pman.job import Job
-from pman.translation import MASK, PROBE, Translation
+from pman.masking import MASK
+from pman.translation import PROBE, Translation
 from tests import states
 from tests.a_job import FACTS, a_body, a_job, a_request, a_translation, content, site_templates
 

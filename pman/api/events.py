@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from quart import Response
 
@@ -19,17 +19,28 @@ RETRY = 2000
 
 
 def streamed_events(
-    feed: Feed, since: str | None, jid: str | None = None, *, heartbeat: float = HEARTBEAT
+    feed: Feed,
+    since: str | None,
+    jid: str | None = None,
+    *,
+    heartbeat: float = HEARTBEAT,
+    written: Callable[[Event], str] | None = None,
 ) -> Response:
-    """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID."""
-    response = Response(_stream(feed, since, jid, heartbeat), mimetype="text/event-stream")
+    """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID.
+
+    `written`: an event as text, in place of the API's; '' for one that is left out.
+    """
+    events = _stream(feed, since, jid, heartbeat, written or _written)
+    response = Response(events, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep them back
     response.timeout = None
     return response
 
 
-async def _stream(feed: Feed, since: str | None, jid: str | None, heartbeat: float) -> AsyncIterator[str]:
+async def _stream(
+    feed: Feed, since: str | None, jid: str | None, heartbeat: float, written: Callable[[Event], str]
+) -> AsyncIterator[str]:
     yield f"retry: {RETRY}\n\n"
     async with contextlib.aclosing(feed.subscribe(since)) as events:
         following = asyncio.ensure_future(anext(events))
@@ -40,8 +51,8 @@ async def _stream(feed: Feed, since: str | None, jid: str | None, heartbeat: flo
                     yield ": nothing has happened\n\n"
                     continue
                 event = following.result()
-                if jid is None or _is_about(event, jid):
-                    yield _written(event)
+                if (jid is None or _is_about(event, jid)) and (text := written(event)):
+                    yield text
                 if jid is not None and _is_gone(event, jid):
                     return
                 following = asyncio.ensure_future(anext(events))

@@ -55,6 +55,10 @@ def test_the_wheel_carries_every_template_and_schema(dist: Path) -> None:
         shipped = [file for file in (ROOT / folder).rglob("*") if file.is_file()]
         assert shipped
         assert {f"pman/shipped/{file.relative_to(ROOT)}" for file in shipped} <= packed
+    kinds = {".html", ".css", ".js", ".svg"}
+    page = [file for file in (ROOT / "pman/page").rglob("*") if file.suffix in kinds]
+    assert page
+    assert {str(file.relative_to(ROOT)) for file in page} <= packed
 
 
 def test_the_demo_runs_from_the_wheel_outside_the_checkout(dist: Path, tmp_path: Path) -> None:

@@ -56,7 +56,10 @@ def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> R
     told = [
         finding
         for finding in distinct(found)
-        if not roots or finding.level == "error" or any(map(Path(finding.file).is_relative_to, roots))
+        if not roots
+        or finding.level == "error"
+        or finding.rule == "schema-missing"
+        or any(map(Path(finding.file).is_relative_to, roots))
     ]
     return Report(tuple(told), engines, sum(len(samples(engine)) for engine in engines))
 

@@ -63,7 +63,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
     except ConfigError as error:
         yield Finding("rules-syntax", str(error), f"{engine}/{RULES}")
         return
-    trial = _Trial()
+    trial = _Trial(engine)
     for file in sorted((recorded / engine).glob("*.json")):
         yield from trial.add(rules, file.stem, json.loads(file.read_text("utf-8"))["native"])
     if trial.decided:
@@ -211,6 +211,7 @@ def _unknown_names(compiler: ImmutableSandboxedEnvironment, template: str, known
 
 @dataclass(slots=True)
 class _Trial:
+    engine: str
     rules: tuple[Rule, ...] = ()
     decided: dict[str, int | None] = field(default_factory=dict)
     """By the state: the number of the rule that decides it."""
@@ -250,9 +251,12 @@ class _Trial:
     def findings(self) -> Iterator[Finding]:
         yield from self._without_rule()
         yield from self._unreachable()
-        for number in range(len(self.rules)):
-            yield from self._of_rule(number)
-            yield from self._misspelt(self.rules[number])
+        for number, rule in enumerate(self.rules):
+            if (
+                Path(rule.file).parent.name == self.engine
+            ):  # the others are tried on their own engine's states
+                yield from self._of_rule(number)
+                yield from self._misspelt(rule)
 
     def _without_rule(self) -> Iterator[Finding]:
         last = self.rules[-1]
@@ -304,7 +308,9 @@ class _Trial:
                 yield Finding("ambiguous-state", told, rule.file, rule.line)
                 return
         if not _unconditional(rule):
-            yield Finding("rule-not-tried", "no recorded state is decided by it", rule.file, rule.line)
+            when = " ".join(str(rule.source["when"]).split())
+            told = "no recorded state is decided by it"
+            yield Finding("rule-not-tried", told, rule.file, rule.line, when[:100])
 
     def _misspelt(self, rule: Rule) -> Iterator[Finding]:
         for path, words in _compared(str(rule.source.get("when", ""))):
