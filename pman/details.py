@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,9 +28,10 @@ class Details:
     def read(self, info: JobInfo, native: NativeState, site: Mapping[str, Any]) -> JobDetails:
         """`site`: what templates have by that name."""
         fields = self._fields(native, {"site": site})
-        env = Masking(fields.get("env")).names
+        masking = Masking(fields.get("env"))
+        env = masking.names
         return JobDetails(
-            info=info,
+            info=replace(info, message=masking.text(info.message), hint=masking.text(info.hint)),
             created=_moment(fields.get("created")),
             started=_moment(fields.get("started")),
             finished=_moment(fields.get("finished")) if info.ended else None,

@@ -241,7 +241,13 @@ class Engine:
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
         found = explain(self._translation.rules, jid, native)
-        return replace(found, values=self._translation.masking(native, facts).masked(found.values))
+        masking = self._translation.masking(native, facts)
+        return replace(
+            found,
+            message=masking.text(found.message),
+            hint=masking.text(found.hint),
+            values=masking.masked(found.values),
+        )
 
     async def applied(self, jid: str) -> Sequence[Document]:
         """The job's documents as the engine holds them, masked. Raises UnknownJob."""

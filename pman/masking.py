@@ -34,7 +34,7 @@ class Masking:
     def __init__(self, env: object) -> None:
         pairs = list(_pairs(env))
         self.names = tuple(dict.fromkeys(name for name, _ in pairs))
-        values = {value for _, value in pairs if len(value) >= TELLING}
+        values = {value for name, value in pairs if _is_telling(name, value)}
         escaped = {json.dumps(value)[1:-1] for value in values}
         longest_first = sorted(values | escaped, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
@@ -57,6 +57,11 @@ class Masking:
         for pattern in self._words:
             text = pattern.sub(rf"\g<begin>{MASK}\g<end>", text)
         return self._values.sub(MASK, text) if self._values else text
+
+
+def _is_telling(name: str, value: str) -> bool:
+    """A path is no secret, and stands in mounts and arguments, too."""
+    return len(value) >= TELLING and (not value.startswith("/") or bool(_SECRET.search(name)))
 
 
 def _words(names: Iterable[str]) -> list[re.Pattern[str]]:

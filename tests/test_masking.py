@@ -48,6 +48,12 @@ def test_the_names_remain_and_what_is_no_value_too() -> None:
     }
 
 
+def test_a_path_that_a_variable_names_is_told_where_it_stands_besides() -> None:
+    native = {"Env": ["DATA=/share/incoming"], "Target": "/share/incoming"}
+
+    assert Masking(native["Env"]).masked(native) == {"Env": [f"DATA={MASK}"], "Target": "/share/incoming"}
+
+
 def test_a_reference_to_a_secret_is_none_itself() -> None:
     env = [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "mine"}}}]
 

@@ -19,15 +19,11 @@ from pman.request import PROPERTIES
 def add_v1(app: Quart, engine: Engine) -> None:
     @app.get("/api/v1/")
     async def about() -> Mapping[str, Any]:
-        try:
-            answers = {"reachable": True, "version": await engine.ping()}
-        except EngineUnreachable as error:
-            answers = {"reachable": False, "message": str(error)}
         return {
             "server_version": __version__,
             "container_env": engine.settings.engine,
             "storage_type": engine.settings["STORAGE_TYPE"],
-            "engine": answers,
+            "engine": await answering(engine),
         }
 
     @app.post("/api/v1/")
@@ -60,6 +56,14 @@ def add_v1(app: Quart, engine: Engine) -> None:
         tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
         chunks = await engine.logs(known_as(jid), tail, follow=flag("follow"))
         return streamed_log(chunks)
+
+
+async def answering(engine: Engine) -> Mapping[str, Any]:
+    """Whether the engine answers: its version, or why not."""
+    try:
+        return {"reachable": True, "version": await engine.ping()}
+    except EngineUnreachable as error:
+        return {"reachable": False, "message": str(error)}
 
 
 async def _dry_run(engine: Engine, job: Job) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from pman.api.answers import as_data, streamed_log
 from pman.api.events import streamed_events
 from pman.api.listing import Choice
 from pman.api.params import flag, known_as, number, only
+from pman.api.v1 import answering
 from pman.commands.matrix import Row, rows
 from pman.engine import Engine
 from pman.errors import BadRequest, EngineUnreachable, NotJson
@@ -152,14 +153,6 @@ def _workshop(app: Quart, engine: Engine) -> None:
         if wanted is not None and wanted not in names:
             raise BadRequest(f"engine={wanted!r}: {schema.one_of(wanted, names)}")
         return {"engines": [_templates(each) for each in found if wanted in (None, each.engine)]}
-
-
-async def answering(engine: Engine) -> Mapping[str, Any]:
-    """Whether the engine answers: its version, or why not."""
-    try:
-        return {"reachable": True, "version": await engine.ping()}
-    except EngineUnreachable as error:
-        return {"reachable": False, "message": str(error)}
 
 
 async def _rendering() -> Mapping[str, Any]:
