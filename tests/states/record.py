@@ -88,11 +88,11 @@ async def main(engine: str, address: str) -> None:
             states[name] = await _brought_into(name, command, translation, executor, address)
     await executor.close()
     for name, found in states.items():
-        _write(engine, name, {"recorded_from": version}, found)
+        write(engine, name, {"recorded_from": version}, found)
     for name, (source, changes) in DERIVED[engine].items():
         derived = deepcopy(dict(states[source]))
         derived["State"] = {**derived["State"], **changes}
-        _write(engine, name, {"recorded_from": version, "derived_from": source, "changed": changes}, derived)
+        write(engine, name, {"recorded_from": version, "derived_from": source, "changed": changes}, derived)
 
 
 async def _brought_into(
@@ -157,7 +157,7 @@ async def _post(address: str, path: str, body: object = None) -> None:
         response.raise_for_status()
 
 
-def _write(engine: str, name: str, origin: Mapping[str, object], found: Mapping[str, Any]) -> None:
+def write(engine: str, name: str, origin: Mapping[str, object], found: Mapping[str, Any]) -> None:
     file = HERE / engine / f"{name}.json"
     file.parent.mkdir(exist_ok=True)
     about = {**origin, "date": datetime.now(UTC).date().isoformat()}
