@@ -488,7 +488,7 @@ def _mode(sight: Sight) -> None:
 
 @shows("AUTH_TOKEN", "PMAN_PAGE")
 def _for_people(sight: Sight) -> None:
-    token = "0123456789abcdef"
+    token = "0123456789abcdef"  # noqa: S105  (of this test only)
     with live(sight.engine, sight.main.storebase, AUTH_TOKEN=token, PMAN_PAGE="no") as running:
         request = running.request()
         running.submit(request)
