@@ -136,8 +136,11 @@ def test_a_template_that_cannot_be_parsed_is_told_with_file_and_line(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("rules: [", r"docker/state\.yaml: no YAML"),
-        ("extends: builtin/dokcer/state.yaml\n", r"builtin/dokcer/state\.yaml does not exist"),
+        ("rules: [", r"docker/state\.yaml, line 2: no YAML"),
+        (
+            "extends: builtin/dokcer/state.yaml\n",
+            r"builtin/dokcer/state\.yaml, which templates/docker/state\.yaml extends,",
+        ),
         ("extends: docker/state.yaml\n", r"extends itself"),
         ("extends: 3\n", r"docker/state\.yaml: \$\.extends"),
         ("- a\n", r"docker/state\.yaml: \$"),
