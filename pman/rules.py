@@ -16,7 +16,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import statefile
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
+from pman.errors import FAILURES, ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
 from pman.job import JobInfo, JobStatus
 from pman.statefile import Rule
 
@@ -163,10 +163,6 @@ def check_expression(
     check_text(environment, at, "{{ " + text + " }}", known)
 
 
-_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
-"""What an expression may raise that meets a state it was not written for."""
-
-
 class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
@@ -211,7 +207,7 @@ class Rules:
         """What pman answers for a job in this state. Raises EngineUnreachable where a rule says so."""
         try:
             return self._info(jid, native)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise ConfigError(
                 f"templates/{self.name}: a rule fails for the state of {jid}: {error}"
             ) from error
@@ -226,7 +222,7 @@ class Rules:
             rule = compiled.rule
             try:
                 holds = self._states.holds(rule, variables)
-            except _FAILURES as error:
+            except FAILURES as error:
                 told = f"templates/{self.name}: the rule fails for this state: {error}"
                 raise ConfigError.of([Fault(self.name, told, rule.file, rule.line)]) from error
             yield rule, holds
@@ -246,7 +242,7 @@ class Rules:
         def read(native: NativeState, variables: Mapping[str, object]) -> Mapping[str, Any]:
             try:
                 return compiled(**self._variables(native), **variables) or {}
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise ConfigError(
                     f"templates/{self.name}: one of its {section} fails for this state: {error}"
                 ) from error
@@ -257,7 +253,7 @@ class Rules:
         """What the named `values` are for a state. Raises ConfigError for one that fails."""
         try:
             return {name: value for name, value in self._variables(native).items() if name != "native"}
-        except _FAILURES as error:
+        except FAILURES as error:
             raise ConfigError(f"templates/{self.name}: a value fails for this state: {error}") from error
 
     def _variables(self, native: NativeState) -> Mapping[str, Any]:
