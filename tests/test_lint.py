@@ -380,6 +380,65 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/_limits.j2",
         2,
     ),
+    "a template that extends itself, for want of builtin/": (
+        {"docker/container.yaml.j2": '{# own #}\n{% extends "docker/container.yaml.j2" %}\n'},
+        "unknown-template",
+        "docker/container.yaml.j2",
+        2,
+    ),
+    "a part that includes itself": (
+        {
+            "docker/_part.j2": '{# #}\n{% include "docker/_part.j2" %}\n',
+            "docker/container.yaml.j2": EXTENDS
+            + '{% block extra %}\n{% include "docker/_part.j2" %}\n{% endblock %}\n',
+        },
+        "template-fails",
+        "docker/_part.j2",
+        2,
+    ),
+    "a macro that calls itself": (
+        {
+            "docker/container.yaml.j2": EXTENDS
+            + "{% block extra %}\n{% macro m() %}\n{{ m() }}\n{% endmacro %}\n{{ m() }}\n{% endblock %}\n"
+        },
+        "template-fails",
+        "docker/container.yaml.j2",
+        4,
+    ),
+    "an alias of what it stands in": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues: &all\n  a: *all\n"},
+        "rules-syntax",
+        "docker/state.yaml",
+        2,
+    ),
+    "a rule that stops as no other does": (
+        {
+            "docker/state.yaml": "extends: builtin/docker/state.yaml\nrules:\n"
+            "  - {when: \"'{0}'.format() == 'x'\", status: started, message: a}\n"
+        },
+        "rule-fails",
+        "docker/state.yaml",
+        3,
+    ),
+    "no rules at all": ({"docker/state.yaml": "rules: []\n"}, "state-without-rule", "docker/state.yaml", 0),
+    "a number for the name of a section": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\n1: 2\n"},
+        "rules-schema",
+        "docker/state.yaml",
+        2,
+    ),
+    "a number for the name of a value": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues:\n  1: 'true'\n"},
+        "rules-schema",
+        "docker/state.yaml",
+        2,
+    ),
+    "a date where the API takes a text": (
+        {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n  Runtime: 2026-01-01\n{% endblock %}\n"},
+        "wrong-value",
+        "docker/container.yaml.j2",
+        3,
+    ),
     "a file in another encoding": ({"docker/container.yaml.j2": "\udcff"}, "unreadable-file", "", 0),
 }
 

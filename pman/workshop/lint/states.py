@@ -63,7 +63,8 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
     except ConfigError as error:
         yield Finding("rules-syntax", str(error), f"{engine}/{RULES}")
         return
-    trial = _Trial(engine)
+    path = search.get_source(environment(search), f"{engine}/{RULES}")[1] or rules.name
+    trial = _Trial(engine, path)
     for file in sorted((recorded / engine).glob("*.json")):
         yield from trial.add(rules, file.stem, json.loads(file.read_text("utf-8"))["native"])
     if trial.decided:
@@ -93,7 +94,7 @@ def _written(search: BaseLoader, name: str, below: Sequence[str], recorded: Path
         yield Finding("rules-syntax", f"no YAML: {problem}", path or name, mark.line + 1 if mark else 0)
         return
     file = _File(path or name, content, root or yaml.ScalarNode("", ""))
-    found = [*_twice(file.root, file.path), *_against_schema(file)]
+    found = list(_endless(file.root, file.path)) or [*_twice(file.root, file.path), *_against_schema(file)]
     if found:
         yield from found
         return
@@ -115,6 +116,17 @@ def _extended(
         yield Finding("unknown-template", told, file.path, file.line("extends"), meant(extended, others))
     else:
         yield from _written(search, extended, (*below, name), recorded)
+
+
+def _endless(node: yaml.Node, path: str, around: tuple[yaml.Node, ...] = ()) -> Iterator[Finding]:
+    """The first alias of what it stands in."""
+    inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else []
+    for part in node.value if isinstance(node, yaml.SequenceNode) else inner:
+        if any(part is outer for outer in (*around, node)):
+            told = "it holds itself, by an alias"
+            yield Finding("rules-syntax", told, path, part.start_mark.line + 1)
+            return
+        yield from _endless(part, path, (*around, node))
 
 
 def _twice(node: yaml.Node, path: str) -> Iterator[Finding]:
@@ -267,6 +279,9 @@ def _misspelt_fields(template: str, seen: _Seen) -> Iterator[tuple[str, list[str
 @dataclass(slots=True)
 class _Trial:
     engine: str
+    path: str
+    """Of the engine's state.yaml."""
+
     rules: tuple[Rule, ...] = ()
     decided: dict[str, int | None] = field(default_factory=dict)
     """By the state: the number of the rule that decides it."""
@@ -284,10 +299,8 @@ class _Trial:
         except ConfigError as error:
             fault = error.faults[0] if error.faults else None
             told = f"recorded state {state}: {error}"
-            yield Finding("rule-fails", told, fault.file if fault else rules.name, fault.line if fault else 0)
+            yield Finding("rule-fails", told, fault.file if fault else self.path, fault.line if fault else 0)
             return
-        except Exception as error:
-            del error
         self.rules = tuple(rule for rule, _ in tried)
         held = [number for number, (_, holds) in enumerate(tried) if holds]
         self.decided[state] = held[0] if held else None
@@ -314,13 +327,11 @@ class _Trial:
                 yield from self._misspelt(rule)
 
     def _without_rule(self) -> Iterator[Finding]:
-        last = self.rules[-1]
+        file, line = (self.rules[-1].file, self.rules[-1].line) if self.rules else (self.path, 0)
         for state, number in self.decided.items():
             if number is None:
                 told = f"no rule decides the recorded state {state}"
-                yield Finding(
-                    "state-without-rule", told, last.file, last.line, "end with a rule without `when`"
-                )
+                yield Finding("state-without-rule", told, file, line, "end with a rule without `when`")
 
     def _unreachable(self) -> Iterator[Finding]:
         seen: dict[str, Rule] = {}
