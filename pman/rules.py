@@ -6,9 +6,10 @@ import json
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from jinja2 import BaseLoader, ChainableUndefined, Template, meta
 from jinja2.environment import TemplateExpression
@@ -75,6 +76,10 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
 
 ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
 """The fields that each poll needs; the others are read where API v2 asks for them (details.py)."""
+
+
+Section = Literal["fields", "applied"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 def _exit_code(value: object) -> int | None:
@@ -176,8 +181,7 @@ class Rules:
         known = ("native", *self._names)
         self._at = at
         self._written = written
-        answered = {name: text for name, text in written.fields.items() if name in ANSWERED}
-        self._fields = self._expression(at, answered, known)
+        self._fields = self._answered()
         self._states = _Decision(self._environment, f"{at}: rules", written.rules, known)
         self.tell_overdue = any(rule.source.get("overdue") for rule in written.rules)
         """Whether a rule calls jobs overdue."""
@@ -193,6 +197,27 @@ class Rules:
         return self._environment.from_string(
             "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
         )
+
+    def _answered(self) -> TemplateExpression:
+        chosen = {name: text for name, text in self._written.fields.items() if name in ANSWERED}
+        return self._expression(self._at, chosen, ("native", *self._names))
+
+    def written(self, section: Section) -> Mapping[str, str]:
+        """The expressions of a section, by the names of what they make."""
+        found: Mapping[str, str] = getattr(self._written, section)
+        return found
+
+    def only(self, section: Section, name: str) -> Rules:
+        """The same rules with one expression alone in their sections: to tell whether it is that one."""
+        found = copy(self)
+        one = {name: self.written(section)[name]}
+        found._written = replace(
+            self._written,
+            fields=one if section == "fields" else {},
+            applied=one if section == "applied" else {},
+        )
+        found._fields = found._answered()
+        return found
 
     def _expression(
         self, at: str, fields: Mapping[str, str], known: Iterable[str], section: str = "fields"
@@ -228,14 +253,13 @@ class Rules:
             yield rule, holds
 
     def reader(
-        self, section: Literal["fields", "applied"], more: Iterable[str]
+        self, section: Section, more: Iterable[str]
     ) -> Callable[[NativeState, Mapping[str, object]], Mapping[str, Any]]:
         """What a section's expressions make of a state and of `more` variables; those of ANSWERED left out.
 
         Raises ConfigError, now for what cannot be compiled, then for what fails for a state.
         """
-        texts: Mapping[str, str] = getattr(self._written, section)
-        chosen = {name: text for name, text in texts.items() if name not in ANSWERED}
+        chosen = {name: text for name, text in self.written(section).items() if name not in ANSWERED}
         known = ("native", *self._names, *more)
         compiled = self._expression(self._at, chosen, known, section)
 

@@ -439,6 +439,24 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/container.yaml.j2",
         3,
     ),
+    "labels that are no mapping": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nfields:\n  labels: '3'\n"},
+        "field-fails",
+        "docker/state.yaml",
+        3,
+    ),
+    "a moment that is none": (
+        {"slurm/state.yaml": "extends: builtin/slurm/state.yaml\nfields:\n  created: \"'yesterday'\"\n"},
+        "field-fails",
+        "slurm/state.yaml",
+        3,
+    ),
+    "a document that is no JSON": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\napplied:\n  a.json: \"'{'\"\n"},
+        "field-fails",
+        "docker/state.yaml",
+        3,
+    ),
     "a file in another encoding": ({"docker/container.yaml.j2": "\udcff"}, "unreadable-file", "", 0),
 }
 

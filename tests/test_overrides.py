@@ -25,7 +25,7 @@ EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
         ),
         (
             {"docker/container.yaml.j2": '{# #}\n{% extends "docker/container.yaml.j2" %}\n'},
-            r"container\.yaml\.j2, line 2: extends itself; the shipped one is builtin/docker/container\.yaml\.j2",
+            r"container\.yaml\.j2, line 2: extends itself; the shipped one is builtin/docker/con",
         ),
         (
             {

@@ -26,7 +26,7 @@ from jinja2.exceptions import TemplateError, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import schema
-from pman.errors import ConfigError
+from pman.errors import ConfigError, EngineUnreachable
 from pman.overrides import RULES
 from pman.resources import STATES
 from pman.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
@@ -40,7 +40,7 @@ CLOSE = 0.87
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class Written:
     """A state.yaml as it is written."""
 
     path: str
@@ -93,7 +93,7 @@ def _written(search: BaseLoader, name: str, below: Sequence[str], recorded: Path
         problem = getattr(error, "problem", None) or "not readable"
         yield Finding("rules-syntax", f"no YAML: {problem}", path or name, mark.line + 1 if mark else 0)
         return
-    file = _File(path or name, content, root or yaml.ScalarNode("", ""))
+    file = Written(path or name, content, root or yaml.ScalarNode("", ""))
     found = list(_endless(file.root, file.path)) or [*_twice(file.root, file.path), *_against_schema(file)]
     if found:
         yield from found
@@ -105,7 +105,7 @@ def _written(search: BaseLoader, name: str, below: Sequence[str], recorded: Path
 
 
 def _extended(
-    search: BaseLoader, file: _File, name: str, extended: str, below: Sequence[str], recorded: Path
+    search: BaseLoader, file: Written, name: str, extended: str, below: Sequence[str], recorded: Path
 ) -> Iterator[Finding]:
     known = [other for other in search.list_templates() if other.endswith(f"/{RULES}")]
     if extended in (name, *below):
@@ -143,7 +143,7 @@ def _twice(node: yaml.Node, path: str) -> Iterator[Finding]:
             yield from _twice(item, path)
 
 
-def _against_schema(file: _File) -> Iterator[Finding]:
+def _against_schema(file: Written) -> Iterator[Finding]:
     for error in schema.errors(schema.validator(schema.load("state.json")), file.content):
         path = list(error.absolute_path)
         names = schema.unknown(error) if error.validator == "additionalProperties" else []
@@ -151,7 +151,7 @@ def _against_schema(file: _File) -> Iterator[Finding]:
         yield Finding("rules-schema", schema.message(error), file.path, line)
 
 
-def _expressions(search: BaseLoader, file: _File) -> Iterator[Finding]:
+def _expressions(search: BaseLoader, file: Written) -> Iterator[Finding]:
     """Of one file. A value may use those before it, and those of what the file extends."""
     compiler = environment(search)
     inherited = _values(search, file.content.get("extends"))
@@ -181,21 +181,31 @@ def _expressions(search: BaseLoader, file: _File) -> Iterator[Finding]:
 def _values(search: BaseLoader, name: str | None) -> list[str]:
     """The names of the values of a file, and of what it extends."""
     found: list[str] = []
+    for file in written(search, name):
+        found = [*file.content.get("values", {}), *found]
+    return found
+
+
+def written(search: BaseLoader, name: str | None) -> Iterator[Written]:
+    """A file and those that it extends, the nearest first, as far as they can be read."""
     seen: set[str] = set()
     while name and name not in seen:
         seen.add(name)
         try:
-            content = yaml.load(search.get_source(environment(search), name)[0], Loader=yaml.CSafeLoader)
+            text, path, _ = search.get_source(environment(search), name)
+            root = yaml.compose(text, Loader=yaml.CSafeLoader)
+            content = yaml.load(text, Loader=yaml.CSafeLoader)
         except (TemplateNotFound, yaml.YAMLError, ValueError):
-            break
-        found = [*content.get("values", {}), *found] if isinstance(content, dict) else found
-        name = content.get("extends") if isinstance(content, dict) else None
-    return found
+            return
+        if not isinstance(content, dict):
+            return
+        yield Written(path or name, content, root)
+        name = content.get("extends")
 
 
 def _told(
     compiler: ImmutableSandboxedEnvironment,
-    file: _File,
+    file: Written,
     text: str,
     known: Sequence[str],
     at: tuple[str | int, ...],
@@ -238,7 +248,7 @@ def _see(seen: _Seen, value: object) -> None:
         _see(seen.setdefault(str(name), {}), inner)
 
 
-def _fields_never_seen(file: _File, seen: _Seen) -> Iterator[Finding]:
+def _fields_never_seen(file: Written, seen: _Seen) -> Iterator[Finding]:
     """Of `native`, a field that no recorded state has and that is nearly one that some have."""
     texts: list[tuple[tuple[str | int, ...], str]] = [
         ((key, name), text)
@@ -296,6 +306,8 @@ class _Trial:
         try:
             tried = list(rules.tried(native))
             rules.read(state, native)
+        except EngineUnreachable:  # by a rule, which is an answer as well
+            pass
         except ConfigError as error:
             fault = error.faults[0] if error.faults else None
             told = f"recorded state {state}: {error}"
