@@ -596,6 +596,47 @@ def test_two_rules_of_another_status_for_the_same_states_are_told(tmp_path: Path
     assert "line 2" in found[0].message
 
 
+def changes(directory: Path, own: str, engine: str = "docker") -> list[Finding]:
+    site_templates(directory, {f"{engine}/state.yaml": f"extends: builtin/{engine}/state.yaml\n{own}"})
+    return [one for one in lint([directory]).findings if one.rule == "status-changed"]
+
+
+def test_the_recorded_states_that_a_sites_rule_gives_another_status_are_told_at_it(tmp_path: Path) -> None:
+    (found,) = changes(
+        tmp_path,
+        "rules:\n"
+        "  - {when: native.State.Status == 'running', status: started, message: a}\n"
+        "  - {when: native.State.ExitCode == 3, status: finishedSuccessfully, message: b}\n",
+    )
+
+    assert (found.file, found.line, found.level) == (str(tmp_path / "docker/state.yaml"), 4, "note")
+    assert "exited-3: finishedWithError -> finishedSuccessfully" in found.message
+
+
+def test_what_a_sites_values_change_by_shipped_rules_is_told_of_its_file(tmp_path: Path) -> None:
+    (found,) = changes(tmp_path, "values:\n  states: \"['PENDING']\"\n", "slurm")
+
+    assert (found.file, found.line) == (str(tmp_path / "slurm/state.yaml"), 0)
+
+
+def test_a_sites_rule_that_changes_no_status_is_no_noise(tmp_path: Path) -> None:
+    same = "rules:\n  - {when: native.State.OOMKilled, status: finishedWithError, message: b}\n"
+
+    assert changes(tmp_path, same) == []
+
+
+def test_without_bash_it_is_told_that_no_script_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site_templates(tmp_path / "site", {"local/state.yaml": "extends: builtin/local/state.yaml\n"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = [one for one in lint([tmp_path / "site"]).findings if one.level != "note"]
+
+    assert [(one.rule, one.level) for one in found] == [("shell-missing", "warning")]
+    assert "job.sh" in found[0].message
+
+
 def test_a_good_site_is_clean(tmp_path: Path) -> None:
     site_templates(
         tmp_path,

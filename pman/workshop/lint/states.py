@@ -28,12 +28,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pman import schema
 from pman.errors import ConfigError, EngineUnreachable
 from pman.overrides import RULES
-from pman.resources import STATES
+from pman.render import loader
+from pman.resources import STATES, TEMPLATES
 from pman.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
 from pman.statefile import Rule
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.places import place
 from pman.workshop.lint.templates import meant
+
+SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
 
 CLOSE = 0.87
 """How like a word is to one that an engine says, from 0 to 1, to be that one misspelt."""
@@ -65,10 +68,16 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
         return
     path = search.get_source(environment(search), f"{engine}/{RULES}")[1] or rules.name
     trial = _Trial(engine, path)
-    for file in sorted((recorded / engine).glob("*.json")):
-        yield from trial.add(rules, file.stem, json.loads(file.read_text("utf-8"))["native"])
+    natives = {
+        file.stem: json.loads(file.read_text("utf-8"))["native"]
+        for file in sorted((recorded / engine).glob("*.json"))
+    }
+    for state, native in natives.items():
+        yield from trial.add(rules, state, native)
     if trial.decided:
         yield from trial.findings()
+    if engine in SHIPPED and not Path(path).is_relative_to(TEMPLATES):
+        yield from trial.changed(Rules(engine, loader([])), natives)
 
 
 # --- as they are written
@@ -197,7 +206,7 @@ def written(search: BaseLoader, name: str | None) -> Iterator[Written]:
             content = yaml.load(text, Loader=yaml.CSafeLoader)
         except (TemplateNotFound, yaml.YAMLError, ValueError):
             return
-        if not isinstance(content, dict):
+        if root is None or not isinstance(content, dict):
             return
         yield Written(path or name, content, root)
         name = content.get("extends")
@@ -337,6 +346,22 @@ class _Trial:
             ):  # the others are tried on their own engine's states
                 yield from self._of_rule(number)
                 yield from self._misspelt(rule)
+
+    def changed(self, shipped: Rules, natives: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+        """At the site's rule that decides now; where that is a shipped one, by other values, at its file."""
+        found: dict[tuple[str, int], list[str]] = {}
+        for state, number in self.decided.items():
+            before = next((rule for rule, holds in shipped.tried(natives[state]) if holds), None)
+            if number is None or before is None:
+                continue
+            rule = self.rules[number]
+            was, now = before.source["status"], rule.source["status"]
+            if was != now:
+                own = not Path(rule.file).is_relative_to(TEMPLATES)
+                place = (rule.file, rule.line) if own else (self.path, 0)
+                found.setdefault(place, []).append(f"{state}: {was} -> {now}")
+        for place, told in found.items():
+            yield Finding("status-changed", f"another status than shipped: {', '.join(told)}", *place)
 
     def _without_rule(self) -> Iterator[Finding]:
         file, line = (self.rules[-1].file, self.rules[-1].line) if self.rules else (self.path, 0)
