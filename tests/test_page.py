@@ -192,6 +192,21 @@ async def test_the_cookie_of_another_token_is_none() -> None:
     assert (await after.post("/jobs/job-1/cancel", headers={**OWN, "Cookie": cookie})).status_code == 401
 
 
+async def test_where_pman_removes_no_jobs_the_page_offers_none_and_says_why() -> None:
+    executor = listed("job-1")
+    page = client(executor, REMOVE_JOBS="no")
+
+    text = await (await page.get("/jobs/job-1")).get_data(as_text=True)
+    asked = await page.get("/jobs/job-1/cancel")
+    sent = await page.post("/jobs/job-1/cancel", headers=OWN)
+
+    assert "REMOVE_JOBS=no" in text
+    assert "/cancel" not in text
+    assert asked.status_code == sent.status_code == 409
+    assert "REMOVE_JOBS" in await sent.get_data(as_text=True)
+    assert list(executor.jobs) == ["job-1"]
+
+
 async def test_the_page_of_an_engine_that_isolates_nothing_serves_this_machine_only() -> None:
     page = client(listed("job-1"), "local", LOCAL_STATE="/nowhere")
 
