@@ -22,10 +22,12 @@ from pman.page.dryrun import without_values
 from pman.page.jobs import Wanted, counted, limits, news
 from pman.page.session import COOKIE
 from pman.page.view import STATIC, duration
+from pman.resources import TEMPLATES
 from pman.translation import Translation
 from tests.a_job import a_job_details, settings_of, site_templates
 from tests.test_engine import Held
 
+GOLDEN = Path(__file__).parent / "golden"
 TOKEN = "a-token-of-the-site"  # noqa: S105  (of no site)
 OWN = {"Origin": "http://localhost"}
 """As a browser sends a form of the page's own; the test client is at localhost."""
@@ -376,7 +378,9 @@ def test_a_browser_hears_of_each_change_once_and_of_its_own_job_only() -> None:
 texts = st.text(st.characters(exclude_characters="\r", codec="utf-8"), max_size=200)
 
 
-@pytest.mark.parametrize("name", ["a.yaml", "a.yaml.j2", "job.sh", "job.sh.j2", "a.json", "a.wdl", "a.diff"])
+@pytest.mark.parametrize(
+    "name", ["a.yaml", "a.yaml.j2", "job.sh", "job.sh.j2", "a.json", "a.wdl", "a.wdl.j2", "a.diff"]
+)
 @given(text=texts)
 def test_coloured_lines_are_the_text_and_nothing_of_it_is_html(name: str, text: str) -> None:
     found = [str(row.html) for row in rows(text, name)]
@@ -384,6 +388,15 @@ def test_coloured_lines_are_the_text_and_nothing_of_it_is_html(name: str, text: 
     plain = [html.unescape(re.sub(r"</?span[^<>]*>", "", line)) for line in found]
     assert plain == text.rstrip("\n").split("\n")
     assert all(set(re.findall(r"<(/?\w*)", line)) <= {"span", "/span"} for line in found)
+
+
+@pytest.mark.parametrize("file", [*GOLDEN.glob("cromwell/*.wdl"), TEMPLATES / "cromwell/workflow.wdl.j2"])
+def test_wdl_has_its_own_colours_and_its_command_those_of_a_shell(file: Path) -> None:
+    found = "\n".join(str(row.html) for row in rows(file.read_text(), file.name))
+
+    assert re.search(r'<span class="k">task</span>.*<span class="n">plugin_instance</span>', found)
+    assert '<span class="nb">unset</span>' in found
+    assert 'class="err"' not in found
 
 
 def test_a_fault_stands_at_its_line_and_one_after_the_end_at_the_last() -> None:
