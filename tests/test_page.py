@@ -16,9 +16,10 @@ from quart.typing import TestClientProtocol as Client
 
 from pman.app import create_app
 from pman.engine import Engine
-from pman.errors import EngineUnreachable, Fault
+from pman.errors import BadRequest, EngineUnreachable, Fault
 from pman.page.code import rows
 from pman.page.dryrun import without_values
+from pman.page.examples import EXAMPLES
 from pman.page.jobs import Wanted, counted, limits, news
 from pman.page.session import COOKIE
 from pman.page.view import STATIC, duration
@@ -438,3 +439,15 @@ async def test_a_broken_file_of_any_engine_is_shown_with_its_fault_and_hides_no_
         assert ('class="fault"' in await response.get_data(as_text=True)) == wrong
     for name in ("builtin/docker/_part.j2", "docker/none.j2", "none/container.yaml.j2"):
         assert (await page.get(f"/templates/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_a_request_that_pman_takes_unless_it_is_to_show_mistakes(name: str) -> None:
+    translation = Translation(settings_of("kubernetes"))
+
+    if name == "mistakes":
+        with pytest.raises(BadRequest) as raised:
+            translation.parse(EXAMPLES[name].encode())
+        assert len(raised.value.faults) == 4
+    else:
+        assert translation.parse(EXAMPLES[name].encode())
