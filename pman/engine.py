@@ -232,7 +232,7 @@ class Engine:
         return [details for details in await asyncio.gather(*map(one, sorted(jids))) if details]
 
     async def details(self, jid: str) -> JobDetails:
-        """One of them. Raises UnknownJob; EngineUnreachable where a rule says so, ConfigError where one fails."""
+        """One of them. Raises UnknownJob; EngineUnreachable by a rule, ConfigError where one fails."""
         return await self._details(jid, await self.facts(), self._translation.details)
 
     async def native(self, jid: str) -> Mapping[str, Any]:

@@ -20,21 +20,22 @@ from pman.api.listing import Choice
 from pman.api.params import flag, known_as, number, only
 from pman.api.v1 import answering
 from pman.commands.matrix import Row, rows
+from pman.dryruns import DryRuns, check_size
 from pman.engine import Engine
 from pman.errors import BadRequest, EngineUnreachable, NotJson
 from pman.feed import Feed
 from pman.job import Document
 from pman.workshop import diff, inventory
-from pman.workshop.preview import Preview, Previews
+from pman.workshop.preview import Preview
 
 RENDER = schema.validator({"$ref": "urn:pman:api#/$defs/RenderRequest"})
 
 
-def add_v2(app: Quart, engine: Engine, feed: Feed) -> None:
+def add_v2(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
     _jobs(app, engine)
     _job(app, engine)
     _events(app, engine, feed)
-    _workshop(app, engine)
+    _workshop(app, engine, dry_runs)
 
 
 def _jobs(app: Quart, engine: Engine) -> None:
@@ -107,12 +108,12 @@ def _events(app: Quart, engine: Engine, feed: Feed) -> None:
         return streamed_events(feed, request.headers.get("Last-Event-ID"), jid)
 
 
-def _workshop(app: Quart, engine: Engine) -> None:
-    previews = Previews(engine.settings, executors.names())
+def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
+    own_templates = bool(engine.settings["PMAN_TEMPLATES"])
     matrix: list[Row] = []
 
     @app.post("/api/v2/render")
-    async def render() -> Mapping[str, Any]:
+    async def render() -> Response:
         only()
         wanted = await _rendering()
         name, templates = wanted.get("engine", engine.settings.engine), wanted.get("templates", "site")
@@ -127,13 +128,14 @@ def _workshop(app: Quart, engine: Engine) -> None:
             except EngineUnreachable as error:
                 unasked = str(error)
 
-        def both() -> tuple[Preview, Preview]:
+        def answer() -> bytes:
             options: dict[str, Any] = {"engine": name, "facts": facts, "unasked": unasked}
-            shown = previews.preview(body, templates=templates, **options)
-            return shown, previews.preview(body, templates="builtin", **options)
+            shown = shipped = dry_runs.previews.preview(body, templates=templates, **options)
+            if own_templates and templates != "builtin":
+                shipped = dry_runs.previews.preview(body, templates="builtin", **options)
+            return json.dumps(_rendered(shown, shipped, templates)).encode() + b"\n"
 
-        shown, shipped = await asyncio.to_thread(both)
-        return _rendered(shown, shipped, templates)
+        return Response(await dry_runs.run(answer), mimetype="application/json")
 
     @app.get("/api/v2/engines")
     async def engines() -> Mapping[str, Any]:
@@ -156,11 +158,14 @@ def _workshop(app: Quart, engine: Engine) -> None:
 
 
 async def _rendering() -> Mapping[str, Any]:
-    """The body of a dry run. Raises NotJson, BadRequest."""
+    """The body of a dry run. Raises NotJson, TooLarge, BadRequest."""
     if not request.is_json:
         raise NotJson("the body must be JSON, with Content-Type: application/json")
+    check_size(request.content_length or 0)
+    body = await request.get_data()
+    check_size(len(body))
     try:
-        wanted = json.loads(await request.get_data())
+        wanted = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if faults := schema.faults(RENDER, wanted):
