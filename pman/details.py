@@ -48,7 +48,9 @@ class Details:
             created=converted("created", _moment),
             started=converted("started", _moment),
             finished=converted("finished", _moment) if info.ended else None,
-            labels=converted("labels", _labels),
+            labels={
+                name: str(masking.masked(text, name)) for name, text in converted("labels", _labels).items()
+            },
             env=env,
             request=_request(info, fields, env, f"{site['storebase']}/"),
         )

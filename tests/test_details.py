@@ -233,3 +233,13 @@ def test_a_job_that_the_rules_cannot_tell_of_is_listed_with_the_reason_and_its_f
     assert found.info.message == str(caught.value)
     assert found.request["memory_limit"] == 200
     assert not schema.faults(JOB, found.answer(datetime.now(UTC)))
+
+
+def test_labels_are_told_without_what_is_secret() -> None:
+    native = states.native("docker", "exited-3")
+    native["Config"]["Env"] = ["USER_TOKEN=sesame-open"]
+    native["Config"]["Labels"] |= {"a": "is sesame-open", "registry.auth": "x7", "b": "c"}
+
+    labels = details("docker", native).labels
+
+    assert (labels["a"], labels["registry.auth"], labels["b"]) == (f"is {MASK}", MASK, "c")

@@ -57,7 +57,7 @@ async def test_what_is_too_large_to_be_tried_is_413(path: str, key: str) -> None
     client = create_app(Engine(Translation(settings_of()), Held())).test_client()
     given = {"request": "x" * (LARGEST + 1)}
 
-    response = await client.post(path, headers=OWN, **{key: given})  # type: ignore[arg-type]
+    response = await client.post(path, headers=OWN, **{key: given})
 
     assert response.status_code == 413
     assert "pman render" in await response.get_data(as_text=True)
