@@ -217,17 +217,18 @@ async def test_a_template_that_is_not_there_is_told_with_the_one_that_was_meant(
     assert (await page.get("/templates/builtin/docker/container.yaml.j2")).status_code == 200
 
 
-async def test_a_template_that_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
+async def test_a_template_that_broke_since_pman_started_is_shown_with_the_fault_at_its_line(
+    tmp_path: Path,
+) -> None:
     name = "docker/container.yaml.j2"
     site_templates(tmp_path, {name: f'{{% extends "builtin/{name}" %}}'})
     page = client(listed(), PMAN_TEMPLATES=str(tmp_path))
-    site_templates(tmp_path, {name: "{% block extra %}\n{% if %}"})  # since it started
+    site_templates(tmp_path, {name: "{% block extra %}\n{% if %}"})
 
-    for path in ("/templates", "/templates/docker/container.yaml.j2"):
-        response = await page.get(path)
-        assert response.status_code == 500
-        text = await response.get_data(as_text=True)
-        assert "container.yaml.j2, line 2" in text
+    text = await (await page.get(f"/templates/{name}")).get_data(as_text=True)
+
+    assert f"{name}, line 2: " in text
+    assert re.search(r'data-n="2"[^\n]*\n</span><span class="fault">', text)
 
 
 async def test_a_request_that_is_too_large_for_a_form_is_told_on_a_page() -> None:
@@ -348,3 +349,23 @@ def test_each_vendored_file_is_named_with_its_version_and_licence() -> None:
         assert re.fullmatch(r" \d+\.\d+\.\d+ ", version)
         assert licence.strip()
         assert (STATIC / f"vendor/{package}.LICENSE").is_file()
+
+
+async def test_a_broken_file_of_any_engine_is_shown_with_its_fault_and_hides_no_other(tmp_path: Path) -> None:
+    broken = {"podman/container.yaml.j2": "a: 1\n{% block extra %}\n", "slurm/state.yaml": "a: 1\nrules: [",
+              "docker/_part.j2": "x"}  # fmt: skip
+    site = site_templates(tmp_path, broken)
+    (site / "local").mkdir()
+    (site / "local/job.sh.j2").write_bytes(b"caf\xe9")
+    page = client(listed(), PMAN_TEMPLATES=str(site))
+
+    listing = await (await page.get("/templates")).get_data(as_text=True)
+    assert listing.count("cannot be read") == 3
+    assert (await page.get("/api/v2/templates")).status_code == 200
+    for name in (*broken, "local/job.sh.j2", "builtin/local/job.sh.j2", "kubernetes/job.yaml.j2"):
+        response = await page.get(f"/templates/{name}")
+        assert response.status_code == 200
+        wrong = (name in broken and name != "docker/_part.j2") or name == "local/job.sh.j2"
+        assert ('class="fault"' in await response.get_data(as_text=True)) == wrong
+    for name in ("builtin/docker/_part.j2", "docker/none.j2", "none/container.yaml.j2"):
+        assert (await page.get(f"/templates/{name}")).status_code == 404

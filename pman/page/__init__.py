@@ -5,6 +5,8 @@ It is off with PMAN_PAGE=no. It shows what the API answers and the workshop make
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from quart import Blueprint, Quart, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -43,6 +45,19 @@ FOR_EVER = "public, max-age=31536000, immutable"
 _HEADINGS = {403: "Not allowed", 404: "Nothing is here", 503: "The engine does not answer"}
 
 
+LIVE = ("job", "jobs")
+"""What is fetched anew while it is looked at. What was shown last stays, with what is wrong above it."""
+
+
+def _instead(target: str) -> Mapping[str, str]:
+    """Where htmx, which asked for a part of a page, shows an error: beside the part or inside of it,
+    and never in its place, where the next one would not find it."""
+    if not target:
+        return {}
+    beside = {"HX-Retarget": f"#{target}-trouble"} if target in LIVE else {}
+    return {"HX-Reselect": ".told", "HX-Reswap": "innerHTML", **beside}
+
+
 def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
     """Serves the page at the root of the app."""
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
@@ -57,7 +72,9 @@ def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
     async def failed(error: PmanError) -> Response:
         known = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
         heading = known or "That did not work"
-        return view.answer("error.html", status=error.status, section="", heading=heading, error=error)
+        answer = view.answer("error.html", status=error.status, section="", heading=heading, error=error)
+        answer.headers.update(_instead(request.headers.get("HX-Target", "")))
+        return answer
 
     @page.errorhandler(RequestEntityTooLarge)
     async def too_large(_: RequestEntityTooLarge) -> Response:

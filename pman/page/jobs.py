@@ -124,6 +124,8 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View) -> None:
         try:
             found = sorted(await engine.jobs(), key=_newest, reverse=True)
         except PmanError as failure:
+            if "HX-Request" in request.headers:
+                raise  # the jobs that are shown stay
             error = failure
         narrowed = asked.of(found)
         pages = max(1, -(-len(narrowed) // ON_A_PAGE))

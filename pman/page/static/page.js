@@ -45,6 +45,16 @@ document.addEventListener("click", (event) => {
 // What could not be fetched is asked for again: nothing else may happen that would ask for it.
 
 document.addEventListener("htmx:sendError", (event) => htmx.trigger(event.detail.elt, "again"));
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.xhr.status >= 500) htmx.trigger(event.detail.elt, "again");
+});
+
+// An error is shown where pman says; one that a proxy before it, or a fault of it, answers is in no part's place.
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.status >= 400 && !xhr.getResponseHeader("HX-Reswap")) event.detail.shouldSwap = false;
+});
 
 // The log of a running job.
 
@@ -56,7 +66,10 @@ async function follow(log) {
   for (;;) {
     try {
       const response = await fetch(log.dataset.follow);
-      if (response.status === 404) return;
+      if (response.status === 404 && response.headers.get("Content-Type") === "application/json") {
+        state.textContent = "ended: the job is gone"; // by pman's word, and not by that of a proxy before it
+        return;
+      }
       if (!response.ok) throw new Error(String(response.status));
       state.textContent = "following";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -70,8 +83,8 @@ async function follow(log) {
       }
       state.textContent = "complete";
       return;
-    } catch {
-      state.textContent = "interrupted; trying again";
+    } catch (error) {
+      state.textContent = `interrupted (${error.message}); trying again`;
       await new Promise((resolve) => setTimeout(resolve, 2000));
     }
   }
