@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pman import executors
 from pman.errors import Busy, TooLarge
@@ -32,6 +32,7 @@ class DryRuns:
 
         self._thread = ThreadPoolExecutor(1, "dry-runs")
         self._waiting = 0
+        self._made: dict[Callable[[], Any], tuple[object, Any]] = {}
 
     async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """What the work returns, in its turn. Raises Busy where too many wait."""
@@ -43,6 +44,18 @@ class DryRuns:
             return await asyncio.wrap_future(self._thread.submit(context.run, work, *args, **options))
         finally:
             self._waiting -= 1
+
+    async def made(self, make: Callable[[], T]) -> T:
+        """What a function makes of the templates, made once until a file of them changes. Raises Busy."""
+        return await self.run(self._make, make)
+
+    def _make(self, make: Callable[[], T]) -> T:
+        stamp = self.previews.stamp("site")
+        kept = self._made.get(make)
+        if kept is None or kept[0] != stamp:
+            kept = self._made[make] = (stamp, make())
+        found: T = kept[1]
+        return found
 
 
 def check_size(size: int) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
+from pathlib import Path
 
 import pytest
 
+from pman import schema
 from pman.app import create_app
 from pman.dryruns import LARGEST, WAITING, DryRuns
 from pman.engine import Engine
 from pman.errors import Busy
 from pman.translation import Translation
-from tests.a_job import settings_of
+from tests.a_job import a_job, settings_of
 from tests.test_engine import Held
 
 OWN = {"Origin": "http://localhost"}
@@ -61,3 +64,52 @@ async def test_what_is_too_large_to_be_tried_is_413(path: str, key: str) -> None
 
     assert response.status_code == 413
     assert "pman render" in await response.get_data(as_text=True)
+
+
+BROKEN = {
+    "swarm/service.yaml.j2": b'{% extends "builtin/swarm/service.yaml.j2" %}\n{% block env %}\n',
+    "slurm/state.yaml": b"rules: [\n",
+    "kubernetes/job.yaml.j2": b"a: \xff\n",
+}
+
+
+async def test_a_broken_file_of_another_engine_is_a_fault_of_that_one(tmp_path: Path) -> None:
+    for name, content in BROKEN.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    settings = settings_of(PMAN_TEMPLATES=str(tmp_path))
+    client = create_app(Engine(Translation(settings), Held())).test_client()
+
+    for path, kind, key in (("engines", "Engines", "name"), ("templates", "Templates", "engine")):
+        response = await client.get(f"/api/v2/{path}")
+        answer = await response.get_json()
+
+        assert response.status_code == 200, answer
+        assert not schema.faults(schema.validator({"$ref": f"urn:pman:api#/$defs/{kind}"}), answer)
+        wrong = {one[key]: one["faults"] for one in answer["engines"] if one["faults"]}
+        assert set(wrong) == {"swarm", "slurm", "kubernetes"}
+        for name in BROKEN:
+            (fault,) = wrong[name.partition("/")[0]]
+            assert fault["file"] == str(tmp_path / name)
+            assert fault["line"]
+            assert fault["message"]
+    request = {**dataclasses.asdict(a_job()), "type": "ds"}
+    for engine in ("swarm", "kubernetes", "docker"):
+        response = await client.post("/api/v2/render", json={"request": request, "engine": engine})
+        assert response.status_code == 200
+        assert bool((await response.get_json())["faults"]) == (engine != "docker")
+
+
+async def test_what_is_made_of_the_templates_is_made_once_until_a_file_changes(tmp_path: Path) -> None:
+    file = tmp_path / "docker" / "state.yaml"
+    file.parent.mkdir()
+    file.write_text("extends: builtin/docker/state.yaml\n")
+    runs, made = DryRuns(settings_of(PMAN_TEMPLATES=str(tmp_path))), []
+
+    def make() -> int:
+        made.append(1)
+        return len(made)
+
+    assert await asyncio.gather(*(runs.made(make) for _ in range(5))) == [1] * 5
+    file.write_text("extends: builtin/docker/state.yaml\n# longer\n")
+    assert await runs.made(make) == 2

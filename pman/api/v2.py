@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from pman.api.events import streamed_events
 from pman.api.listing import Choice
 from pman.api.params import flag, known_as, number, only
 from pman.api.v1 import answering
-from pman.commands.matrix import Row, rows
+from pman.commands.matrix import Matrix, Row, working
 from pman.dryruns import DryRuns, check_size
 from pman.engine import Engine
 from pman.errors import BadRequest, EngineUnreachable, NotJson
@@ -32,17 +31,17 @@ RENDER = schema.validator({"$ref": "urn:pman:api#/$defs/RenderRequest"})
 
 
 def add_v2(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
-    _jobs(app, engine)
+    _jobs(app, engine, feed)
     _job(app, engine)
     _events(app, engine, feed)
     _workshop(app, engine, dry_runs)
 
 
-def _jobs(app: Quart, engine: Engine) -> None:
+def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
     @app.get("/api/v2/jobs")
     async def jobs() -> Mapping[str, Any]:
         choice, now = Choice.of(request.args), datetime.now(UTC)
-        found, following = choice.page(await engine.jobs(), now)
+        found, following = choice.page(await feed.jobs(), now)
         return {"jobs": [details.answer(now) for details in found], "next": following}
 
     @app.get("/api/v2/jobs/<jid>")
@@ -109,8 +108,13 @@ def _events(app: Quart, engine: Engine, feed: Feed) -> None:
 
 
 def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
-    own_templates = bool(engine.settings["PMAN_TEMPLATES"])
-    matrix: list[Row] = []
+    site = engine.settings["PMAN_TEMPLATES"]
+
+    def honoured() -> Matrix:
+        return working(site)
+
+    def listed() -> Sequence[inventory.EngineTemplates]:
+        return inventory.engines([Path(directory) for directory in site])
 
     @app.post("/api/v2/render")
     async def render() -> Response:
@@ -131,7 +135,7 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
         def answer() -> bytes:
             options: dict[str, Any] = {"engine": name, "facts": facts, "unasked": unasked}
             shown = shipped = dry_runs.previews.preview(body, templates=templates, **options)
-            if own_templates and templates != "builtin":
+            if site and templates != "builtin":
                 shipped = dry_runs.previews.preview(body, templates="builtin", **options)
             return json.dumps(_rendered(shown, shipped, templates)).encode() + b"\n"
 
@@ -140,8 +144,7 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
     @app.get("/api/v2/engines")
     async def engines() -> Mapping[str, Any]:
         only()
-        if not matrix:
-            matrix[:] = await asyncio.to_thread(rows, engine.settings["PMAN_TEMPLATES"])
+        matrix = await dry_runs.made(honoured)
         answers = await answering(engine)
         return {"engines": [_engine(name, engine, matrix, answers) for name in executors.names()]}
 
@@ -149,8 +152,7 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
     async def templates() -> Mapping[str, Any]:
         only("engine")
         wanted = request.args.get("engine")
-        site = [Path(directory) for directory in engine.settings["PMAN_TEMPLATES"]]
-        found = await asyncio.to_thread(inventory.engines, site)
+        found = await dry_runs.made(listed)
         names = [each.engine for each in found]
         if wanted is not None and wanted not in names:
             raise BadRequest(f"engine={wanted!r}: {schema.one_of(wanted, names)}")
@@ -194,9 +196,7 @@ def _rendered(shown: Preview, shipped: Preview, templates: str) -> Mapping[str, 
     }
 
 
-def _engine(
-    name: str, engine: Engine, matrix: Sequence[Row], answers: Mapping[str, Any]
-) -> Mapping[str, Any]:
+def _engine(name: str, engine: Engine, matrix: Matrix, answers: Mapping[str, Any]) -> Mapping[str, Any]:
     configured = name == engine.settings.engine
 
     def of(row: Row) -> Mapping[str, Any]:
@@ -210,8 +210,9 @@ def _engine(
         "name": name,
         "configured": configured,
         "answers": answers if configured else None,
+        "faults": list(map(as_data, matrix.faults.get(name, ()))),
         **{
-            part: {row.option: of(row) for row in matrix if row.part == part}
+            part: {row.option: of(row) for row in matrix.rows if row.part == part and name in row.honoured}
             for part in ("request", "settings")
         },
     }
@@ -220,6 +221,7 @@ def _engine(
 def _templates(found: inventory.EngineTemplates) -> Mapping[str, Any]:
     return {
         "engine": found.engine,
+        "faults": list(map(as_data, found.faults)),
         "files": [
             {
                 **{name: getattr(file, name) for name in _FILE},
