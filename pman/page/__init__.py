@@ -63,7 +63,7 @@ def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
     session = Session(engine.settings["AUTH_TOKEN"])
     view = View(engine.settings, session)
-    jobs.routes(page, engine, feed, view)
+    jobs.routes(page, feed, view)
     job.routes(page, engine, feed, view, session)
     dryrun.routes(page, engine, view, dry_runs)
     templates.routes(page, engine, view)
