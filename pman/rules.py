@@ -189,6 +189,14 @@ class Rules:
         self._refusals = _Decision(self._environment, f"{at}: refusals", written.refusals, ("native",))
         self._checks = _Decision(self._environment, f"{at}: checks", written.checks)
 
+    def check_complete(self) -> None:
+        """Raises ConfigError where a state may have no rule: such a job would never end for the platform."""
+        last = self._written.rules[-1] if self._written.rules else None
+        if last is None or last.source.get("when", "true") != "true":
+            told = "a state may have no rule: the last rule must have no `when`; `extends` takes the shipped ones"
+            file, line = (last.file, last.line) if last else (f"templates/{self.name}", 0)
+            raise ConfigError.of([Fault(self.name, told, file, line)])
+
     def _named(self, at: str, values: Mapping[str, str]) -> Template:
         """All values as one template that sets them: a third of the time that one expression each takes."""
         for index, (name, text) in enumerate(values.items()):

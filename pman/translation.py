@@ -50,6 +50,7 @@ class Translation:
         search = loader([_checked(directory, settings.engine) for directory in settings["PMAN_TEMPLATES"]])
         self.settings = settings
         self.rules = Rules(settings.engine, search)
+        self.rules.check_complete()
         self._details = Details(self.rules)
         documents = properties(engine_schema(settings.engine, "documents"))
         self._templates = Templates(settings.engine, search, list(documents))

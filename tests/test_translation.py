@@ -488,3 +488,11 @@ def test_any_argument_of_a_request_reaches_the_document_as_the_text_it_was(args:
 
 def test_what_is_assumed_of_an_engine_that_is_not_asked_is_its_storebase() -> None:
     assert a_translation().assumed_facts() == {"storebase": "/srv/storebase"}
+
+
+def test_rules_that_may_leave_a_state_without_one_stop_the_start(tmp_path: Path) -> None:
+    rule = "rules:\n- {when: native.State.OOMKilled, status: finishedWithError, message: oom}\n"
+    site = site_templates(tmp_path, {"docker/state.yaml": rule})
+
+    with pytest.raises(ConfigError, match=r"docker/state\.yaml, line 2: a state may have no rule"):
+        Translation(settings_of(PMAN_TEMPLATES=str(site)))
