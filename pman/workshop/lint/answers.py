@@ -1,4 +1,4 @@
-"""The `fields` and `applied` of a state.yaml, which make API v2's answer, tried on the recorded states."""
+"""The `fields` and `applied` of a state.yaml, of which an answer is made, tried on the recorded states."""
 
 from __future__ import annotations
 
