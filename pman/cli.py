@@ -273,11 +273,13 @@ _table_or_json = click.option(
 def list_templates(engine: str | None, form: str) -> None:
     """List each engine's templates, blocks and rules.
 
-    A block with a star is overridden, and by which file is said beside it.
+    A block with a star is overridden, and by which file is said beside it. Ends with 1 when there is
+    a file that cannot be read, which is listed with what is wrong.
     """
     from pman.commands.templates import show_list
 
-    show_list(_site(), engine, form)
+    if not show_list(_site(), engine, form):
+        sys.exit(1)
 
 
 @templates.command(

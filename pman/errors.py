@@ -130,6 +130,12 @@ class EngineUnreachable(PmanError):
     status = 503
 
 
+class Busy(PmanError):
+    """pman has too much of it to do at once: try again later."""
+
+    status = 503
+
+
 class NameTaken(Exception):
     """Raised by an executor: something with the job's name is there already."""
 

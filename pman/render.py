@@ -301,7 +301,8 @@ class Templates:
                 for document, begin in _documents(name, text):
                     found.append((document, origins.part(begin, document.text)))
             except _IN_THE_TEXT as error:
-                origin = origins.at(error.index)
+                origin = origins.suspect(error.index) if isinstance(error, UnreadableError) else None
+                origin = origin or origins.at(error.index)
                 raise _config_error(name, str(error), origin.file, origin.line) from error
         self._check_some(found)
         documents, places = zip(*found, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pman.errors import ConfigError
+from pman.errors import ConfigError, Fault
 from pman.resources import TEMPLATES
 from pman.workshop.header import header
 from pman.workshop.inventory import TemplateFile, engines, find
@@ -124,33 +124,70 @@ def test_a_name_that_is_not_there_is_told_with_what_was_meant() -> None:
         find("docker/contianer.yaml.j2", [])
 
 
-def test_a_template_that_cannot_be_parsed_is_told_with_file_and_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as raised:
-        a_site(tmp_path, docker=extending("docker") + "\n{% block extra %}\n")
+def test_a_template_that_cannot_be_parsed_is_listed_with_its_fault_at_its_line(tmp_path: Path) -> None:
+    site, shipped, *others = a_site(tmp_path, docker=extending("docker") + "\n{% block extra %}\n")
 
-    (fault,) = raised.value.faults
-    assert fault.file == str(tmp_path / DOCKER)
-    assert fault.line
+    assert site.fault
+    assert (site.fault.file, site.fault.line) == (str(tmp_path / DOCKER), 3)
+    assert site.text.endswith("{% block extra %}\n")
+    assert [block.name for block in shipped.blocks] == [block.name for block in find(DOCKER, []).blocks]
+    assert not any(file.fault for file in (shipped, *others))
+    assert find(DOCKER, [tmp_path]) == site
+
+
+def test_a_file_that_is_not_utf_8_is_listed_with_its_fault_at_its_line(tmp_path: Path) -> None:
+    site = site_templates(
+        tmp_path, {DOCKER: "", "docker/state.yaml": "", PODMAN: f'{{% extends "{DOCKER}" %}}'}
+    )
+    for name in (DOCKER, "docker/state.yaml"):
+        (site / name).write_bytes(b"a: 1\nb: caf\xe9\n")
+
+    found = {file.name: file for engine in engines([site]) for file in engine.files if not file.shipped}
+
+    for name in (DOCKER, "docker/state.yaml"):
+        fault = found[name].fault
+        assert fault == Fault(name, "this is not UTF-8: byte 0xe9", str(site / name), 2)
+        assert found[name].text == "a: 1\nb: caf\N{REPLACEMENT CHARACTER}\n"
+    assert found[PODMAN].fault == Fault(PODMAN, "what it extends is not UTF-8", str(site / PODMAN))
+
+
+def test_a_name_that_leads_out_of_the_templates_is_not_there(tmp_path: Path) -> None:
+    site = site_templates(tmp_path / "site", {"../secret.j2": "x", DOCKER: extending("docker")})
+
+    for name in ("../secret.j2", "builtin/../secret.j2", "docker/../../secret.j2", ".", ""):
+        with pytest.raises(ConfigError, match="does not exist"):
+            find(name, [site])
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "told", "line"),
     [
-        ("rules: [", r"docker/state\.yaml: no YAML"),
-        ("extends: builtin/dokcer/state.yaml\n", r"builtin/dokcer/state\.yaml does not exist"),
-        ("extends: docker/state.yaml\n", r"extends itself"),
-        ("extends: 3\n", r"docker/state\.yaml: \$\.extends"),
-        ("- a\n", r"docker/state\.yaml: \$"),
+        ("values:\n  a: 1\nrules: }\n", r"^no YAML: ", 3),
+        (
+            "extends: builtin/dokcer/state.yaml\n",
+            r"builtin/dokcer/state\.yaml, which .* extends, does not",
+            0,
+        ),
+        ("extends: docker/state.yaml\n", r"extends itself", 0),
+        ("extends: 3\n", r"^\$\.extends: ", 0),
+        ("- a\n", r"^\$: ", 0),
+        ("a: 2026-13-13\n", r"month", 0),
     ],
 )
 def test_rules_that_cannot_be_read_are_told_and_can_still_be_looked_at(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, told: str, line: int
 ) -> None:
     site = site_templates(tmp_path, {"docker/state.yaml": text})
 
-    with pytest.raises(ConfigError, match=told):
-        engines([site])
-    assert find("docker/state.yaml", [site]).text == text
+    found = {engine.engine: engine for engine in engines([site])}
+    file = find("docker/state.yaml", [site])
+
+    (fault,) = found["docker"].faults
+    assert re.search(told, fault.message)
+    assert (fault.file, fault.line) == (str(site / "docker/state.yaml"), line)
+    assert (file.fault, file.text) == (fault, text)
+    assert found["docker"].rules == ()
+    assert found["swarm"].rules
 
 
 def test_a_digest_is_of_the_text_alone() -> None:

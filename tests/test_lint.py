@@ -316,6 +316,15 @@ def test_a_mistake_is_found_at_its_line(tmp_path: Path, name: str, old: str, new
 EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
 
 IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
+    "a block indented too little, of which YAML complains below, in a shipped line": (
+        {
+            "docker/container.yaml.j2": EXTENDS
+            + "{% block resources %}\n{{ super() }}\nPidsLimit: 512\n{% endblock %}\n"
+        },
+        "unreadable-document",
+        "docker/container.yaml.j2",
+        4,
+    ),
     "a block that there is not": (
         {"docker/container.yaml.j2": EXTENDS + "{% block securty %}\n{% endblock %}\n"},
         "unknown-block",

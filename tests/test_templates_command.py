@@ -77,6 +77,22 @@ def test_a_template_is_shown_to_the_letter_as_it_is_found(tmp_path: Path, name: 
     assert pman("templates", "show", name, PMAN_TEMPLATES="site").output == Path(file).read_text()
 
 
+def test_a_file_that_cannot_be_read_is_listed_and_shown_and_the_list_ends_with_1(tmp_path: Path) -> None:
+    site_templates(tmp_path / "site", {DOCKER: "a: 1\n{% block extra %}\n"})
+
+    table = pman("templates", "list", PMAN_TEMPLATES="site")
+    data = pman("templates", "list", "--engine", "docker", "--format", "json", PMAN_TEMPLATES="site")
+    check = pman("templates", "check", PMAN_TEMPLATES="site")
+
+    assert table.exit_code == data.exit_code == 1
+    assert f"cannot be read: site/{DOCKER}, line 2" in " ".join(table.output.split())
+    assert "kubernetes/job.yaml.j2" in table.output
+    assert [file["fault"]["line"] for file in json.loads(data.output)[0]["files"] if file["fault"]] == [2]
+    assert check.exit_code == 2
+    assert f"{DOCKER}, line 2" in check.output
+    assert pman("templates", "show", DOCKER, PMAN_TEMPLATES="site").output == "a: 1\n{% block extra %}\n"
+
+
 # --- eject, docs, check ------------------------------------------------------------------------------
 
 

@@ -52,7 +52,8 @@ def setting(name: str, environ: Mapping[str, str], dotenv: Path) -> str:
     return environ.get(name) or file.get(name) or ""
 
 
-def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> None:
+def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> bool:
+    """Whether all that is listed can be read."""
     found = engines(site_dirs)
     known = [one.engine for one in found]
     if engine and engine not in known:
@@ -60,13 +61,14 @@ def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> None:
     chosen = [one for one in found if engine in (None, one.engine)]
     if form == "json":
         click.echo(_json([_engine(one) for one in chosen]))
-        return
+        return not any(one.faults for one in chosen)
     table = terminal.plain_table("template", "from", "what is in it")
     for one in chosen:
         for file in one.files:
             table.add_row(escape(file.name), _origin(file), _contents(one, file))
         table.add_section()
     terminal.console().print(table)
+    return not any(one.faults for one in chosen)
 
 
 def _origin(file: TemplateFile) -> str:
@@ -76,6 +78,8 @@ def _origin(file: TemplateFile) -> str:
 
 
 def _contents(engine: EngineTemplates, file: TemplateFile) -> str:
+    if file.fault:
+        return f"[red]cannot be read: {escape(str(file.fault))}[/]"
     if file.overridden_by and not file.shipped:
         return f"[yellow]not used: {escape(shown(file.overridden_by))} is found first[/]"
     if file.path.name == RULES:
@@ -132,6 +136,7 @@ def _file(file: TemplateFile) -> Mapping[str, Any]:
         "overrides": file.overrides,
         "overridden_by": file.overridden_by,
         "doc": file.doc,
+        "fault": asdict(file.fault) if file.fault else None,
         "blocks": [_block(block) for block in file.blocks],
         "inherited": [_block(block) for block in file.inherited],
     }
@@ -270,7 +275,10 @@ def accepted(names: Sequence[str], site_dirs: Sequence[Path]) -> None:
 def _chosen(names: Sequence[str], site_dirs: Sequence[Path]) -> list[Override]:
     for name in names:
         find(name, site_dirs)
-    found = drift.overrides(engines(site_dirs))
+    inventory = engines(site_dirs)
+    if faults := [fault for engine in inventory for fault in engine.faults]:
+        raise ConfigError.of(faults)
+    found = drift.overrides(inventory)
     return [override for override in found if not names or override.name in names]
 
 

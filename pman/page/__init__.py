@@ -5,11 +5,14 @@ It is off with PMAN_PAGE=no. It shows what the API answers and the workshop make
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from quart import Blueprint, Quart, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from pman.dryruns import DryRuns
 from pman.engine import Engine
-from pman.errors import PmanError, TooLarge
+from pman.errors import Busy, PmanError, TooLarge
 from pman.feed import Feed
 from pman.page import dryrun, job, jobs, templates
 from pman.page.session import Session
@@ -42,20 +45,36 @@ FOR_EVER = "public, max-age=31536000, immutable"
 _HEADINGS = {403: "Not allowed", 404: "Nothing is here", 503: "The engine does not answer"}
 
 
-def add(app: Quart, engine: Engine, feed: Feed) -> None:
+LIVE = ("job", "jobs")
+"""What is fetched anew while it is looked at. What was shown last stays, with what is wrong above it."""
+
+
+def _instead(target: str) -> Mapping[str, str]:
+    """Where htmx, which asked for a part of a page, shows an error: beside the part or inside of it,
+    and never in its place, where the next one would not find it."""
+    if not target:
+        return {}
+    beside = {"HX-Retarget": f"#{target}-trouble"} if target in LIVE else {}
+    return {"HX-Reselect": ".told", "HX-Reswap": "innerHTML", **beside}
+
+
+def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
     """Serves the page at the root of the app."""
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
     session = Session(engine.settings["AUTH_TOKEN"])
     view = View(engine.settings, session)
-    jobs.routes(page, engine, feed, view)
+    jobs.routes(page, feed, view)
     job.routes(page, engine, feed, view, session)
-    dryrun.routes(page, engine, view)
+    dryrun.routes(page, engine, view, dry_runs)
     templates.routes(page, engine, view)
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:
-        heading = _HEADINGS.get(error.status, "That did not work")
-        return view.answer("error.html", status=error.status, section="", heading=heading, error=error)
+        known = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
+        heading = known or "That did not work"
+        answer = view.answer("error.html", status=error.status, section="", heading=heading, error=error)
+        answer.headers.update(_instead(request.headers.get("HX-Target", "")))
+        return answer
 
     @page.errorhandler(RequestEntityTooLarge)
     async def too_large(_: RequestEntityTooLarge) -> Response:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from quart import Blueprint, Response, request
 
 from pman import executors
+from pman.dryruns import DryRuns, check_size
 from pman.engine import Engine
 from pman.errors import EngineUnreachable, Fault
 from pman.masking import MASK
@@ -61,9 +62,8 @@ class Panel:
     notes: Sequence[str]
 
 
-def routes(page: Blueprint, engine: Engine, view: View) -> None:
+def routes(page: Blueprint, engine: Engine, view: View, dry_runs: DryRuns) -> None:
     names = executors.names()
-    previews = Previews(engine.settings, names)
 
     @page.get("/render")
     async def form() -> Response:
@@ -74,6 +74,7 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
     @page.post("/render")
     async def rendered() -> Response:
         given = await request.form
+        check_size(len(given.get("request", "").encode()))
         text = given.get("request", "").replace("\r\n", "\n")  # as forms write the ends of lines
         on = given.get("engine", "")
         on = on if on in (*names, ALL) else engine.settings.engine
@@ -81,10 +82,11 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
         shown = names if on == ALL else [on]
         told = {engine.settings.engine: await _facts(engine)}
 
-        def results() -> list[tuple[Preview, Preview | None]]:
-            return [_both(previews, text, name, chosen, told.get(name)) for name in shown]
+        def answer() -> Response:
+            results = [_both(dry_runs.previews, text, name, chosen, told.get(name)) for name in shown]
+            return _answer(text, on, chosen, results=results)
 
-        return _answer(text, on, chosen, results=await asyncio.to_thread(results))
+        return await dry_runs.run(answer)
 
     def _answer(
         text: str,
@@ -133,12 +135,47 @@ def _both(
 
 
 def without_values(text: str) -> str:
-    """A request, which need not be JSON, without the values of its env; page.js does the same for a link."""
-    return _ENV.sub(lambda env: env[1] + _VALUE.sub(rf'"\1={MASK}"', env[2]), text)
+    """A request without the values of its env, line for line; what is no JSON, without any string.
+
+    page.js does the same for a link, and makes none of what is no JSON.
+    """
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return _TOKEN.sub(lambda token: token[0] if token["colon"] else _masked(token[0]), text)
+    return "".join(_without_values(text))
 
 
-_ENV = re.compile(r'("env"\s*:\s*\[)((?:[\s,]|"(?:[^"\\]|\\.)*")*)')
-_VALUE = re.compile(r'"([^"=\\]*)=(?:[^"\\]|\\.)*"')
+def _without_values(text: str) -> Iterator[str]:
+    """Piece by piece, of what is JSON."""
+    position, depth, env = 0, 0, -1  # env: the depth of its key, while its value lasts
+    for token in _TOKEN.finditer(text):
+        yield text[position : token.start()]
+        position, word = token.end(), token[0]
+        depth += (word in "[{") - (word in "]}")
+        if env > depth or (env == depth and word == ","):
+            env = -1
+        if env >= 0 and not (token["colon"] and "=" not in word):
+            yield f"{_masked(token['string'])}{token['colon'] or ''}" if token["string"] else _masked(word)
+        else:
+            yield word
+        if env < 0 and token["colon"] and _ENV.match(json.loads(token["string"])):
+            env = depth
+    yield text[position:]
+
+
+def _masked(word: str) -> str:
+    """A string keeps the name of NAME=value; a number has none; punctuation, true, false and null stay."""
+    if word.startswith('"'):
+        name, equals, _ = word[1:].partition("=")
+        return f'"{name}={MASK}"' if equals else f'"{MASK}"'
+    return f'"{MASK}"' if word[0] in "-0123456789" else word
+
+
+_TOKEN = re.compile(
+    r'(?P<string>"(?:[^"\\]|\\.)*(?:"|$))(?P<colon>\s*:)?|[\[\]{},]|[^\s\[\]{},:"]+', re.DOTALL
+)
+_ENV = re.compile(r"\s*env(ironment)?\s*$", re.I)
 
 
 def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault]:

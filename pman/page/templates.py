@@ -8,10 +8,10 @@ from pathlib import Path
 from quart import Blueprint, Response
 
 from pman.engine import Engine
+from pman.errors import ConfigError, Fault
 from pman.overrides import RULES
 from pman.page.code import rows
 from pman.page.view import NotThere, View
-from pman.schema import one_of
 from pman.workshop import docs, inventory
 from pman.workshop.inventory import BUILTIN, EngineTemplates, TemplateFile
 
@@ -29,12 +29,12 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
 
     @page.get("/templates/<path:name>")
     async def template(name: str) -> Response:
+        try:
+            file = await asyncio.to_thread(inventory.find, name, directories)
+        except ConfigError as error:
+            raise NotThere(str(error)) from error
         found = await asyncio.to_thread(inventory.engines, directories)
-        known = {file.name for each in found for file in each.files}
-        if name.removeprefix(BUILTIN) not in known:
-            raise NotThere(f"templates/{name} does not exist; {one_of(name, sorted(known))}")
-        file = await asyncio.to_thread(inventory.find, name, directories)
-        told = await asyncio.to_thread(docs.docs, name, directories)
+        told = None if file.fault else await asyncio.to_thread(docs.docs, name, directories)
         overridden = {block.line for block in file.blocks if block.overridden_by}
         return view.answer(
             "template.html",
@@ -44,13 +44,18 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
             told=told,
             rules=_rules(file, found),
             other=_other(file, found),
-            rows=rows(file.text, file.name, marked=overridden),
+            rows=rows(file.text, file.name, marked=overridden, faults=_here(file)),
         )
 
 
 def address(file: TemplateFile) -> str:
     """Of its page; a shipped one has its own, also where a site's stands in its place."""
     return f"/templates/{BUILTIN if file.shipped and file.overridden_by else ''}{file.name}"
+
+
+def _here(file: TemplateFile) -> list[Fault]:
+    """The fault of a file that has one at a line of its own."""
+    return [file.fault] if file.fault and file.fault.line and Path(file.fault.file) == file.path else []
 
 
 def _rules(file: TemplateFile, found: tuple[EngineTemplates, ...]) -> list[tuple[int, object]]:

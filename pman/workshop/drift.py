@@ -53,7 +53,7 @@ def overrides(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
         override
         for engine in inventory
         for file in engine.files
-        if not file.shipped and not file.overridden_by
+        if not (file.shipped or file.overridden_by or file.fault)
         for override in _overrides(file, engine.files)
     )
 

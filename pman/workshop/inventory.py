@@ -10,7 +10,7 @@ from jinja2 import BaseLoader
 from jinja2.exceptions import TemplateNotFound
 
 from pman import statefile
-from pman.errors import ConfigError
+from pman.errors import ConfigError, Fault
 from pman.overrides import RULES
 from pman.render import loader
 from pman.resources import TEMPLATES
@@ -20,6 +20,9 @@ from pman.workshop.header import header
 from pman.workshop.source import SYNTAX, Source, body, digest, lineage, parsed
 
 BUILTIN = "builtin/"
+
+_UNREADABLE = (ConfigError, ValueError, OSError, RecursionError)
+"""What reading a site's files raises; ValueError: of what is not UTF-8, and of YAML's dates that are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,9 @@ class TemplateFile:
     inherited: tuple[Block, ...]
     """Those of what it extends, where it has none of the name: a site may override them, too."""
 
+    fault: Fault | None = None
+    """Why it, or what it extends, cannot be read; its text is there nevertheless."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineTemplates:
@@ -86,20 +92,31 @@ class EngineTemplates:
     """A site's before the shipped ones."""
 
     rules: tuple[Rule, ...]
-    """As they are tried: a site's own first."""
+    """As they are tried: a site's own first; none where they cannot be read."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        return tuple(file.fault for file in self.files if file.fault)
 
 
 def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
-    """Of every folder that has rules, shipped or a site's. Raises ConfigError for an unreadable file."""
+    """Of every folder that has rules, shipped or a site's. What cannot be read is a fault of its file."""
     search = loader(site_dirs)
     return tuple(
         EngineTemplates(
             engine=engine,
-            rules=statefile.read(search, f"{engine}/{RULES}").rules,
+            rules=_rules_of(engine, search),
             files=tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
         )
         for engine in names(site_dirs)
     )
+
+
+def _rules_of(engine: str, search: BaseLoader) -> tuple[Rule, ...]:
+    try:
+        return statefile.read(search, f"{engine}/{RULES}").rules
+    except _UNREADABLE:
+        return ()  # the file has the fault
 
 
 def names(site_dirs: Sequence[Path]) -> list[str]:
@@ -109,8 +126,12 @@ def names(site_dirs: Sequence[Path]) -> list[str]:
 
 
 def find(name: str, site_dirs: Sequence[Path]) -> TemplateFile:
-    """The file of a name as it is found, a site's first; `builtin/...` is shipped. Raises ConfigError."""
-    known = _known(name.removeprefix(BUILTIN).partition("/")[0], site_dirs)
+    """The file of a name as it is found, a site's first; `builtin/...` is shipped.
+
+    Raises ConfigError for a name that there is not.
+    """
+    folder = name.removeprefix(BUILTIN).partition("/")[0]
+    known = {} if folder in ("", ".", "..") else _known(folder, site_dirs)
     if name not in known:
         everything = [other for engine in names(site_dirs) for other in _known(engine, site_dirs)]
         raise ConfigError(f"templates/{name} does not exist; {one_of(name, everything)}")
@@ -143,22 +164,55 @@ def _overrides(name: str, *, shipped: bool) -> str | None:
     return f"{BUILTIN}{name}" if not shipped and (TEMPLATES / name).is_file() else None
 
 
+def _text(name: str, path: Path) -> tuple[str, Fault | None]:
+    """With U+FFFD for what is not UTF-8."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        return "", Fault(name, str(error.strerror), str(path))
+    try:
+        raw.decode()
+        fault = None
+    except UnicodeDecodeError as error:
+        told = f"this is not UTF-8: byte 0x{raw[error.start]:02x}"
+        fault = Fault(name, told, str(path), raw[: error.start].count(b"\n") + 1)
+    return path.read_text("utf-8", "replace"), fault
+
+
 def _rules(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:
-    text = path.read_text("utf-8")
+    text, fault = _text(name, path)
     doc = "\n".join(line[2:] for line in text.split("\n\n", 1)[0].splitlines() if line.startswith("# "))
+    extends, ancestors = None, list[Path]()
+    try:
+        if not (fault or instead):  # another one is read in its place
+            statefile.read(search, name)
+        extends = statefile.extended(text)
+        ancestors += _extended_rules(text, search)
+    except _UNREADABLE as error:
+        fault = fault or _fault(name, path, error)
     return TemplateFile(
         name=name,
         path=path,
         shipped=shipped,
         overrides=_overrides(name, shipped=shipped),
         overridden_by=instead,
-        extends=statefile.extended(text),
-        ancestors=tuple(_extended_rules(text, search)),
+        extends=extends,
+        ancestors=tuple(ancestors),
         doc=doc,
         text=text,
         blocks=(),
         inherited=(),
+        fault=fault,
     )
+
+
+def _fault(name: str, path: Path, error: Exception) -> Fault:
+    """Of a file, by what reading it raised."""
+    if isinstance(error, ConfigError) and error.faults:
+        return error.faults[0]
+    if isinstance(error, UnicodeDecodeError):
+        return Fault(name, "what it extends is not UTF-8", str(path))
+    return Fault(name, str(error), str(path))
 
 
 def _extended_rules(text: str, search: BaseLoader) -> Iterator[Path]:
@@ -175,10 +229,17 @@ def _extended_rules(text: str, search: BaseLoader) -> Iterator[Path]:
 
 def _template(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:
     full = f"{BUILTIN}{name}" if shipped else name
-    own = parsed(full, path, path.read_text("utf-8"))
-    ancestors = (own, *(lineage(search, own.extends) if own.extends else ()))
+    text, fault = _text(name, path)
+    own = Source(full, path, text, None, (), ())
+    above: tuple[Source, ...] = ()
+    try:
+        own = own if fault else parsed(full, path, text)
+        above = lineage(search, own.extends) if own.extends else ()
+    except _UNREADABLE as error:
+        fault = _fault(name, path, error)
+    ancestors = (own, *above)
     docs = [header(ancestor).blocks for ancestor in ancestors]
-    effective = lineage(search, name)
+    effective = _effective(search, name)
 
     def block(name: str, ancestors: Sequence[Source]) -> Block | None:
         """The nearest of a name, with those in whose place it stands."""
@@ -210,7 +271,16 @@ def _template(name: str, path: Path, shipped: bool, instead: str | None, search:
         text=own.text,
         blocks=tuple(found for found in blocks if found.written_in == full),
         inherited=tuple(found for found in blocks if found.written_in != full),
+        fault=fault,
     )
+
+
+def _effective(search: BaseLoader, name: str) -> tuple[Source, ...]:
+    """What is rendered for a name: nothing where a file of it cannot be read."""
+    try:
+        return lineage(search, name)
+    except _UNREADABLE:
+        return ()
 
 
 def _name(source: Source) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,6 +64,10 @@ class Visit:
     def _console(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and not text.startswith(ENDED_BY_LEAVING):
             self.complaints.append(text)
+
+    def forgive(self, pattern: str) -> None:
+        """What the test itself has brought about."""
+        self.complaints = [told for told in self.complaints if not re.match(pattern, told)]
 
     def go(self, path: str) -> Page:
         self.page.goto(self.root + path)

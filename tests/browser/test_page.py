@@ -18,7 +18,9 @@ from playwright.sync_api import Page, expect
 from pman.page.view import duration
 from tests.a_job import a_request
 from tests.browser.conftest import TOKEN, Visit
-from tests.live import Live, until
+from tests.engines.proxy import Hook, before
+from tests.live import Live, live, until
+from tests.test_page import SECRET, WITH_SECRETS
 
 Visits = Callable[..., Visit]
 
@@ -104,6 +106,69 @@ def test_a_log_is_followed_to_its_end_and_the_page_tells_the_end(docker: Live, v
     expect(page.locator("#log-state")).to_have_text("complete")
     expect(page.locator("#job .outcome")).to_contain_text("succeeded")
     expect(page.get_by_role("link", name="Delete job")).to_be_visible()
+
+
+def test_a_job_stays_in_sight_while_the_engine_is_away_and_goes_on_by_itself(
+    docker: Live, visit: Visits, tmp_path: Path
+) -> None:
+    away = Hook("GET", "/", status=503, times=0)
+    with (
+        before(docker.engine.address, tmp_path / "p", away) as proxy,
+        live(docker.engine, docker.storebase, DOCKER_HOST=proxy) as running,
+    ):
+        request = running.script('until [ -e "$out/end" ]; do sleep 0.1; done')
+        running.submit(request)
+        running.started(request["jid"])
+        seen = visit(running)
+        page = seen.go(f"/jobs/{request['jid']}")
+        listing = visit(running)
+        table = listing.go(f"/?q={request['jid']}")
+        row = table.get_by_role("row", name=re.compile(request["jid"]))
+        expect(row).to_contain_text("running")
+        expect(page.locator("#log-state")).to_have_text("following")
+
+        away.times = 1_000_000
+        expect(page.locator("#job-trouble")).to_contain_text("the proxy says no")
+        expect(table.locator("#jobs-trouble")).to_contain_text("the proxy says no")
+        page.get_by_text("Native", exact=True).click()
+        expect(page.locator("#part-native")).to_contain_text("the proxy says no")
+        expect(page.get_by_role("region", name="Command")).to_be_visible()
+        expect(page.locator("#job .outcome")).to_contain_text("running")
+        expect(row).to_contain_text("running")
+
+        away.times = 0
+        expect(page.locator("#job-trouble")).to_be_empty()
+        expect(table.locator("#jobs-trouble")).to_be_empty()
+        running.output(request, "end").touch()
+        expect(page.locator("#job .outcome")).to_contain_text("succeeded")
+        expect(row).to_contain_text("succeeded")
+        running.delete(request["jid"])
+        for one in (seen, listing):
+            one.forgive("Failed to load resource")
+
+
+def test_a_log_that_cannot_be_followed_says_so_and_is_tried_again(
+    docker: Live, visit: Visits, tmp_path: Path
+) -> None:
+    away = Hook("GET", "/logs[?].*follow=(1|true)", status=500)
+    with (
+        before(docker.engine.address, tmp_path / "p", away) as proxy,
+        live(docker.engine, docker.storebase, DOCKER_HOST=proxy) as running,
+    ):
+        request = running.script(LINES)
+        running.submit(request)
+        running.started(request["jid"])
+        seen = visit(running)
+        page = seen.go(f"/jobs/{request['jid']}")
+
+        expect(page.locator("#log-state")).to_contain_text("trying again")
+        away.times = 0
+        expect(page.get_by_role("region", name="Log")).to_contain_text("line 5\n")
+        expect(page.locator("#log-state")).to_have_text("following")
+        assert not [url for url in seen.requests if "/api/v1/" in url]
+        running.delete(request["jid"])
+        seen.forgive("Failed to load resource")
+        seen.page.close()
 
 
 def test_a_job_shows_its_document_its_native_state_and_the_rule_that_decided(
@@ -299,6 +364,22 @@ def test_a_link_carries_the_request_to_another_browser_and_no_server(docker: Liv
     packed = link.partition("#")[2]
     assert len(packed) > 100
     assert not [url for url in second.requests if packed[:50] in url.partition("#")[0]]
+
+
+def test_no_link_carries_a_value_of_env_whatever_its_shape(docker: Live, visit: Visits) -> None:
+    page = visit(docker).go("/render")
+
+    shared = [
+        page.evaluate("text => import('/static/page.js').then(page => page.shareable(text))", text)
+        for text in WITH_SECRETS
+    ]
+
+    assert all(text is not None and SECRET not in text for text in shared)
+    for text in ('{"env": ["TOKEN=sesame-open"],}', json.dumps(WITH_SECRETS[0]), f"[{WITH_SECRETS[0]}]"):
+        page.get_by_label("Request, as JSON").fill(text)
+        page.get_by_role("button", name="Copy a link").click()
+        expect(page.locator("#shared")).to_contain_text("No link")
+        assert page.url.endswith("/render")
 
 
 # --- Templates
@@ -528,8 +609,6 @@ def _violations(page: Page) -> list[str]:
 
 
 def test_with_pman_page_off_there_is_the_api_alone(docker: Live, storebase: Path) -> None:
-    from tests.live import live
-
     with live(docker.engine, storebase, PMAN_PAGE="no") as alone:
         assert requests.get(f"{alone.server.root}/", timeout=60).status_code == 404
         assert requests.get(alone.server.url, timeout=60).status_code == 200
