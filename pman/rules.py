@@ -215,10 +215,10 @@ class Rules:
         found: Mapping[str, str] = getattr(self._written, section)
         return found
 
-    def only(self, section: Section, name: str) -> Rules:
-        """The same rules with one expression alone in their sections: to tell whether it is that one."""
+    def only(self, section: Section, *names: str) -> Rules:
+        """The same rules with these expressions alone in their sections: to tell whether it is those."""
         found = copy(self)
-        one = {name: self.written(section)[name]}
+        one = {name: self.written(section)[name] for name in names}
         found._written = replace(
             self._written,
             fields=one if section == "fields" else {},

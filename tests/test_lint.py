@@ -454,6 +454,12 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/state.yaml",
         3,
     ),
+    "arguments that are no list": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nfields:\n  argv: '3'\n"},
+        "field-fails",
+        "docker/state.yaml",
+        3,
+    ),
     "a moment that is none": (
         {"slurm/state.yaml": "extends: builtin/slurm/state.yaml\nfields:\n  created: \"'yesterday'\"\n"},
         "field-fails",
@@ -629,7 +635,7 @@ def test_what_a_sites_values_change_by_shipped_rules_is_told_of_its_file(tmp_pat
 
 
 def test_a_sites_rule_that_changes_no_status_is_no_noise(tmp_path: Path) -> None:
-    same = "rules:\n  - {when: native.State.OOMKilled, status: finishedWithError, message: b}\n"
+    same = "rules:\n  - {when: native.State.Status == 'dead', status: finishedWithError, message: b}\n"
 
     assert changes(tmp_path, same) == []
 

@@ -585,5 +585,5 @@ def test_whatever_a_sites_rule_fails_with_is_told_with_its_name(tmp_path: Path) 
     ],
 )
 def test_what_only_yaml_has_is_told_as_any_other_mistake(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"templates/docker/state\.yaml: .*{told}"):
+    with pytest.raises(ConfigError, match=rf"docker/state\.yaml: .*{told}"):
         Rules("docker", loader([site_templates(tmp_path, {"docker/state.yaml": text})]))

@@ -1,4 +1,4 @@
-"""The `fields` and `applied` of a state.yaml, which make API v2's answer, tried on the recorded states."""
+"""The `fields` and `applied` of a state.yaml, of which an answer is made, tried on the recorded states."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
         for at, found in alone or [(("", ""), error)]:
             if at not in told:
                 told.add(at)
-                place = _place(search, engine, at)
-                yield Finding("field-fails", f"recorded state {file.stem}: {found}", *place)
+                message = (
+                    f"{'.'.join(filter(None, at)) or 'it'} stops for the recorded state {file.stem}: {found}"
+                )
+                yield Finding("field-fails", message, *_place(search, engine, at))
 
 
 def _failure(rules: Rules, details: Details, native: Mapping[str, Any], site: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ RULES: Mapping[str, Rule] = {
         "error", "a rule whose recorded states are all decided by a more general one before it"
     ),
     "rule-fails": Rule("error", "a rule that stops for a recorded state"),
-    "field-fails": Rule("error", "a field or document of API v2's answer that stops for a recorded state"),
+    "field-fails": Rule("error", "one of `fields` or `applied` that stops for a recorded state"),
     "state-without-rule": Rule("error", "a recorded state that no rule decides"),
     "ambiguous-state": Rule(
         "warning", "two rules that hold for the same recorded states and give another status"
