@@ -11,7 +11,7 @@ from jinja2 import BaseLoader, Environment
 from jinja2.exceptions import TemplateNotFound
 
 from pman import schema
-from pman.errors import ConfigError
+from pman.errors import ConfigError, Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +43,27 @@ NOTHING = StateFile({}, {}, {}, (), (), ())
 def read(search: BaseLoader, name: str, below: tuple[str, ...] = ()) -> StateFile:
     """Raises ConfigError for a file that is not there, no YAML, or against schema/state.json."""
     if name in below:
-        raise ConfigError(
-            f"templates/{name} extends itself; the shipped one is builtin/{name.removeprefix('builtin/')}"
-        )
+        shipped = f"builtin/{name.removeprefix('builtin/')}"
+        raise ConfigError(f"templates/{name} extends itself; the shipped one is {shipped}")
     try:
         text, path, _ = search.get_source(Environment(autoescape=True), name)
-        own, lines = _parsed(text)
     except TemplateNotFound as error:
-        raise ConfigError(f"templates/{name} does not exist") from error
+        extending = f", which templates/{below[-1]} extends," if below else ""
+        raise ConfigError(f"templates/{name}{extending} does not exist") from error
+    file = path or f"templates/{name}"
+    try:
+        own, lines = _parsed(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"templates/{name}: no YAML: {error}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = mark.line + 1 if mark else 0
+        raise ConfigError.of([Fault(name, f"no YAML: {problem or error}", file, line)]) from error
     if faults := schema.faults(schema.validator(schema.load("state.json")), own):
-        raise ConfigError("; ".join(f"templates/{name}: {fault.path}: {fault.message}" for fault in faults))
+        raise ConfigError.of([Fault(name, f"{fault.path}: {fault.message}", file) for fault in faults])
     parent = read(search, own["extends"], (*below, name)) if "extends" in own else NOTHING
 
     def rules(key: str) -> tuple[Rule, ...]:
         pairs = zip(own.get(key, ()), lines.get(key, ()), strict=True)
-        return tuple(Rule(source, path or name, line) for source, line in pairs)
+        return tuple(Rule(source, file, line) for source, line in pairs)
 
     return StateFile(
         values={**parent.values, **own.get("values", {})},

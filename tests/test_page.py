@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,16 +16,19 @@ from quart.typing import TestClientProtocol as Client
 
 from pman.app import create_app
 from pman.engine import Engine
-from pman.errors import EngineUnreachable, Fault
+from pman.errors import BadRequest, EngineUnreachable, Fault
 from pman.page.code import rows
 from pman.page.dryrun import without_values
+from pman.page.examples import EXAMPLES
 from pman.page.jobs import Wanted, counted, limits, news
 from pman.page.session import COOKIE
 from pman.page.view import STATIC, duration
+from pman.resources import TEMPLATES
 from pman.translation import Translation
 from tests.a_job import a_job_details, settings_of, site_templates
 from tests.test_engine import Held
 
+GOLDEN = Path(__file__).parent / "golden"
 TOKEN = "a-token-of-the-site"  # noqa: S105  (of no site)
 OWN = {"Origin": "http://localhost"}
 """As a browser sends a form of the page's own; the test client is at localhost."""
@@ -191,6 +195,21 @@ async def test_the_cookie_of_another_token_is_none() -> None:
     assert (await after.post("/jobs/job-1/cancel", headers={**OWN, "Cookie": cookie})).status_code == 401
 
 
+async def test_where_pman_removes_no_jobs_the_page_offers_none_and_says_why() -> None:
+    executor = listed("job-1")
+    page = client(executor, REMOVE_JOBS="no")
+
+    text = await (await page.get("/jobs/job-1")).get_data(as_text=True)
+    asked = await page.get("/jobs/job-1/cancel")
+    sent = await page.post("/jobs/job-1/cancel", headers=OWN)
+
+    assert "REMOVE_JOBS=no" in text
+    assert "/cancel" not in text
+    assert asked.status_code == sent.status_code == 409
+    assert "REMOVE_JOBS" in await sent.get_data(as_text=True)
+    assert list(executor.jobs) == ["job-1"]
+
+
 async def test_the_page_of_an_engine_that_isolates_nothing_serves_this_machine_only() -> None:
     page = client(listed("job-1"), "local", LOCAL_STATE="/nowhere")
 
@@ -246,7 +265,47 @@ async def test_a_request_that_is_wrong_is_shown_without_the_values_of_its_env() 
 
     assert "sesame-open" in form  # where it was typed
     assert "sesame-open" not in result
-    assert without_values(request) == '{"env": ["TOKEN=********", "A=********", "C"],\n "args": ["D=e"],\n}'
+    told = '{"env": ["TOKEN=********", "A=********", "********"],\n "args": ["D=********"],\n}'
+    assert without_values(request) == told  # it is no JSON
+
+
+SECRET = "sesame-open"  # noqa: S105  (of nothing)
+WITH_SECRETS = [
+    '{"env":[null,"TOKEN=sesame-open"]}',
+    '{"env":["TOKEN\\u003dsesame-open", "A\\"=sesame-open=b", ["B=sesame-open"], "sesame-open"]}',
+    '{"env":{"TOKEN":"sesame-open","A":{"B":["sesame-open", 1]}, "C=sesame-open": null}}',
+    '{"\\u0065nv":["TOKEN=sesame-open"]}',
+    '{"env":["A=sesame-open"],"env":["B=2"]}',
+    '{"env":"TOKEN=sesame-open","jid":"a"}',
+    '{"request":{" ENV ":["TOKEN=sesame-open"]}}',
+    '{"environment":["TOKEN=sesame-open"]}',
+]
+
+
+@pytest.mark.parametrize("request_", WITH_SECRETS)
+def test_no_shape_of_an_env_brings_a_value_of_it_to_sight(request_: str) -> None:
+    assert SECRET not in without_values(request_)
+    json.loads(without_values(request_))
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.text().map(lambda text: f"{text}{SECRET}"),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    env=_VALUES, others=st.dictionaries(st.sampled_from(["jid", "args", "a=b"]), st.integers() | st.text())
+)
+def test_what_is_not_of_env_stays_to_the_letter_and_at_its_line(env: Any, others: dict[str, Any]) -> None:
+    text = json.dumps({**others, "env": env, "after": ["A=b", 1]}, indent=1)
+
+    shown = without_values(text)
+
+    assert SECRET not in shown
+    assert {**json.loads(shown), "env": None} == {**others, "env": None, "after": ["A=b", 1]}
+    assert shown.count("\n") == text.count("\n")
 
 
 # --- The parts
@@ -320,7 +379,9 @@ def test_a_browser_hears_of_each_change_once_and_of_its_own_job_only() -> None:
 texts = st.text(st.characters(exclude_characters="\r", codec="utf-8"), max_size=200)
 
 
-@pytest.mark.parametrize("name", ["a.yaml", "a.yaml.j2", "job.sh", "job.sh.j2", "a.json", "a.wdl", "a.diff"])
+@pytest.mark.parametrize(
+    "name", ["a.yaml", "a.yaml.j2", "job.sh", "job.sh.j2", "a.json", "a.wdl", "a.wdl.j2", "a.diff"]
+)
 @given(text=texts)
 def test_coloured_lines_are_the_text_and_nothing_of_it_is_html(name: str, text: str) -> None:
     found = [str(row.html) for row in rows(text, name)]
@@ -328,6 +389,15 @@ def test_coloured_lines_are_the_text_and_nothing_of_it_is_html(name: str, text: 
     plain = [html.unescape(re.sub(r"</?span[^<>]*>", "", line)) for line in found]
     assert plain == text.rstrip("\n").split("\n")
     assert all(set(re.findall(r"<(/?\w*)", line)) <= {"span", "/span"} for line in found)
+
+
+@pytest.mark.parametrize("file", [*GOLDEN.glob("cromwell/*.wdl"), TEMPLATES / "cromwell/workflow.wdl.j2"])
+def test_wdl_has_its_own_colours_and_its_command_those_of_a_shell(file: Path) -> None:
+    found = "\n".join(str(row.html) for row in rows(file.read_text(), file.name))
+
+    assert re.search(r'<span class="k">task</span>.*<span class="n">plugin_instance</span>', found)
+    assert '<span class="nb">unset</span>' in found
+    assert 'class="err"' not in found
 
 
 def test_a_fault_stands_at_its_line_and_one_after_the_end_at_the_last() -> None:
@@ -369,3 +439,15 @@ async def test_a_broken_file_of_any_engine_is_shown_with_its_fault_and_hides_no_
         assert ('class="fault"' in await response.get_data(as_text=True)) == wrong
     for name in ("builtin/docker/_part.j2", "docker/none.j2", "none/container.yaml.j2"):
         assert (await page.get(f"/templates/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_a_request_that_pman_takes_unless_it_is_to_show_mistakes(name: str) -> None:
+    translation = Translation(settings_of("kubernetes"))
+
+    if name == "mistakes":
+        with pytest.raises(BadRequest) as raised:
+            translation.parse(EXAMPLES[name].encode())
+        assert len(raised.value.faults) == 4
+    else:
+        assert translation.parse(EXAMPLES[name].encode())

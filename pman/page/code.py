@@ -16,6 +16,7 @@ from pygments.lexers.templates import DjangoLexer, YamlJinjaLexer
 from pygments.util import ClassNotFound
 
 from pman.errors import Fault
+from pman.page.wdl import WdlJinjaLexer, WdlLexer
 
 LARGE = 64_000
 """Characters; with more of them, colours take longer than they help."""
@@ -63,9 +64,13 @@ def _lexer(name: str) -> Lexer:
     """Of a document, a template of one, or a diff."""
     if name.endswith((".yaml.j2", ".json.j2")):
         return YamlJinjaLexer(**_PLAIN)  # type: ignore[no-untyped-call]  # it has no types
+    if name.endswith(".wdl"):
+        return WdlLexer(**_PLAIN)
+    if name.endswith(".wdl.j2"):
+        return WdlJinjaLexer(**_PLAIN)
     if name.endswith(".j2"):
         return DjangoLexer(**_PLAIN)
     try:
         return get_lexer_for_filename(name, **_PLAIN)
-    except ClassNotFound:  # WDL
+    except ClassNotFound:
         return TextLexer(**_PLAIN)

@@ -1,4 +1,4 @@
-"""Requests to begin with: realistic ones, each for something else that a site wants to look at."""
+"""Requests to begin with: of the examples of schema/request.json, each for something else to be looked at."""
 
 from __future__ import annotations
 
@@ -6,38 +6,28 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_PLUGIN: Mapping[str, Any] = {
-    "jid": "chris-jid-42",
-    "image": "docker.io/fnndsc/pl-simpledsapp:2.1.0",
-    "entrypoint": ["simpledsapp"],
-    "args": ["--prefix", "le-", "--sleepLength", "5"],
-    "args_path_flags": [],
-    "type": "ds",
-    "env": ["CHRIS_USER_TOKEN=not-a-real-one"],
-    "auid": "rudolph",
-    "number_of_workers": 1,
-    "cpu_limit": 1000,
-    "memory_limit": 300,
-    "gpu_limit": 0,
-    "input_dir": "key-chris-jid-42/incoming",
-    "output_dir": "key-chris-jid-42/outgoing",
-}
+from pman import schema
+
+_OPTIONS: Mapping[str, Any] = schema.load("request.json")["properties"]
 
 
 def _request(**changes: Any) -> str:
-    return json.dumps({**_PLUGIN, **changes}, indent=2) + "\n"
+    """The first example of each option, but for what plugins rarely ask for, and a token as of ChRIS."""
+    usual = {"gpu_limit": 0, "args_path_flags": [], "env": ["CHRIS_USER_TOKEN=not-a-real-one"]}
+    first = {name: declared["examples"][0] for name, declared in _OPTIONS.items()}
+    return json.dumps({**first, **usual, **changes}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _last(option: str) -> Any:
+    """Its most telling example."""
+    return _OPTIONS[option]["examples"][-1]
 
 
 EXAMPLES: Mapping[str, str] = {
     "a plugin": _request(),
-    "a GPU": _request(
-        image="docker.io/fnndsc/pl-lungct:1.0.0", entrypoint=["lungct"], args=[], gpu_limit=1,
-        cpu_limit=8000, memory_limit=16000,
-    ),
-    "four workers": _request(number_of_workers=4),
-    "arguments that a shell would read": _request(
-        args=["--note", "it's $HOME; `id` && \"quoted\"", "--", "*"],
-    ),
+    "a GPU": _request(gpu_limit=_last("gpu_limit"), cpu_limit=8000, memory_limit=16000),
+    "several workers": _request(number_of_workers=_last("number_of_workers")),
+    "what a shell would read": _request(args=_last("args"), env=_last("env")),
     "mistakes": _request(
         jid="Chris jid 42", memory_limit="300 MB", input_dir="../etc", entrypoint="simpledsapp",
     ),

@@ -12,7 +12,7 @@ from quart import Blueprint, Response, redirect, request
 from pman.api.events import streamed_events
 from pman.api.params import known_as
 from pman.engine import Engine
-from pman.errors import PmanError, Unauthorised, UnknownJob
+from pman.errors import Conflict, PmanError, Unauthorised, UnknownJob
 from pman.feed import Feed
 from pman.job import JobDetails
 from pman.page.code import rows
@@ -67,6 +67,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
 
     @page.get("/jobs/<jid>/cancel")
     async def confirm(jid: str) -> Response:
+        _removable()
         return await _confirm(jid)
 
     @page.post("/jobs/<jid>/cancel")
@@ -76,6 +77,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
             session.admit(form.get("token", ""))
         except Unauthorised as error:
             return await _confirm(jid, error)
+        _removable()
         await engine.remove(known_as(jid))
         answer = cast(Response, redirect(f"/?{urlencode({'removed': jid})}", 303))
         if not session.begun:
@@ -95,7 +97,12 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
         return view.answer("cancel.html", status=status, section="Jobs", job=info, error=error, **_asked())
 
     def _asked() -> dict[str, Any]:
-        return {"wants_token": session.wanting, "stays": not engine.settings["REMOVE_JOBS"]}
+        return {"wants_token": session.wanting, "removable": engine.settings["REMOVE_JOBS"]}
+
+    def _removable() -> None:
+        """Raises Conflict where DELETE leaves jobs as they are: a person is not told otherwise."""
+        if not engine.settings["REMOVE_JOBS"]:
+            raise Conflict("the job stays on the engine, as it is", "REMOVE_JOBS of this pman is no")
 
 
 async def _part(engine: Engine, details: JobDetails, part: str) -> dict[str, Any]:

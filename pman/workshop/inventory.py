@@ -8,7 +8,6 @@ from pathlib import Path
 
 from jinja2 import BaseLoader
 from jinja2.exceptions import TemplateNotFound
-from yaml import MarkedYAMLError
 
 from pman import statefile
 from pman.errors import ConfigError, Fault
@@ -213,9 +212,7 @@ def _fault(name: str, path: Path, error: Exception) -> Fault:
         return error.faults[0]
     if isinstance(error, UnicodeDecodeError):
         return Fault(name, "what it extends is not UTF-8", str(path))
-    mark = error.__cause__.problem_mark if isinstance(error.__cause__, MarkedYAMLError) else None
-    own = str(error).startswith(f"templates/{name}:")  # and not of what it extends
-    return Fault(name, str(error), str(path), mark.line + 1 if mark and own else 0)
+    return Fault(name, str(error), str(path))
 
 
 def _extended_rules(text: str, search: BaseLoader) -> Iterator[Path]:

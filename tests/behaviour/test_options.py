@@ -486,6 +486,20 @@ def _mode(sight: Sight) -> None:
     assert "GET /api/v1/" not in sight.other.server.output()
 
 
+@shows("AUTH_TOKEN", "PMAN_PAGE")
+def _for_people(sight: Sight) -> None:
+    token = "0123456789abcdef"  # noqa: S105  (of this test only)
+    with live(sight.engine, sight.main.storebase, AUTH_TOKEN=token, PMAN_PAGE="no") as running:
+        request = running.request()
+        running.submit(request)
+        job = f"{running.server.root}/api/v2/jobs/{request['jid']}"
+        assert requests.delete(job, timeout=100).status_code == 401
+        allowed = {"Authorization": f"Bearer {token}"}
+        assert requests.delete(job, headers=allowed, timeout=100).status_code == 204
+        assert "text/html" not in requests.get(running.server.root, timeout=100).headers["Content-Type"]
+    assert "text/html" in requests.get(sight.main.server.root, timeout=100).headers["Content-Type"]
+
+
 @shows("PORT")
 def _port(sight: Sight) -> None:
     """Servers of the tests have PORT=0 in their environment."""

@@ -20,6 +20,7 @@ from tests.a_job import a_request
 from tests.browser.conftest import TOKEN, Visit
 from tests.engines.proxy import Hook, before
 from tests.live import Live, live, until
+from tests.test_page import SECRET, WITH_SECRETS
 
 Visits = Callable[..., Visit]
 
@@ -363,6 +364,22 @@ def test_a_link_carries_the_request_to_another_browser_and_no_server(docker: Liv
     packed = link.partition("#")[2]
     assert len(packed) > 100
     assert not [url for url in second.requests if packed[:50] in url.partition("#")[0]]
+
+
+def test_no_link_carries_a_value_of_env_whatever_its_shape(docker: Live, visit: Visits) -> None:
+    page = visit(docker).go("/render")
+
+    shared = [
+        page.evaluate("text => import('/static/page.js').then(page => page.shareable(text))", text)
+        for text in WITH_SECRETS
+    ]
+
+    assert all(text is not None and SECRET not in text for text in shared)
+    for text in ('{"env": ["TOKEN=sesame-open"],}', json.dumps(WITH_SECRETS[0]), f"[{WITH_SECRETS[0]}]"):
+        page.get_by_label("Request, as JSON").fill(text)
+        page.get_by_role("button", name="Copy a link").click()
+        expect(page.locator("#shared")).to_contain_text("No link")
+        assert page.url.endswith("/render")
 
 
 # --- Templates

@@ -96,14 +96,41 @@ if (log) {
   if (log.dataset.follow) follow(log);
 }
 
-// A link that carries a request behind its #, which no browser sends. The values of env are left out of it:
-// they carry users' tokens, and a dry run masks them anyway.
+// A link that carries a request behind its #, which no browser sends. The values of env are left out of it,
+// whatever their shape: they carry users' tokens, and a dry run masks them anyway.
 
-const ENV = /("env"\s*:\s*\[)((?:[\s,]|"(?:[^"\\]|\\.)*")*)/g;
-const VALUE = /"([^"=\\]*)=(?:[^"\\]|\\.)*"/g;
+const ENV = /^\s*env(ironment)?\s*$/i; // as dryrun.py has it
+const MASK = "********";
 
-function withoutValues(text) {
-  return text.replace(ENV, (_, begin, items) => begin + items.replace(VALUE, '"$1=********"'));
+function masked(text) {
+  return text.slice(0, text.indexOf("=") + 1) + MASK;
+}
+
+function hidden(value) {
+  if (typeof value === "string") return masked(value);
+  if (typeof value === "number") return MASK;
+  if (Array.isArray(value)) return value.map(hidden);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => [name.includes("=") ? masked(name) : name, hidden(item)]));
+}
+
+function withoutValues(value) {
+  if (Array.isArray(value)) return value.map(withoutValues);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => [name, ENV.test(name) ? hidden(item) : withoutValues(item)]));
+}
+
+// Of an object in JSON. What is none may hold values that cannot be told from the rest: null.
+export function shareable(text) {
+  try {
+    const value = JSON.parse(text);
+    const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
+    return isObject ? `${JSON.stringify(withoutValues(value), null, 2)}\n` : null;
+  } catch {
+    return null;
+  }
 }
 
 async function through(bytes, stream) {
@@ -126,9 +153,13 @@ const form = document.getElementById("dryrun");
 
 async function share() {
   const { request, engine, templates } = Object.fromEntries(new FormData(form));
-  const link = `#r=${await packed({ request: withoutValues(request), engine, templates })}`;
-  history.replaceState(null, "", link);
   const told = document.getElementById("shared");
+  const shown = shareable(request);
+  if (shown === null) {
+    told.textContent = "No link: this is no object in JSON, so the values of env could not be left out.";
+    return;
+  }
+  history.replaceState(null, "", `#r=${await packed({ request: shown, engine, templates })}`);
   try {
     await navigator.clipboard.writeText(location.href);
     told.textContent = "Copied.";
