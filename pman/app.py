@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quart import Quart, request
+from quart import Quart, Response, request
 
 from pman import page
-from pman.api.answers import answer_errors
+from pman.api.answers import NO_GUESSES, answer_errors
 from pman.api.openapi import add_description
 from pman.api.v1 import add_v1
 from pman.api.v2 import add_v2
@@ -15,7 +15,7 @@ from pman.dryruns import DryRuns
 from pman.engine import Engine
 from pman.errors import BadRequest
 from pman.feed import Feed
-from pman.loopback import is_loopback, loopback_only
+from pman.loopback import is_of_loopback, loopback_only
 from pman.request import MAX_BODY
 
 
@@ -35,11 +35,16 @@ def create_app(engine: Engine) -> Quart:
     if engine.settings["PMAN_PAGE"]:
         page.add(app, engine, feed, dry_runs)
 
+    @app.after_request
+    async def no_guesses(response: Response) -> Response:
+        response.headers.update(NO_GUESSES)
+        return response
+
     if loopback_only(engine.settings.engine):
 
         @app.before_request
         async def only_this_machine() -> None:
-            if not is_loopback(request.host.rpartition(":")[0] or request.host):
+            if not is_of_loopback(request.host):
                 # A page in a browser of this machine, whose name was made to mean this machine.
                 raise BadRequest(
                     f"Host: {request.host!r}: this engine serves this machine only, as localhost"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pman.errors import ConfigError, PmanError
+from pman.errors import FAILURES, ConfigError, PmanError
 from pman.job import Document, JobDetails, JobInfo
 from pman.masking import MASK, Masking
 from pman.rules import NativeState, Rules, moment
@@ -39,7 +39,7 @@ class Details:
             """An expression may make something that is none of what its field is for."""
             try:
                 return convert(fields.get(name))
-            except (ValueError, TypeError, ArithmeticError, OSError) as error:
+            except FAILURES as error:
                 told = masking.text(str(error))
                 raise ConfigError(f"{self._file}: fields: {name} fails for this state: {told}") from error
 

@@ -41,7 +41,7 @@ class DryRuns:
         self._waiting += 1
         try:
             context = contextvars.copy_context()  # of the request, as asyncio.to_thread hands it on
-            return await asyncio.wrap_future(self._thread.submit(context.run, work, *args, **options))
+            return await asyncio.wrap_future(self._thread.submit(lambda: context.run(work, *args, **options)))
         finally:
             self._waiting -= 1
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
+from pman.api.answers import NO_GUESSES
 from pman.app import create_app
 from pman.engine import Engine
 from pman.loopback import loopback_only
@@ -42,7 +43,11 @@ def _polled(app: ASGI, engine: Engine) -> ASGI:
             await app(scope, receive, send)
             return
         body = remembered[1]
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *((name.lower().encode(), value.encode()) for name, value in NO_GUESSES.items()),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

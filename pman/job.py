@@ -119,7 +119,7 @@ class JobDetails:
     """Fields of schema/request.json; one that the engine does not hold is None."""
 
     def answer(self, now: datetime) -> dict[str, Any]:
-        """The fields of a job in every answer of API v2; schema/job.json describes them."""
+        """The fields of a job in every answer of API v2; schema/api.json describes them (Job)."""
         answer = dict(self.info.answer(""))
         del answer["logs"]
         end = self.finished or (now if self.info.status == "started" else None)

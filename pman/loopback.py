@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from pman.settings import engine_schema, properties
 
@@ -17,4 +18,13 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
+
+
+def is_of_loopback(header: str) -> bool:
+    """Of a Host header (RFC 9110, 7.2): a name or an address, with a port or without."""
+    found = _HOST.fullmatch(header)
+    return bool(found and is_loopback(found[1]))
+
+
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::[0-9]*)?")

@@ -128,3 +128,5 @@ async def test_both_are_served() -> None:
     response = await client.get("/docs")
     assert response.mimetype == "text/html"
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 5
 """Seconds; the platform polls at this pace."""
 
+NO_GUESSES = {"X-Content-Type-Options": "nosniff"}
+"""Of every answer: a log is text, whatever a browser would take it for."""
+
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER)}}
 
 

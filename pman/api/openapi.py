@@ -16,7 +16,10 @@ from pman import __version__, executors, schema
 
 HERE = Path(__file__).parent
 COMPONENTS = "#/components/schemas/"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 """Of the page: it has a style of its own, and nothing else."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,26 @@ checks.positive_data_acceptance.enabled = false
 "query.follow" = false
 """
 
+TOKEN = "a-token-of-the-site"  # noqa: S105  (of no site)
+
+SITE = {
+    "local/job.yaml.j2": '{% extends "builtin/local/job.yaml.j2" %}\n'
+    "{% block notes %}\n{{ super() }}\n# a site's\n{% endblock %}\n",
+    "swarm/service.yaml.j2": '{% extends "builtin/swarm/service.yaml.j2" %}\n{% block env %}\n',
+}
+"""An override, and a broken file of an engine that is not the site's."""
+
 OF_A_JOB = """
 "path.jid" = "{jid}"
 """
+
+
+def a_site(directory: Path) -> Mapping[str, str]:
+    """The settings of a site with a token and templates of its own."""
+    for name, text in SITE.items():
+        (directory / name).parent.mkdir()
+        (directory / name).write_text(text)
+    return {"AUTH_TOKEN": TOKEN, "PMAN_TEMPLATES": str(directory)}
 
 
 def fuzzed(pman: Live, directory: Path, configuration: str, *options: str) -> None:
@@ -54,11 +72,13 @@ def fuzzed(pman: Live, directory: Path, configuration: str, *options: str) -> No
 
 @pytest.mark.parametrize("engine", ["local", "docker"])
 def test_whatever_is_sent_the_answer_is_as_described(engine: str, storebase: Path, tmp_path: Path) -> None:
+    settings = a_site(tmp_path) if engine == "local" else {}
+    signed = [f"--header=Authorization: Bearer {TOKEN}"] if settings else []
     with (
         live(engines.need(engine), storebase) as own,
-        live(engines.need(engine), storebase, REMOVE_JOBS="no") as running,
+        live(engines.need(engine), storebase, REMOVE_JOBS="no", **settings) as running,
     ):
-        fuzzed(running, tmp_path, CONFIGURATION, "--phases=coverage,fuzzing", "--max-examples=5")
+        fuzzed(running, tmp_path, CONFIGURATION, "--phases=coverage,fuzzing", "--max-examples=5", *signed)
 
         request = own.script("echo hello")
         own.run(request)
@@ -70,5 +90,6 @@ def test_whatever_is_sent_the_answer_is_as_described(engine: str, storebase: Pat
             "--phases=fuzzing",
             "--max-examples=4",
             "--include-path-regex=jid",
+            *signed,
         )
         assert own.status(request["jid"])["status"] == "finishedSuccessfully"
