@@ -11,6 +11,7 @@ from pman.api.answers import answer_errors
 from pman.api.openapi import add_description
 from pman.api.v1 import add_v1
 from pman.api.v2 import add_v2
+from pman.dryruns import DryRuns
 from pman.engine import Engine
 from pman.errors import BadRequest
 from pman.feed import Feed
@@ -27,11 +28,12 @@ def create_app(engine: Engine) -> Quart:
     answer_errors(app)
     add_v1(app, engine)
     feed = Feed(engine)
-    add_v2(app, engine, feed)
+    dry_runs = DryRuns(engine.settings)
+    add_v2(app, engine, feed, dry_runs)
     add_description(app)
     _health(app, engine)
     if engine.settings["PMAN_PAGE"]:
-        page.add(app, engine, feed)
+        page.add(app, engine, feed, dry_runs)
 
     if loopback_only(engine.settings.engine):
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
+from pman.errors import ConfigError, PmanError
 from pman.job import Document, JobDetails, JobInfo
 from pman.masking import MASK, Masking
 from pman.rules import NativeState, Rules, moment
+
+T = TypeVar("T")
 
 INTEGERS = ("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")
 DIRECTORIES = ("input_dir", "output_dir")
@@ -22,6 +25,7 @@ class Details:
     """The compiled `fields` and `applied` of one engine. Raises ConfigError naming the file."""
 
     def __init__(self, rules: Rules) -> None:
+        self._file = f"templates/{rules.name}"
         self._fields = rules.reader("fields", ("site",))
         self._applied = rules.reader("applied", ("held",))
 
@@ -30,12 +34,23 @@ class Details:
         fields = self._fields(native, {"site": site})
         masking = Masking(fields.get("env"))
         env = masking.names
+
+        def converted(name: str, convert: Callable[[object], T]) -> T:
+            """An expression may make something that is none of what its field is for."""
+            try:
+                return convert(fields.get(name))
+            except (ValueError, TypeError, ArithmeticError, OSError) as error:
+                told = masking.text(str(error))
+                raise ConfigError(f"{self._file}: fields: {name} fails for this state: {told}") from error
+
         return JobDetails(
             info=replace(info, message=masking.text(info.message), hint=masking.text(info.hint)),
-            created=_moment(fields.get("created")),
-            started=_moment(fields.get("started")),
-            finished=_moment(fields.get("finished")) if info.ended else None,
-            labels={str(name): str(value) for name, value in dict(fields.get("labels") or {}).items()},
+            created=converted("created", _moment),
+            started=converted("started", _moment),
+            finished=converted("finished", _moment) if info.ended else None,
+            labels={
+                name: str(masking.masked(text, name)) for name, text in converted("labels", _labels).items()
+            },
             env=env,
             request=_request(info, fields, env, f"{site['storebase']}/"),
         )
@@ -53,6 +68,34 @@ class Details:
             elif found:
                 content = _bare(masking.masked(found))
                 yield Document(name, _text(name, content), content)
+
+
+def untold(jid: str, error: PmanError) -> JobInfo:
+    """Of a job whose state the rules cannot tell."""
+    return JobInfo(
+        jid=jid,
+        image="",
+        cmd="",
+        status="started",
+        message=str(error),
+        hint=error.hint,
+        timestamp="",
+        exit_code=None,
+        digest="",
+    )
+
+
+def bare(info: JobInfo) -> JobDetails:
+    """Without any field."""
+    return JobDetails(
+        info=info,
+        created=None,
+        started=None,
+        finished=None,
+        labels={},
+        env=(),
+        request=_request(info, {}, (), ""),
+    )
 
 
 def _request(info: JobInfo, fields: Mapping[str, Any], env: tuple[str, ...], root: str) -> Mapping[str, Any]:
@@ -81,6 +124,10 @@ def _integer(value: object) -> int | None:
 
 def _moment(value: object) -> datetime | None:
     return moment(value or "")
+
+
+def _labels(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in dict(value or {}).items()}
 
 
 def _bare(value: Any) -> Any:

@@ -26,6 +26,7 @@ from pman.executors import Executor
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.logs import Tail, with_cause
 from pman.remembered import EndedDetails, EndedJobs, RecentLogs
+from pman.rules import NativeState
 from pman.settings import Settings
 from pman.translation import Translation
 from pman.workshop.explain import Explanation, explain
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+ReadDetails = Callable[[str, NativeState, Mapping[str, Any]], JobDetails]
+"""Of a job's name, its native state and the engine's facts."""
 
 LARGE = 64 * 2**10
 """Bytes of a request; most have one or two thousand."""
@@ -185,15 +189,14 @@ class Engine:
         revision = self._executor.revision(jid)
         return self._translation.rules.read(jid, native), revision
 
-    async def _details(self, jid: str, facts: Mapping[str, Any]) -> JobDetails:
+    async def _details(self, jid: str, facts: Mapping[str, Any], read: ReadDetails) -> JobDetails:
         """Of a job that has ended from memory, while the engine is known to say the same of it."""
         if kept := self._told_details.unchanged(jid, self._executor.revision(jid)):
             return kept
         native = await self._executor.inspect(jid)
         revision = self._executor.revision(jid)
-        info = self._translation.rules.read(jid, native)
-        details = self._translation.details(info, native, facts)
-        if info.ended:
+        details = read(jid, native, facts)
+        if details.info.ended:
             self._told_details.remember(jid, details, revision)
         return details
 
@@ -210,7 +213,10 @@ class Engine:
             await self._executor.inspect(jid)
 
     async def jobs(self) -> Sequence[JobDetails]:
-        """All of pman's jobs, without their logs, by name."""
+        """All of pman's jobs, without their logs, by name; see Translation.listed.
+
+        Raises EngineUnreachable where the engine itself does not answer.
+        """
         facts = await self.facts()
         jids = await self._executor.list()
         turns = asyncio.Semaphore(16)
@@ -219,15 +225,15 @@ class Engine:
             async with turns:
                 await asyncio.sleep(0)  # from memory, a thousand of them would be one piece of work
                 try:
-                    return await self._details(jid, facts)
+                    return await self._details(jid, facts, self._translation.listed)
                 except UnknownJob:
                     return None  # removed since it was listed
 
         return [details for details in await asyncio.gather(*map(one, sorted(jids))) if details]
 
     async def details(self, jid: str) -> JobDetails:
-        """One of them. Raises UnknownJob."""
-        return await self._details(jid, await self.facts())
+        """One of them. Raises UnknownJob; EngineUnreachable by a rule, ConfigError where one fails."""
+        return await self._details(jid, await self.facts(), self._translation.details)
 
     async def native(self, jid: str) -> Mapping[str, Any]:
         """What the engine says of the job now, masked. Raises UnknownJob."""

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from jinja2.exceptions import TemplateError
+
 from pman.resources import TEMPLATES
+
+FAILURES = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+"""What a template, or an expression of a rule, may raise that meets values it was not written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,12 @@ class Refused(PmanError):
 
 class EngineUnreachable(PmanError):
     """The engine does not answer, or not in time: try again later."""
+
+    status = 503
+
+
+class Busy(PmanError):
+    """pman has too much of it to do at once: try again later."""
 
     status = 503
 

@@ -1,4 +1,4 @@
-"""What happens to jobs, as it happens: one look a second for all who follow, none where nobody does."""
+"""What happens to jobs, as it happens: a look a second at most for all who follow, none for nobody."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,10 @@ from pman.job import JobDetails
 log = logging.getLogger(__name__)
 
 PAUSE = 1.0
-"""Seconds between two looks at the engine."""
+"""Seconds between two looks at the engine, at least."""
+
+SHARE = 4
+"""How many times as long as it looks, it does not: a look at a thousand jobs takes a while of a core."""
 
 KEPT = 1000
 """Events for those who come back, or are slow."""
@@ -54,6 +58,12 @@ class Feed:
 
         self._news = asyncio.Event()
         """Another one after each piece of news."""
+
+    async def jobs(self) -> Sequence[JobDetails]:
+        """As Engine.jobs; while somebody follows, as the last look found them. Raises what that raises."""
+        if self._looked.is_set() and self._away is None:
+            return list(self._jobs.values())
+        return await self._engine.jobs()
 
     async def subscribe(self, since: str | None = None) -> AsyncGenerator[Event, None]:
         """All jobs as they are, then what happens; with `since`, an event's id, what happened after it.
@@ -121,6 +131,7 @@ class Feed:
     async def _watch(self) -> None:
         """As long as somebody follows."""
         while True:
+            began = time.monotonic()
             try:
                 self._compare({details.info.jid: details for details in await self._engine.jobs()})
             except PmanError as error:  # away, or a rule that fails, which its message tells
@@ -129,7 +140,7 @@ class Feed:
                 log.exception("what happens to jobs cannot be told, by a bug")
                 self._unavailable("pman failed to look, which is a bug; its log has the details")
             self._looked.set()
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(max(self._pause, SHARE * (time.monotonic() - began)))
 
     def _unavailable(self, message: str) -> None:
         if self._away is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 MASK = "********"
@@ -20,9 +21,10 @@ found in too much that is none."""
 _ENVIRONMENT = {"env", "environment"}
 
 _SECRET = re.compile(
-    r"(?:pass(?:word|wd|phrase)|secret|token|credential|api[_.-]?key|private[_.-]?key)s?$", re.I
+    r"(?:pass(?:word|wd|phrase)|[_.-]pwd|secret|token|credential|auth|(?:api|access|private)[_.-]?key)s?$",
+    re.I,
 )
-"""A name, whose value is taken for a secret."""
+"""A name, whose value is taken for a secret. PWD alone is the directory that a process is in."""
 
 _REST = r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\;&|<>()])*"""
 """What follows within the same word of a shell."""
@@ -32,13 +34,18 @@ class Masking:
     """For one job, whose environment is a list of NAME=value, of NAME, or of {name, value}."""
 
     def __init__(self, env: object) -> None:
-        pairs = list(_pairs(env))
-        self.names = tuple(dict.fromkeys(name for name, _ in pairs))
-        values = {value for name, value in pairs if _is_telling(name, value)}
-        escaped = {json.dumps(value)[1:-1] for value in values}
-        longest_first = sorted(values | escaped, key=len, reverse=True)
-        self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
-        self._words = _words(self.names)
+        self._pairs = list(_pairs(env))
+        self.names = tuple(dict.fromkeys(name for name, _ in self._pairs))
+
+    @cached_property
+    def _values(self) -> list[str]:
+        """The longest first. No regular expression: `re` keeps those it has compiled."""
+        values = {value for name, value in self._pairs if _is_telling(name, value)}
+        return sorted(values | {json.dumps(value)[1:-1] for value in values}, key=len, reverse=True)
+
+    @cached_property
+    def _words(self) -> list[re.Pattern[str]]:
+        return _words(self.names)
 
     def masked(self, value: Any, key: str = "") -> Any:
         """The same value, or what stands at this key of it, without what must not be shown."""
@@ -54,9 +61,11 @@ class Masking:
 
     def text(self, text: str) -> str:
         """Of any language; what a shell reads as NAME=value, and values that are too long to be by chance."""
-        for pattern in self._words:
+        for pattern in self._words if "=" in text else ():
             text = pattern.sub(rf"\g<begin>{MASK}\g<end>", text)
-        return self._values.sub(MASK, text) if self._values else text
+        for value in self._values if len(text) >= TELLING else ():
+            text = text.replace(value, MASK)
+        return text
 
 
 def _is_telling(name: str, value: str) -> bool:

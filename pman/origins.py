@@ -11,11 +11,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jinja2 import nodes
 
 from pman.literals import WORDS
 from pman.placement import MARK
+from pman.resources import TEMPLATES
 
 NOTE = "\2"
 """Begins what stands between two marks where that is a note: no literal begins so."""
@@ -78,6 +80,16 @@ class Origins:
             self._origins[max(bisect_right(self._starts, index) - 1, 0)] if self._origins else Origin("", 0)
         )
 
+    def suspect(self, index: int) -> Origin:
+        """What to look at where a text cannot be read on from a place.
+
+        The last line that a site wrote before it, where the place itself is shipped: the shipped text can
+        be read by itself, and where a line is indented too little, its language complains further down.
+        """
+        at = max(bisect_right(self._starts, index) - 1, 0)
+        own = (one for one in reversed(self._origins[: at + 1]) if not is_shipped(one.file))
+        return next(own, self.at(index))
+
     @property
     def lines(self) -> tuple[Origin, ...]:
         """Of every line of the text."""
@@ -90,6 +102,10 @@ class Origins:
     def part(self, begin: int, text: str) -> Origins:
         """Of a text that is a part of this one."""
         return Origins(text, [start - begin for start in self._starts], self._origins)
+
+
+def is_shipped(file: str) -> bool:
+    return Path(file).is_relative_to(TEMPLATES)
 
 
 def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:

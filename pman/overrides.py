@@ -80,7 +80,13 @@ def lost(environment: Environment, name: str) -> Iterator[Lost]:
     if extended is None:
         return
     try:
-        inherited = _blocks(environment, extended.value)
+        inherited = _blocks(environment, extended.value, (name,))
+    except _EndlessError as error:
+        own = "extends itself" if error.name == name else f"extends {extended.value}, which extends itself"
+        shipped = f"builtin/{error.name.removeprefix('builtin/')}"
+        told = f"; the shipped one is {shipped}" if shipped in environment.list_templates() else ""
+        yield Lost("unknown-template", f"{own}{told}", file, extended.lineno)
+        return
     except TemplateNotFound as error:
         others = [other for other in environment.list_templates() if other != name]
         told = f"extends {error.name!r}, which does not exist; {_meant(str(error.name), others)}"
@@ -108,12 +114,22 @@ def _extended(tree: nodes.Template) -> nodes.Const | None:
     return extended[0] if extended and isinstance(extended[0], nodes.Const) else None
 
 
-def _blocks(environment: Environment, name: str) -> set[str]:
-    """Of a template and of all that it extends."""
+class _EndlessError(Exception):
+    """A template extends itself, through others or not."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _blocks(environment: Environment, name: str, below: tuple[str, ...]) -> set[str]:
+    """Of a template and of all that it extends. `below`: those that extend it. Raises _EndlessError."""
+    if name in below:
+        raise _EndlessError(name)
     tree, _ = parsed(environment, name)
     own = {block.name for block in tree.find_all(nodes.Block)}
     extended = _extended(tree)
-    return own if extended is None else own | _blocks(environment, extended.value)
+    return own if extended is None else own | _blocks(environment, extended.value, (*below, name))
 
 
 def _is_blank(output: nodes.Output) -> bool:

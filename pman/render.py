@@ -32,7 +32,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from pman import wdl
-from pman.errors import ConfigError, Fault
+from pman.errors import FAILURES, ConfigError, Fault
 from pman.job import Document
 from pman.literals import LANGUAGES, WORDS, Words
 from pman.origins import NOTE, Notes, Origins, noted, without_notes
@@ -301,7 +301,8 @@ class Templates:
                 for document, begin in _documents(name, text):
                     found.append((document, origins.part(begin, document.text)))
             except _IN_THE_TEXT as error:
-                origin = origins.at(error.index)
+                origin = origins.suspect(error.index) if isinstance(error, UnreadableError) else None
+                origin = origin or origins.at(error.index)
                 raise _config_error(name, str(error), origin.file, origin.line) from error
         self._check_some(found)
         documents, places = zip(*found, strict=True)
@@ -468,9 +469,7 @@ class _located:  # noqa: N801  (reads as a statement)
     def __exit__(self, kind: object, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, TemplateSyntaxError):
             raise self._error(error, error.filename or self._file, error.lineno) from error
-        if isinstance(
-            error, TemplateError | TypeError | ValueError | ArithmeticError | LookupError | AttributeError
-        ):
+        if isinstance(error, FAILURES):
             raise self._error(error, *self._place(traceback)) from error
 
     def _place(self, traceback: Any) -> tuple[str | None, int]:
@@ -490,4 +489,6 @@ class _located:  # noqa: N801  (reads as a statement)
         )  # their texts name the file once more
         if isinstance(error, TemplateNotFound):
             kind, told = "", f"extends or includes {error.name!r}, which does not exist"
+        if isinstance(error, RecursionError):
+            kind, told = "", "it includes or calls itself without an end"
         return _config_error(self._name, f"{kind}{told}", file, line)

@@ -6,9 +6,10 @@ import json
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from jinja2 import BaseLoader, ChainableUndefined, Template, meta
 from jinja2.environment import TemplateExpression
@@ -16,7 +17,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import statefile
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
+from pman.errors import FAILURES, ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
 from pman.job import JobInfo, JobStatus
 from pman.statefile import Rule
 
@@ -75,6 +76,10 @@ FUNCTIONS: Mapping[str, Callable[..., object]] = {
 
 ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
 """The fields that each poll needs; the others are read where API v2 asks for them (details.py)."""
+
+
+Section = Literal["fields", "applied"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 def _exit_code(value: object) -> int | None:
@@ -163,10 +168,6 @@ def check_expression(
     check_text(environment, at, "{{ " + text + " }}", known)
 
 
-_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError)
-"""What an expression may raise that meets a state it was not written for."""
-
-
 class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
@@ -180,8 +181,7 @@ class Rules:
         known = ("native", *self._names)
         self._at = at
         self._written = written
-        answered = {name: text for name, text in written.fields.items() if name in ANSWERED}
-        self._fields = self._expression(at, answered, known)
+        self._fields = self._answered()
         self._states = _Decision(self._environment, f"{at}: rules", written.rules, known)
         self.tell_overdue = any(rule.source.get("overdue") for rule in written.rules)
         """Whether a rule calls jobs overdue."""
@@ -198,6 +198,27 @@ class Rules:
             "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
         )
 
+    def _answered(self) -> TemplateExpression:
+        chosen = {name: text for name, text in self._written.fields.items() if name in ANSWERED}
+        return self._expression(self._at, chosen, ("native", *self._names))
+
+    def written(self, section: Section) -> Mapping[str, str]:
+        """The expressions of a section, by the names of what they make."""
+        found: Mapping[str, str] = getattr(self._written, section)
+        return found
+
+    def only(self, section: Section, name: str) -> Rules:
+        """The same rules with one expression alone in their sections: to tell whether it is that one."""
+        found = copy(self)
+        one = {name: self.written(section)[name]}
+        found._written = replace(
+            self._written,
+            fields=one if section == "fields" else {},
+            applied=one if section == "applied" else {},
+        )
+        found._fields = found._answered()
+        return found
+
     def _expression(
         self, at: str, fields: Mapping[str, str], known: Iterable[str], section: str = "fields"
     ) -> TemplateExpression:
@@ -211,7 +232,7 @@ class Rules:
         """What pman answers for a job in this state. Raises EngineUnreachable where a rule says so."""
         try:
             return self._info(jid, native)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise ConfigError(
                 f"templates/{self.name}: a rule fails for the state of {jid}: {error}"
             ) from error
@@ -226,27 +247,26 @@ class Rules:
             rule = compiled.rule
             try:
                 holds = self._states.holds(rule, variables)
-            except _FAILURES as error:
+            except FAILURES as error:
                 told = f"templates/{self.name}: the rule fails for this state: {error}"
                 raise ConfigError.of([Fault(self.name, told, rule.file, rule.line)]) from error
             yield rule, holds
 
     def reader(
-        self, section: Literal["fields", "applied"], more: Iterable[str]
+        self, section: Section, more: Iterable[str]
     ) -> Callable[[NativeState, Mapping[str, object]], Mapping[str, Any]]:
         """What a section's expressions make of a state and of `more` variables; those of ANSWERED left out.
 
         Raises ConfigError, now for what cannot be compiled, then for what fails for a state.
         """
-        texts: Mapping[str, str] = getattr(self._written, section)
-        chosen = {name: text for name, text in texts.items() if name not in ANSWERED}
+        chosen = {name: text for name, text in self.written(section).items() if name not in ANSWERED}
         known = ("native", *self._names, *more)
         compiled = self._expression(self._at, chosen, known, section)
 
         def read(native: NativeState, variables: Mapping[str, object]) -> Mapping[str, Any]:
             try:
                 return compiled(**self._variables(native), **variables) or {}
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise ConfigError(
                     f"templates/{self.name}: one of its {section} fails for this state: {error}"
                 ) from error
@@ -257,7 +277,7 @@ class Rules:
         """What the named `values` are for a state. Raises ConfigError for one that fails."""
         try:
             return {name: value for name, value in self._variables(native).items() if name != "native"}
-        except _FAILURES as error:
+        except FAILURES as error:
             raise ConfigError(f"templates/{self.name}: a value fails for this state: {error}") from error
 
     def _variables(self, native: NativeState) -> Mapping[str, Any]:

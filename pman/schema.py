@@ -132,7 +132,7 @@ def errors(checker: Validator, instance: Any) -> list[ValidationError]:
     return sorted(
         checker.iter_errors(instance),
         key=lambda error: [
-            (step, "") if isinstance(step, int) else (-1, step) for step in error.absolute_path
+            (step, "") if isinstance(step, int) else (-1, str(step)) for step in error.absolute_path
         ],
     )
 
@@ -185,13 +185,13 @@ def _not_known(error: ValidationError) -> str:
 
 
 def unknown(error: ValidationError) -> list[str]:
-    """The names that a closed schema does not have."""
+    """The names that a closed schema does not have; those of YAML need not be texts."""
     schema = cast(Mapping[str, Any], error.schema)
     known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     return [
         name
-        for name in cast(Mapping[str, Any], error.instance)
-        if name not in known and not any(re.search(pattern, name) for pattern in patterns)
+        for given in cast(Mapping[str, Any], error.instance)
+        if (name := str(given)) not in known and not any(re.search(pattern, name) for pattern in patterns)
     ]
 
 
@@ -216,10 +216,18 @@ def _describe(schema: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object, secrets: frozenset[str]) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    if len(text) > 200 or any(secret in inner for inner in texts(value) for secret in secrets):
+    text = as_text(value)
+    if len(text) > 200 or (secrets and any(secret in one for one in texts(value) for secret in secrets)):
         return ""
     return text
+
+
+def as_text(value: object, *, ascii_only: bool = True) -> str:
+    """A value as JSON; what only YAML has (a date, such a key, an alias of itself) as Python shows it."""
+    try:
+        return json.dumps(value, ensure_ascii=ascii_only, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
 
 
 def texts(value: object) -> Iterator[str]:
@@ -234,4 +242,4 @@ def texts(value: object) -> Iterator[str]:
         for item in value:
             yield from texts(item)
     elif value is not None:
-        yield json.dumps(value)
+        yield as_text(value)

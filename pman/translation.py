@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pman import schema
 from pman.context import job_variables, site_variables, unread_fields, unread_settings
-from pman.details import Details
-from pman.errors import BadRequest, ConfigError, Fault
+from pman.details import Details, bare, untold
+from pman.errors import BadRequest, ConfigError, EngineUnreachable, Fault
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.masking import MASK, Masking
 from pman.overrides import check_folders
@@ -95,8 +96,25 @@ class Translation:
         variables["env"] = [f"{item.partition('=')[0]}={MASK}" for item in variables["env"]]
         return self._templates.render(variables, site_variables(self.settings, facts)).documents
 
-    def details(self, info: JobInfo, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
-        """What API v2 answers more of a job in this state."""
+    def details(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
+        """What API v2 answers of a job in this state. Raises as Rules.read; ConfigError for a field, too."""
+        return self._detailed(self.rules.read(jid, native), native, facts)
+
+    def listed(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
+        """The same among others, which must be seen whatever is wrong with this one: its message says that.
+
+        A job that the rules cannot tell of is `started`, as one in an unknown state: it may be doing well.
+        """
+        try:
+            info = self.rules.read(jid, native)
+        except (EngineUnreachable, ConfigError) as error:
+            info = untold(jid, error)
+        try:
+            return self._detailed(info, native, facts)
+        except ConfigError as error:  # so what to mask is not known either
+            return bare(replace(info, cmd="", message=str(error), hint=error.hint))
+
+    def _detailed(self, info: JobInfo, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
         return self._details.read(info, native, site_variables(self.settings, facts))
 
     def masking(self, native: NativeState, facts: Mapping[str, Any]) -> Masking:

@@ -28,8 +28,7 @@ FACTS = {"storebase": SITE["STOREBASE"], "native": {}}
 
 
 def details(engine: str, native: dict[str, Any]) -> JobDetails:
-    info = TRANSLATIONS[engine].rules.read("job", native)
-    return TRANSLATIONS[engine].details(info, native, FACTS)
+    return TRANSLATIONS[engine].details("job", native, FACTS)
 
 
 JOB = schema.validator({"$ref": "urn:pman:api#/$defs/Job"})
@@ -168,7 +167,7 @@ def test_a_site_may_change_a_field_and_a_document(tmp_path: Path) -> None:
     site = translation("docker", PMAN_TEMPLATES=str(tmp_path))
     native = states.native("docker", "running")
 
-    found = site.details(site.rules.read("job", native), native, FACTS)
+    found = site.details("job", native, FACTS)
 
     assert found.request["number_of_workers"] == 7
     assert [document.name for document in site.applied(native, {}, FACTS)] == ["container.yaml", "extra.json"]
@@ -191,3 +190,56 @@ def test_a_mistake_in_them_stops_the_start(tmp_path: Path, text: str, told: str)
         translation("docker", PMAN_TEMPLATES=str(tmp_path))
 
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("labels", "'3'"),
+        ("labels", "3"),
+        ("created", "'yesterday'"),
+        ("started", "1e300"),
+        ("finished", "[1]"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named_and_a_list_tells_of_the_job_all_the_same(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "state.yaml").write_text(
+        f'extends: builtin/docker/state.yaml\nfields:\n  {field}: "{text}"\n'
+    )
+    site = translation("docker", PMAN_TEMPLATES=str(tmp_path))
+    native = states.native("docker", "exited-3")
+
+    with pytest.raises(ConfigError, match=rf"templates/docker/state\.yaml: fields: {field} fails"):
+        site.details("job", native, FACTS)
+
+    found = site.listed("job", native, FACTS)
+    assert found.info.status == "finishedWithError"
+    assert f"fields: {field} fails" in found.info.message
+    assert not schema.faults(JOB, found.answer(datetime.now(UTC)))
+
+
+def test_a_job_that_the_rules_cannot_tell_of_is_listed_with_the_reason_and_its_fields() -> None:
+    native = states.native("podman", "exited-3")
+    native["State"]["Status"] = "unknown"
+
+    with pytest.raises(EngineUnreachable) as caught:
+        details("podman", native)
+
+    found = TRANSLATIONS["podman"].listed("job", native, FACTS)
+    assert (found.info.jid, found.info.status) == ("job", "started")
+    assert found.info.message == str(caught.value)
+    assert found.request["memory_limit"] == 200
+    assert not schema.faults(JOB, found.answer(datetime.now(UTC)))
+
+
+def test_labels_are_told_without_what_is_secret() -> None:
+    native = states.native("docker", "exited-3")
+    native["Config"]["Env"] = ["USER_TOKEN=sesame-open"]
+    native["Config"]["Labels"] |= {"a": "is sesame-open", "registry.auth": "x7", "b": "c"}
+
+    labels = details("docker", native).labels
+
+    assert (labels["a"], labels["registry.auth"], labels["b"]) == (f"is {MASK}", MASK, "c")

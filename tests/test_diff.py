@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pman.job import Document
-from pman.workshop.diff import Change, changes, unified
+from pman.workshop.diff import LONG, Change, changes, unified
 
 
 def a_document(content: object, name: str = "container.yaml", text: str | None = None) -> Document:
@@ -170,6 +170,26 @@ def test_the_changes_made_to_the_old_document_give_the_new_one(old: object, new:
 
     assert same(patched({"a": old}, found), {"a": new})
     assert (not found) == same(old, new)
+
+
+def test_long_lists_of_equal_items_are_no_work() -> None:
+    """The square of their length would be hours."""
+    alike = ["a"] * 200_000
+
+    assert between(alike, alike) == []
+    assert between([*alike, "b", *alike], [*alike, "c", *alike]) == [("$[200000]", "changed", "b", "c")]
+
+
+@given(st.integers(0, 3 * LONG), st.integers(0, 3 * LONG), st.integers(0, 3))
+def test_lists_that_differ_in_very_many_items_are_compared_by_places(old: int, new: int, more: int) -> None:
+    ends = ["same"] * more
+    before, after = ([*ends, *(f"{side}{i}" for i in range(length)), *ends]
+                     for side, length in (("a", old), ("b", new)))  # fmt: skip
+
+    found = changes([a_document({"a": before})], [a_document({"a": after})])
+
+    assert patched({"a": before}, found) == {"a": after}
+    assert sum(change.kind == "changed" for change in found) == min(old, new) or max(old, new) <= LONG
 
 
 # --- documents ---------------------------------------------------------------------------------------

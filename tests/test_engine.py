@@ -24,6 +24,12 @@ rules:
     status: started
     message: too late
     overdue: true
+  - when: native.lost
+    status: unavailable
+    message: nobody knows
+  - when: native.odd is defined and native.odd + 1 > 2
+    status: started
+    message: odd
   - status: started
     message: running
 refusals:
@@ -224,6 +230,30 @@ async def test_a_list_of_many_jobs_lets_others_have_their_turn(engine: Engine, h
 
     beside.cancel()
     assert turns >= 500 / 16
+
+
+async def test_a_job_that_the_rules_cannot_tell_of_takes_no_other_from_the_list(
+    engine: Engine, held: Held
+) -> None:
+    held.jobs = {"a": {}, "b": {"lost": True}, "c": {"odd": "x"}, "d": {}}
+
+    found = {details.info.jid: details.info for details in await engine.jobs()}
+
+    assert {jid: info.message for jid, info in found.items() if jid != "c"} == {
+        "a": "running", "b": "nobody knows", "d": "running",
+    }  # fmt: skip
+    assert "a rule fails for the state of c" in found["c"].message
+    assert {info.status for info in found.values()} == {"started"}
+    with pytest.raises(EngineUnreachable):
+        await engine.details("b")
+
+
+async def test_an_engine_that_does_not_answer_has_no_list(engine: Engine, held: Held) -> None:
+    held.jobs = {"a": {}, "b": {}}
+    held.broken = {"b": EngineUnreachable("away")}
+
+    with pytest.raises(EngineUnreachable):
+        await engine.jobs()
 
 
 # --- a refused submission --------------------------------------------------------------------------

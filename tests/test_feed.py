@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
+import pytest
+
 from pman.engine import Engine
 from pman.errors import EngineUnreachable
-from pman.feed import Event, Feed
+from pman.feed import SHARE, Event, Feed
 from pman.job import JobDetails
 from tests.a_job import a_job_details
 
@@ -117,3 +120,52 @@ async def test_nobody_looks_where_nobody_follows_and_one_does_for_many() -> None
     await asyncio.sleep(0.05)
 
     assert engine.looks == looks
+
+
+async def test_a_list_is_what_the_last_look_found_while_somebody_follows() -> None:
+    engine = Listed("one")
+    source = Feed(cast(Engine, engine), pause=60)
+    async with following(source) as events:
+        await told(events, 2)
+        assert [details.info.jid for details in await source.jobs()] == ["one"]
+        assert engine.looks == 1
+
+    await source.jobs()
+    assert engine.looks == 2
+
+
+async def test_an_engine_that_is_away_has_no_list_though_somebody_follows() -> None:
+    engine = Listed("one")
+    source = feed(engine)
+    async with following(source) as events:
+        await told(events, 2)
+        engine.away = True
+        await told(events, 1)
+        with pytest.raises(EngineUnreachable):
+            await source.jobs()
+
+
+async def test_looks_that_take_long_come_seldom() -> None:
+    class Slow(Listed):
+        """Each look takes its time, and notes for how long there was none before it."""
+
+        def __init__(self) -> None:
+            super().__init__("one")
+            self.ended = 0.0
+            self.rests: list[float] = []
+            self.enough = asyncio.Event()
+
+        async def jobs(self) -> Sequence[JobDetails]:
+            self.rests.append(time.monotonic() - self.ended)
+            if len(self.rests) == 3:
+                self.enough.set()
+            await asyncio.sleep(0.05)
+            self.ended = time.monotonic()
+            return await super().jobs()
+
+    engine = Slow()
+    async with following(feed(engine)) as events:
+        await told(events, 2)
+        await asyncio.wait_for(engine.enough.wait(), 30)
+
+    assert min(engine.rests[1:]) >= SHARE * 0.04

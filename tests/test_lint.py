@@ -316,6 +316,15 @@ def test_a_mistake_is_found_at_its_line(tmp_path: Path, name: str, old: str, new
 EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
 
 IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
+    "a block indented too little, of which YAML complains below, in a shipped line": (
+        {
+            "docker/container.yaml.j2": EXTENDS
+            + "{% block resources %}\n{{ super() }}\nPidsLimit: 512\n{% endblock %}\n"
+        },
+        "unreadable-document",
+        "docker/container.yaml.j2",
+        4,
+    ),
     "a block that there is not": (
         {"docker/container.yaml.j2": EXTENDS + "{% block securty %}\n{% endblock %}\n"},
         "unknown-block",
@@ -379,6 +388,83 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "wrong-value",
         "docker/_limits.j2",
         2,
+    ),
+    "a template that extends itself, for want of builtin/": (
+        {"docker/container.yaml.j2": '{# own #}\n{% extends "docker/container.yaml.j2" %}\n'},
+        "unknown-template",
+        "docker/container.yaml.j2",
+        2,
+    ),
+    "a part that includes itself": (
+        {
+            "docker/_part.j2": '{# #}\n{% include "docker/_part.j2" %}\n',
+            "docker/container.yaml.j2": EXTENDS
+            + '{% block extra %}\n{% include "docker/_part.j2" %}\n{% endblock %}\n',
+        },
+        "template-fails",
+        "docker/_part.j2",
+        2,
+    ),
+    "a macro that calls itself": (
+        {
+            "docker/container.yaml.j2": EXTENDS
+            + "{% block extra %}\n{% macro m() %}\n{{ m() }}\n{% endmacro %}\n{{ m() }}\n{% endblock %}\n"
+        },
+        "template-fails",
+        "docker/container.yaml.j2",
+        4,
+    ),
+    "an alias of what it stands in": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues: &all\n  a: *all\n"},
+        "rules-syntax",
+        "docker/state.yaml",
+        2,
+    ),
+    "a rule that stops as no other does": (
+        {
+            "docker/state.yaml": "extends: builtin/docker/state.yaml\nrules:\n"
+            "  - {when: \"'{0}'.format() == 'x'\", status: started, message: a}\n"
+        },
+        "rule-fails",
+        "docker/state.yaml",
+        3,
+    ),
+    "no rules at all": ({"docker/state.yaml": "rules: []\n"}, "state-without-rule", "docker/state.yaml", 0),
+    "a number for the name of a section": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\n1: 2\n"},
+        "rules-schema",
+        "docker/state.yaml",
+        2,
+    ),
+    "a number for the name of a value": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues:\n  1: 'true'\n"},
+        "rules-schema",
+        "docker/state.yaml",
+        2,
+    ),
+    "a date where the API takes a text": (
+        {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n  Runtime: 2026-01-01\n{% endblock %}\n"},
+        "wrong-value",
+        "docker/container.yaml.j2",
+        3,
+    ),
+    "labels that are no mapping": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nfields:\n  labels: '3'\n"},
+        "field-fails",
+        "docker/state.yaml",
+        3,
+    ),
+    "a moment that is none": (
+        {"slurm/state.yaml": "extends: builtin/slurm/state.yaml\nfields:\n  created: \"'yesterday'\"\n"},
+        "field-fails",
+        "slurm/state.yaml",
+        3,
+    ),
+    "a document that is no JSON": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\napplied:\n  a.json: \"'{'\"\n"},
+        "field-fails",
+        "docker/state.yaml",
+        3,
     ),
     "a file in another encoding": ({"docker/container.yaml.j2": "\udcff"}, "unreadable-file", "", 0),
 }
@@ -517,6 +603,47 @@ def test_two_rules_of_another_status_for_the_same_states_are_told(tmp_path: Path
 
     assert [one.line for one in found] == [3]
     assert "line 2" in found[0].message
+
+
+def changes(directory: Path, own: str, engine: str = "docker") -> list[Finding]:
+    site_templates(directory, {f"{engine}/state.yaml": f"extends: builtin/{engine}/state.yaml\n{own}"})
+    return [one for one in lint([directory]).findings if one.rule == "status-changed"]
+
+
+def test_the_recorded_states_that_a_sites_rule_gives_another_status_are_told_at_it(tmp_path: Path) -> None:
+    (found,) = changes(
+        tmp_path,
+        "rules:\n"
+        "  - {when: native.State.Status == 'running', status: started, message: a}\n"
+        "  - {when: native.State.ExitCode == 3, status: finishedSuccessfully, message: b}\n",
+    )
+
+    assert (found.file, found.line, found.level) == (str(tmp_path / "docker/state.yaml"), 4, "note")
+    assert "exited-3: finishedWithError -> finishedSuccessfully" in found.message
+
+
+def test_what_a_sites_values_change_by_shipped_rules_is_told_of_its_file(tmp_path: Path) -> None:
+    (found,) = changes(tmp_path, "values:\n  states: \"['PENDING']\"\n", "slurm")
+
+    assert (found.file, found.line) == (str(tmp_path / "slurm/state.yaml"), 0)
+
+
+def test_a_sites_rule_that_changes_no_status_is_no_noise(tmp_path: Path) -> None:
+    same = "rules:\n  - {when: native.State.OOMKilled, status: finishedWithError, message: b}\n"
+
+    assert changes(tmp_path, same) == []
+
+
+def test_without_bash_it_is_told_that_no_script_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site_templates(tmp_path / "site", {"local/state.yaml": "extends: builtin/local/state.yaml\n"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = [one for one in lint([tmp_path / "site"]).findings if one.level != "note"]
+
+    assert [(one.rule, one.level) for one in found] == [("shell-missing", "warning")]
+    assert "job.sh" in found[0].message
 
 
 def test_a_good_site_is_clean(tmp_path: Path) -> None:

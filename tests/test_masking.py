@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -96,3 +97,26 @@ def test_the_shipped_scripts_hide_a_token_whatever_its_form(engine: str) -> None
 
     for document in translation.render(a_job(env=env), translation.assumed_facts()):
         assert TOKEN not in Masking([item.partition("=")[0] for item in env]).text(document.text)
+
+
+def test_no_value_is_kept_where_regular_expressions_are() -> None:
+    masking = Masking([f"TOKEN={TOKEN}"])
+
+    assert masking.text(f"{TOKEN} TOKEN={TOKEN}") == f"{MASK} TOKEN={MASK}"
+    assert TOKEN not in str(vars(re)["_cache"].keys())
+
+
+def test_the_longest_value_is_hidden_first() -> None:
+    assert Masking(["A=secret", "B=secret-of-b"]).text("secret-of-b secret") == f"{MASK} {MASK}"
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY", "accessKey", "secret_access_key", "RABBIT_AUTH", "DB_PWD"]
+)
+def test_what_is_named_as_a_secret_is_taken_for_one(name: str) -> None:
+    assert Masking([]).masked({name: TOKEN}) == {name: MASK}
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "author"])
+def test_what_only_looks_so_is_none(name: str) -> None:
+    assert Masking([f"{name}=/share/work"]).masked({name: "/share/work"}) == {name: "/share/work"}

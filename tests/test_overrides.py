@@ -23,6 +23,17 @@ EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
             {"docker/container.yaml.j2": f"{EXTENDS}\n\nNetworkMode: none\n"},
             r"docker/container\.yaml\.j2, line 4: what stands outside of a block is lost",
         ),
+        (
+            {"docker/container.yaml.j2": '{# #}\n{% extends "docker/container.yaml.j2" %}\n'},
+            r"container\.yaml\.j2, line 2: extends itself; the shipped one is builtin/docker/con",
+        ),
+        (
+            {
+                "docker/container.yaml.j2": '{% extends "docker/_own.j2" %}\n',
+                "docker/_own.j2": '{% extends "docker/_own.j2" %}\n',
+            },
+            r"container\.yaml\.j2, line 1: extends docker/_own\.j2, which extends itself$",
+        ),
         ({"docker/contianer.yaml.j2": EXTENDS}, r"contianer\.yaml\.j2: .*did you mean container\.yaml\.j2\?"),
         ({"docker/states.yaml": "{}"}, r"docker/states\.yaml: .*did you mean state\.yaml\?"),
         ({"dokcer/container.yaml.j2": EXTENDS}, r"PMAN_TEMPLATES=.*no folder of an engine"),

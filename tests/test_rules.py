@@ -563,3 +563,27 @@ def test_seconds_pass_between_timestamps_as_engines_write_them(
     )
 
     assert float(rules.read("j", {"a": earlier, "b": later}).message) == seconds
+
+
+def test_whatever_a_sites_rule_fails_with_is_told_with_its_name(tmp_path: Path) -> None:
+    text = "rules:\n  - {when: \"'{0}'.format() == 'x'\", status: started, message: a}\n"
+    rules = Rules("docker", loader([site_templates(tmp_path, {"docker/state.yaml": text})]))
+
+    with pytest.raises(ConfigError, match=r"templates/docker/state\.yaml: a rule fails for the state of a"):
+        rules.read("a", PULLING)
+    with pytest.raises(ConfigError, match="the rule fails for this state"):
+        list(rules.tried(PULLING))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1: 2\n", r"1 is not known; use extends, "),
+        ("values: {1: 'true'}\n", r"\$\.values: "),
+        ("values: &all {a: *all}\n", r"\$\.values\.a: "),
+        ("rules: [2026-01-01]\n", r"\$\.rules\[0\]: "),
+    ],
+)
+def test_what_only_yaml_has_is_told_as_any_other_mistake(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"templates/docker/state\.yaml: .*{told}"):
+        Rules("docker", loader([site_templates(tmp_path, {"docker/state.yaml": text})]))

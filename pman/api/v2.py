@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -19,29 +18,30 @@ from pman.api.events import streamed_events
 from pman.api.listing import Choice
 from pman.api.params import flag, known_as, number, only
 from pman.api.v1 import answering
-from pman.commands.matrix import Row, rows
+from pman.commands.matrix import Matrix, Row, working
+from pman.dryruns import DryRuns, check_size
 from pman.engine import Engine
 from pman.errors import BadRequest, EngineUnreachable, NotJson
 from pman.feed import Feed
 from pman.job import Document
 from pman.workshop import diff, inventory
-from pman.workshop.preview import Preview, Previews
+from pman.workshop.preview import Preview
 
 RENDER = schema.validator({"$ref": "urn:pman:api#/$defs/RenderRequest"})
 
 
-def add_v2(app: Quart, engine: Engine, feed: Feed) -> None:
-    _jobs(app, engine)
+def add_v2(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
+    _jobs(app, engine, feed)
     _job(app, engine)
     _events(app, engine, feed)
-    _workshop(app, engine)
+    _workshop(app, engine, dry_runs)
 
 
-def _jobs(app: Quart, engine: Engine) -> None:
+def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
     @app.get("/api/v2/jobs")
     async def jobs() -> Mapping[str, Any]:
         choice, now = Choice.of(request.args), datetime.now(UTC)
-        found, following = choice.page(await engine.jobs(), now)
+        found, following = choice.page(await feed.jobs(), now)
         return {"jobs": [details.answer(now) for details in found], "next": following}
 
     @app.get("/api/v2/jobs/<jid>")
@@ -107,12 +107,17 @@ def _events(app: Quart, engine: Engine, feed: Feed) -> None:
         return streamed_events(feed, request.headers.get("Last-Event-ID"), jid)
 
 
-def _workshop(app: Quart, engine: Engine) -> None:
-    previews = Previews(engine.settings, executors.names())
-    matrix: list[Row] = []
+def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
+    site = engine.settings["PMAN_TEMPLATES"]
+
+    def honoured() -> Matrix:
+        return working(site)
+
+    def listed() -> Sequence[inventory.EngineTemplates]:
+        return inventory.engines([Path(directory) for directory in site])
 
     @app.post("/api/v2/render")
-    async def render() -> Mapping[str, Any]:
+    async def render() -> Response:
         only()
         wanted = await _rendering()
         name, templates = wanted.get("engine", engine.settings.engine), wanted.get("templates", "site")
@@ -127,19 +132,19 @@ def _workshop(app: Quart, engine: Engine) -> None:
             except EngineUnreachable as error:
                 unasked = str(error)
 
-        def both() -> tuple[Preview, Preview]:
+        def answer() -> bytes:
             options: dict[str, Any] = {"engine": name, "facts": facts, "unasked": unasked}
-            shown = previews.preview(body, templates=templates, **options)
-            return shown, previews.preview(body, templates="builtin", **options)
+            shown = shipped = dry_runs.previews.preview(body, templates=templates, **options)
+            if site and templates != "builtin":
+                shipped = dry_runs.previews.preview(body, templates="builtin", **options)
+            return json.dumps(_rendered(shown, shipped, templates)).encode() + b"\n"
 
-        shown, shipped = await asyncio.to_thread(both)
-        return _rendered(shown, shipped, templates)
+        return Response(await dry_runs.run(answer), mimetype="application/json")
 
     @app.get("/api/v2/engines")
     async def engines() -> Mapping[str, Any]:
         only()
-        if not matrix:
-            matrix[:] = await asyncio.to_thread(rows, engine.settings["PMAN_TEMPLATES"])
+        matrix = await dry_runs.made(honoured)
         answers = await answering(engine)
         return {"engines": [_engine(name, engine, matrix, answers) for name in executors.names()]}
 
@@ -147,8 +152,7 @@ def _workshop(app: Quart, engine: Engine) -> None:
     async def templates() -> Mapping[str, Any]:
         only("engine")
         wanted = request.args.get("engine")
-        site = [Path(directory) for directory in engine.settings["PMAN_TEMPLATES"]]
-        found = await asyncio.to_thread(inventory.engines, site)
+        found = await dry_runs.made(listed)
         names = [each.engine for each in found]
         if wanted is not None and wanted not in names:
             raise BadRequest(f"engine={wanted!r}: {schema.one_of(wanted, names)}")
@@ -156,11 +160,14 @@ def _workshop(app: Quart, engine: Engine) -> None:
 
 
 async def _rendering() -> Mapping[str, Any]:
-    """The body of a dry run. Raises NotJson, BadRequest."""
+    """The body of a dry run. Raises NotJson, TooLarge, BadRequest."""
     if not request.is_json:
         raise NotJson("the body must be JSON, with Content-Type: application/json")
+    check_size(request.content_length or 0)
+    body = await request.get_data()
+    check_size(len(body))
     try:
-        wanted = json.loads(await request.get_data())
+        wanted = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if faults := schema.faults(RENDER, wanted):
@@ -189,9 +196,7 @@ def _rendered(shown: Preview, shipped: Preview, templates: str) -> Mapping[str, 
     }
 
 
-def _engine(
-    name: str, engine: Engine, matrix: Sequence[Row], answers: Mapping[str, Any]
-) -> Mapping[str, Any]:
+def _engine(name: str, engine: Engine, matrix: Matrix, answers: Mapping[str, Any]) -> Mapping[str, Any]:
     configured = name == engine.settings.engine
 
     def of(row: Row) -> Mapping[str, Any]:
@@ -205,8 +210,9 @@ def _engine(
         "name": name,
         "configured": configured,
         "answers": answers if configured else None,
+        "faults": list(map(as_data, matrix.faults.get(name, ()))),
         **{
-            part: {row.option: of(row) for row in matrix if row.part == part}
+            part: {row.option: of(row) for row in matrix.rows if row.part == part and name in row.honoured}
             for part in ("request", "settings")
         },
     }
@@ -215,6 +221,7 @@ def _engine(
 def _templates(found: inventory.EngineTemplates) -> Mapping[str, Any]:
     return {
         "engine": found.engine,
+        "faults": list(map(as_data, found.faults)),
         "files": [
             {
                 **{name: getattr(file, name) for name in _FILE},

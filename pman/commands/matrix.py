@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pman import executors
 from pman.context import honours
+from pman.errors import ConfigError, Fault
 from pman.request import PROPERTIES
 from pman.settings import DECLARED, engine_schema, properties, written
 from pman.translation import Translation
-from pman.workshop import assumed
+from pman.workshop import assumed, inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,41 @@ class Row:
     meaning: str
 
 
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: Sequence[Row]
+    faults: Mapping[str, tuple[Fault, ...]]
+    """By engine."""
+
+
 def rows(templates: Sequence[str]) -> list[Row]:
     """Every field of a request and every setting, for every installed engine.
 
     `templates`: PMAN_TEMPLATES, since a site's templates may honour more, or less. Raises
     ConfigError for a template that does not work.
     """
-    read = {engine: _read(engine, templates) for engine in executors.names()}
+    return _table({engine: _read(engine, templates) for engine in executors.names()})
+
+
+def working(templates: Sequence[str]) -> Matrix:
+    """The same for the engines whose templates work, and what keeps the others from it."""
+    read, faults = {}, {}
+    for engine in executors.names():
+        try:
+            read[engine] = _read(engine, templates)
+        except (ConfigError, ValueError, OSError, RecursionError) as error:  # ValueError: not UTF-8
+            told = error.faults if isinstance(error, ConfigError) else ()
+            faults[engine] = _unreadable(engine, templates) or told or (Fault(engine, str(error)),)
+    return Matrix(_table(read), faults)
+
+
+def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
+    """The faults of an engine's files."""
+    found = inventory.engines(list(map(Path, templates)))
+    return tuple(fault for each in found if each.engine == engine for fault in each.faults)
+
+
+def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
     fields = [
         Row(
             name,

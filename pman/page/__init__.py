@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from quart import Blueprint, Quart, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from pman.dryruns import DryRuns
 from pman.engine import Engine
-from pman.errors import PmanError, TooLarge
+from pman.errors import Busy, PmanError, TooLarge
 from pman.feed import Feed
 from pman.page import dryrun, job, jobs, templates
 from pman.page.session import Session
@@ -57,19 +58,20 @@ def _instead(target: str) -> Mapping[str, str]:
     return {"HX-Reselect": ".told", "HX-Reswap": "innerHTML", **beside}
 
 
-def add(app: Quart, engine: Engine, feed: Feed) -> None:
+def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
     """Serves the page at the root of the app."""
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
     session = Session(engine.settings["AUTH_TOKEN"])
     view = View(engine.settings, session)
-    jobs.routes(page, engine, feed, view)
+    jobs.routes(page, feed, view)
     job.routes(page, engine, feed, view, session)
-    dryrun.routes(page, engine, view)
+    dryrun.routes(page, engine, view, dry_runs)
     templates.routes(page, engine, view)
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:
-        heading = _HEADINGS.get(error.status, "That did not work")
+        known = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
+        heading = known or "That did not work"
         answer = view.answer("error.html", status=error.status, section="", heading=heading, error=error)
         answer.headers.update(_instead(request.headers.get("HX-Target", "")))
         return answer

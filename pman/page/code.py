@@ -18,7 +18,7 @@ from pygments.util import ClassNotFound
 from pman.errors import Fault
 from pman.page.wdl import WdlJinjaLexer, WdlLexer
 
-LARGE = 200_000
+LARGE = 64_000
 """Characters; with more of them, colours take longer than they help."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Literal, cast
 from quart import Blueprint, Response, request
 
 from pman import executors
+from pman.dryruns import DryRuns, check_size
 from pman.engine import Engine
 from pman.errors import EngineUnreachable, Fault
 from pman.masking import MASK
@@ -62,9 +62,8 @@ class Panel:
     notes: Sequence[str]
 
 
-def routes(page: Blueprint, engine: Engine, view: View) -> None:
+def routes(page: Blueprint, engine: Engine, view: View, dry_runs: DryRuns) -> None:
     names = executors.names()
-    previews = Previews(engine.settings, names)
 
     @page.get("/render")
     async def form() -> Response:
@@ -75,6 +74,7 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
     @page.post("/render")
     async def rendered() -> Response:
         given = await request.form
+        check_size(len(given.get("request", "").encode()))
         text = given.get("request", "").replace("\r\n", "\n")  # as forms write the ends of lines
         on = given.get("engine", "")
         on = on if on in (*names, ALL) else engine.settings.engine
@@ -82,10 +82,11 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
         shown = names if on == ALL else [on]
         told = {engine.settings.engine: await _facts(engine)}
 
-        def results() -> list[tuple[Preview, Preview | None]]:
-            return [_both(previews, text, name, chosen, told.get(name)) for name in shown]
+        def answer() -> Response:
+            results = [_both(dry_runs.previews, text, name, chosen, told.get(name)) for name in shown]
+            return _answer(text, on, chosen, results=results)
 
-        return _answer(text, on, chosen, results=await asyncio.to_thread(results))
+        return await dry_runs.run(answer)
 
     def _answer(
         text: str,

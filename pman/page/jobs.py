@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 from quart import Blueprint, Response, request
 
 from pman.api.events import streamed_events
-from pman.engine import Engine
 from pman.errors import PmanError
 from pman.feed import Event, Feed
 from pman.job import JobDetails, JobInfo
@@ -117,12 +116,12 @@ def limits(request: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, told))
 
 
-def routes(page: Blueprint, engine: Engine, feed: Feed, view: View) -> None:
+def routes(page: Blueprint, feed: Feed, view: View) -> None:
     @page.get("/")
     async def jobs() -> Response:
         asked, error, found = wanted(), None, list[JobDetails]()
         try:
-            found = sorted(await engine.jobs(), key=_newest, reverse=True)
+            found = sorted(await feed.jobs(), key=_newest, reverse=True)
         except PmanError as failure:
             if "HX-Request" in request.headers:
                 raise  # the jobs that are shown stay

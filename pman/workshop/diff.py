@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from pman.job import Document
 
+LONG = 300
+"""Items that differ; in lists with more of them, items belong together by their places."""
+
 Kind = Literal["added", "removed", "changed"]
 
 
@@ -39,7 +42,7 @@ def changes(old: Sequence[Document], new: Sequence[Document]) -> tuple[Change, .
     The documents of both sides belong together by their names. A document that is no data, such as a
     script, is one value. The items of two lists belong together by the field that tells the items of
     each list apart (a container's name, the target of a mount), else by the order that leaves most of
-    them as they are.
+    them as they are; by their places, where very many differ.
     """
     return tuple(
         change for name, before, after in _pairs(old, new) for change in _document(name, before, after)
@@ -53,6 +56,7 @@ def unified(
     return "".join(
         line
         for name, before, after in _pairs(old, new)
+        if _lines(before) != _lines(after) or before is None or after is None
         for line in _unified(
             _lines(before),
             _lines(after),
@@ -142,8 +146,9 @@ def _step(key: object) -> str:
 def _lists(path: str, old: list[Any], new: list[Any]) -> Iterator[Difference]:
     field = _telling(old, new)
     before, after = ([_canonical(item[field] if field else item) for item in side] for side in (old, new))
-    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-    for tag, from_old, to_old, from_new, to_new in matcher.get_opcodes():
+    for tag, from_old, to_old, from_new, to_new in _steps(before, after):
+        if tag == "equal" and not field:
+            continue
         one_by_one = tag == "equal" or (not field and to_old - from_old == to_new - from_new)
         if one_by_one:
             for i, j in zip(range(from_old, to_old), range(from_new, to_new), strict=True):
@@ -153,6 +158,39 @@ def _lists(path: str, old: list[Any], new: list[Any]) -> Iterator[Difference]:
             yield f"{path}[{i}]", "removed", old[i], None
         for j in range(from_new, to_new):
             yield f"{path}[{j}]", "added", None, new[j]
+
+
+Step = tuple[str, int, int, int, int]
+"""As difflib.SequenceMatcher.get_opcodes has it."""
+
+
+def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[Step]:
+    """How one list becomes the other; what lies between an equal begin and end by place, where it is long.
+
+    The time that difflib takes grows with the square of the lengths, and more where items repeat.
+    """
+    begin = _alike(old, new)
+    end = _alike(old[begin:][::-1], new[begin:][::-1])
+    to_old, to_new = len(old) - end, len(new) - end
+    if begin:
+        yield "equal", 0, begin, 0, begin
+    if max(to_old, to_new) - begin > LONG:
+        both = min(to_old, to_new)
+        yield "replace", begin, both, begin, both
+        yield "replace", both, to_old, both, to_new
+    else:
+        matcher = difflib.SequenceMatcher(None, old[begin:to_old], new[begin:to_new], autojunk=False)
+        for tag, *places in matcher.get_opcodes():
+            i, j, k, m = (begin + place for place in places)
+            yield tag, i, j, k, m
+    if end:
+        yield "equal", to_old, len(old), to_new, len(new)
+
+
+def _alike(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many items both begin with."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((index for index, (before, after) in pairs if before != after), min(len(old), len(new)))
 
 
 def _telling(old: list[Any], new: list[Any]) -> str | None:

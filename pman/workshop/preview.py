@@ -100,7 +100,7 @@ class Previews:
 
     def translation(self, engine: str, templates: TemplateSet = "site") -> Compiled:
         """The compiled templates, or why there are none."""
-        key, stamp = (engine, templates), self._stamp(templates)
+        key, stamp = (engine, templates), self.stamp(templates)
         kept = self._compiled.get(key)
         if kept is None or kept[0] != stamp:
             kept = self._compiled[key] = (stamp, self._compile(engine, templates))
@@ -115,11 +115,13 @@ class Previews:
             translation, more = assumed.translation(settings)
         except PmanError as error:
             return error
+        except (ValueError, OSError, RecursionError) as error:  # a file that is not UTF-8, or is gone by now
+            return ConfigError(f"the templates of {engine} cannot be read: {error}")
         unheeded = self._settings["PMAN_POLICY"] and not settings["PMAN_POLICY"]
         policy = ("PMAN_POLICY is for the site's own templates; left out",) if unheeded else ()
         return translation, (*notes, *more, *policy)
 
-    def _stamp(self, templates: TemplateSet) -> object:
+    def stamp(self, templates: TemplateSet) -> object:
         """Differs once a file was written that the templates are made of."""
         settings = _with_templates(self._settings, templates)
         roots = [

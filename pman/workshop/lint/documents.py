@@ -27,9 +27,14 @@ class _Looked:
         if (document.name, document.text) in self._seen:
             return
         self._seen.add((document.name, document.text))
-        for wrong in shell.unreadable(document.name, document.text):
-            origin = origins.at(_first_character(document.text, wrong.index))
-            yield Finding("shell-syntax", f"bash cannot read it: {wrong.message}", origin.file, origin.line)
+        try:
+            for wrong in shell.unreadable(document.name, document.text):
+                origin = origins.at(_first_character(document.text, wrong.index))
+                told = f"bash cannot read it: {wrong.message}"
+                yield Finding("shell-syntax", told, origin.file, origin.line)
+        except shell.NotInstalled:
+            told = f"the shell of {document.name} is not checked: there is no bash here"
+            yield Finding("shell-missing", told, origins.at(0).file, 0, "install bash")
         if document.content is None:
             return
         try:

@@ -40,6 +40,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "unused-block": Rule("warning", "a block or macro that nothing renders"),
     "schema-missing": Rule("warning", "the schemas of an engine's API are not installed"),
+    "shell-missing": Rule("warning", "there is no bash, so that no script is checked"),
     "not-checked": Rule("note", "a document that no schema is known for"),
     "rules-syntax": Rule("error", "a state.yaml that is no YAML, or has a key twice"),
     "rules-schema": Rule("error", "a state.yaml that is not as schema/state.json has it"),
@@ -52,12 +53,16 @@ RULES: Mapping[str, Rule] = {
         "error", "a rule whose recorded states are all decided by a more general one before it"
     ),
     "rule-fails": Rule("error", "a rule that stops for a recorded state"),
+    "field-fails": Rule("error", "a field or document of API v2's answer that stops for a recorded state"),
     "state-without-rule": Rule("error", "a recorded state that no rule decides"),
     "ambiguous-state": Rule(
         "warning", "two rules that hold for the same recorded states and give another status"
     ),
     "unknown-word": Rule(
         "warning", "a word or a field that is nearly one of the engine's, and in no recorded state"
+    ),
+    "status-changed": Rule(
+        "note", "recorded states that get another status by a site's rules than by the shipped ones"
     ),
     "rule-not-tried": Rule("note", "a rule that decides no recorded state"),
     "override-without-record": Rule(

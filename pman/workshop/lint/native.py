@@ -96,7 +96,7 @@ def _told(error: ValidationError) -> Iterator[Wrong]:
 
 
 def _shown(error: ValidationError) -> str:
-    value = json.dumps(error.instance, ensure_ascii=False)
+    value = schema.as_text(error.instance, ascii_only=False)
     shown = value if len(value) < 60 else f"{value[:57]}..."
     if error.validator == "type":
         kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]

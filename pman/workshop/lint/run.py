@@ -13,15 +13,13 @@ from yaml import YAMLError
 from pman.errors import ConfigError
 from pman.overrides import unread
 from pman.render import Templates, loader
-from pman.resources import TEMPLATES
 from pman.settings import engine_schema, properties
 from pman.workshop import drift, inventory
-from pman.workshop.lint import documents, states, templates
+from pman.workshop.lint import answers, documents, states, templates
 from pman.workshop.lint.findings import Finding, distinct, of_fault
 from pman.workshop.lint.native import KUBERNETES
+from pman.workshop.lint.states import SHIPPED
 from pman.workshop.samples import samples
-
-SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> R
         for finding in distinct(found)
         if not roots
         or finding.level == "error"
-        or finding.rule == "schema-missing"
+        or finding.rule in ("schema-missing", "shell-missing")
         or any(map(Path(finding.file).is_relative_to, roots))
     ]
     return Report(tuple(told), engines, sum(len(samples(engine)) for engine in engines))
@@ -99,9 +97,13 @@ def _of_engine(
         folder = name.partition("/")[0]
         if name.endswith(".j2") and (folder == engine or folder.startswith("_")):  # `_`: parts for several
             found += templates.of_template(search, engine, name)
-    if any(finding.level == "error" for finding in found):
-        return [*found, *states.of_engine(search, engine)]  # what cannot be compiled cannot be rendered
-    found += states.of_engine(search, engine)
+    unfit = any(finding.level == "error" for finding in found)
+    rules = list(states.of_engine(search, engine))
+    if not any(finding.level == "error" for finding in rules):
+        rules += answers.of_engine(search, engine)
+    found += rules
+    if unfit:  # what cannot be compiled cannot be rendered
+        return found
     try:
         compiled = Templates(engine, search, names)
     except ConfigError as error:

@@ -29,12 +29,18 @@ def scripts(name: str, text: str) -> Iterator[tuple[str, int]]:
             yield command[1], command.start(1)
 
 
+class NotInstalled(Exception):
+    """There is no bash to read scripts with."""
+
+
 def unreadable(name: str, text: str) -> Iterator[Unreadable]:
-    """The first mistake of each script in a document; none is found where there is no bash."""
+    """The first mistake of each script in a document. Raises NotInstalled where there is one to read."""
     bash = shutil.which("bash")
-    for script, begin in scripts(name, text) if bash else ():
+    for script, begin in scripts(name, text):
+        if not bash:
+            raise NotInstalled
         checked = subprocess.run(  # noqa: S603  (-n runs nothing)
-            [str(bash), "-n"],
+            [bash, "-n"],
             input=script,
             capture_output=True,
             text=True,

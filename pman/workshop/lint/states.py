@@ -26,21 +26,24 @@ from jinja2.exceptions import TemplateError, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import schema
-from pman.errors import ConfigError
+from pman.errors import ConfigError, EngineUnreachable
 from pman.overrides import RULES
-from pman.resources import STATES
+from pman.render import loader
+from pman.resources import STATES, TEMPLATES
 from pman.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
 from pman.statefile import Rule
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.places import place
 from pman.workshop.lint.templates import meant
 
+SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
+
 CLOSE = 0.87
 """How like a word is to one that an engine says, from 0 to 1, to be that one misspelt."""
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class Written:
     """A state.yaml as it is written."""
 
     path: str
@@ -63,11 +66,18 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
     except ConfigError as error:
         yield Finding("rules-syntax", str(error), f"{engine}/{RULES}")
         return
-    trial = _Trial(engine)
-    for file in sorted((recorded / engine).glob("*.json")):
-        yield from trial.add(rules, file.stem, json.loads(file.read_text("utf-8"))["native"])
+    path = search.get_source(environment(search), f"{engine}/{RULES}")[1] or rules.name
+    trial = _Trial(engine, path)
+    natives = {
+        file.stem: json.loads(file.read_text("utf-8"))["native"]
+        for file in sorted((recorded / engine).glob("*.json"))
+    }
+    for state, native in natives.items():
+        yield from trial.add(rules, state, native)
     if trial.decided:
         yield from trial.findings()
+    if engine in SHIPPED and not Path(path).is_relative_to(TEMPLATES):
+        yield from trial.changed(Rules(engine, loader([])), natives)
 
 
 # --- as they are written
@@ -92,8 +102,8 @@ def _written(search: BaseLoader, name: str, below: Sequence[str], recorded: Path
         problem = getattr(error, "problem", None) or "not readable"
         yield Finding("rules-syntax", f"no YAML: {problem}", path or name, mark.line + 1 if mark else 0)
         return
-    file = _File(path or name, content, root or yaml.ScalarNode("", ""))
-    found = [*_twice(file.root, file.path), *_against_schema(file)]
+    file = Written(path or name, content, root or yaml.ScalarNode("", ""))
+    found = list(_endless(file.root, file.path)) or [*_twice(file.root, file.path), *_against_schema(file)]
     if found:
         yield from found
         return
@@ -104,7 +114,7 @@ def _written(search: BaseLoader, name: str, below: Sequence[str], recorded: Path
 
 
 def _extended(
-    search: BaseLoader, file: _File, name: str, extended: str, below: Sequence[str], recorded: Path
+    search: BaseLoader, file: Written, name: str, extended: str, below: Sequence[str], recorded: Path
 ) -> Iterator[Finding]:
     known = [other for other in search.list_templates() if other.endswith(f"/{RULES}")]
     if extended in (name, *below):
@@ -115,6 +125,17 @@ def _extended(
         yield Finding("unknown-template", told, file.path, file.line("extends"), meant(extended, others))
     else:
         yield from _written(search, extended, (*below, name), recorded)
+
+
+def _endless(node: yaml.Node, path: str, around: tuple[yaml.Node, ...] = ()) -> Iterator[Finding]:
+    """The first alias of what it stands in."""
+    inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else []
+    for part in node.value if isinstance(node, yaml.SequenceNode) else inner:
+        if any(part is outer for outer in (*around, node)):
+            told = "it holds itself, by an alias"
+            yield Finding("rules-syntax", told, path, part.start_mark.line + 1)
+            return
+        yield from _endless(part, path, (*around, node))
 
 
 def _twice(node: yaml.Node, path: str) -> Iterator[Finding]:
@@ -131,7 +152,7 @@ def _twice(node: yaml.Node, path: str) -> Iterator[Finding]:
             yield from _twice(item, path)
 
 
-def _against_schema(file: _File) -> Iterator[Finding]:
+def _against_schema(file: Written) -> Iterator[Finding]:
     for error in schema.errors(schema.validator(schema.load("state.json")), file.content):
         path = list(error.absolute_path)
         names = schema.unknown(error) if error.validator == "additionalProperties" else []
@@ -139,7 +160,7 @@ def _against_schema(file: _File) -> Iterator[Finding]:
         yield Finding("rules-schema", schema.message(error), file.path, line)
 
 
-def _expressions(search: BaseLoader, file: _File) -> Iterator[Finding]:
+def _expressions(search: BaseLoader, file: Written) -> Iterator[Finding]:
     """Of one file. A value may use those before it, and those of what the file extends."""
     compiler = environment(search)
     inherited = _values(search, file.content.get("extends"))
@@ -169,21 +190,31 @@ def _expressions(search: BaseLoader, file: _File) -> Iterator[Finding]:
 def _values(search: BaseLoader, name: str | None) -> list[str]:
     """The names of the values of a file, and of what it extends."""
     found: list[str] = []
+    for file in written(search, name):
+        found = [*file.content.get("values", {}), *found]
+    return found
+
+
+def written(search: BaseLoader, name: str | None) -> Iterator[Written]:
+    """A file and those that it extends, the nearest first, as far as they can be read."""
     seen: set[str] = set()
     while name and name not in seen:
         seen.add(name)
         try:
-            content = yaml.load(search.get_source(environment(search), name)[0], Loader=yaml.CSafeLoader)
+            text, path, _ = search.get_source(environment(search), name)
+            root = yaml.compose(text, Loader=yaml.CSafeLoader)
+            content = yaml.load(text, Loader=yaml.CSafeLoader)
         except (TemplateNotFound, yaml.YAMLError, ValueError):
-            break
-        found = [*content.get("values", {}), *found] if isinstance(content, dict) else found
-        name = content.get("extends") if isinstance(content, dict) else None
-    return found
+            return
+        if root is None or not isinstance(content, dict):
+            return
+        yield Written(path or name, content, root)
+        name = content.get("extends")
 
 
 def _told(
     compiler: ImmutableSandboxedEnvironment,
-    file: _File,
+    file: Written,
     text: str,
     known: Sequence[str],
     at: tuple[str | int, ...],
@@ -226,7 +257,7 @@ def _see(seen: _Seen, value: object) -> None:
         _see(seen.setdefault(str(name), {}), inner)
 
 
-def _fields_never_seen(file: _File, seen: _Seen) -> Iterator[Finding]:
+def _fields_never_seen(file: Written, seen: _Seen) -> Iterator[Finding]:
     """Of `native`, a field that no recorded state has and that is nearly one that some have."""
     texts: list[tuple[tuple[str | int, ...], str]] = [
         ((key, name), text)
@@ -267,6 +298,9 @@ def _misspelt_fields(template: str, seen: _Seen) -> Iterator[tuple[str, list[str
 @dataclass(slots=True)
 class _Trial:
     engine: str
+    path: str
+    """Of the engine's state.yaml."""
+
     rules: tuple[Rule, ...] = ()
     decided: dict[str, int | None] = field(default_factory=dict)
     """By the state: the number of the rule that decides it."""
@@ -281,13 +315,13 @@ class _Trial:
         try:
             tried = list(rules.tried(native))
             rules.read(state, native)
+        except EngineUnreachable:  # by a rule, which is an answer as well
+            pass
         except ConfigError as error:
             fault = error.faults[0] if error.faults else None
             told = f"recorded state {state}: {error}"
-            yield Finding("rule-fails", told, fault.file if fault else rules.name, fault.line if fault else 0)
+            yield Finding("rule-fails", told, fault.file if fault else self.path, fault.line if fault else 0)
             return
-        except Exception as error:
-            del error
         self.rules = tuple(rule for rule, _ in tried)
         held = [number for number, (_, holds) in enumerate(tried) if holds]
         self.decided[state] = held[0] if held else None
@@ -313,14 +347,28 @@ class _Trial:
                 yield from self._of_rule(number)
                 yield from self._misspelt(rule)
 
+    def changed(self, shipped: Rules, natives: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+        """At the site's rule that decides now; where that is a shipped one, by other values, at its file."""
+        found: dict[tuple[str, int], list[str]] = {}
+        for state, number in self.decided.items():
+            before = next((rule for rule, holds in shipped.tried(natives[state]) if holds), None)
+            if number is None or before is None:
+                continue
+            rule = self.rules[number]
+            was, now = before.source["status"], rule.source["status"]
+            if was != now:
+                own = not Path(rule.file).is_relative_to(TEMPLATES)
+                place = (rule.file, rule.line) if own else (self.path, 0)
+                found.setdefault(place, []).append(f"{state}: {was} -> {now}")
+        for place, told in found.items():
+            yield Finding("status-changed", f"another status than shipped: {', '.join(told)}", *place)
+
     def _without_rule(self) -> Iterator[Finding]:
-        last = self.rules[-1]
+        file, line = (self.rules[-1].file, self.rules[-1].line) if self.rules else (self.path, 0)
         for state, number in self.decided.items():
             if number is None:
                 told = f"no rule decides the recorded state {state}"
-                yield Finding(
-                    "state-without-rule", told, last.file, last.line, "end with a rule without `when`"
-                )
+                yield Finding("state-without-rule", told, file, line, "end with a rule without `when`")
 
     def _unreachable(self) -> Iterator[Finding]:
         seen: dict[str, Rule] = {}

@@ -130,7 +130,7 @@ def _variables(tree: nodes.Template, file: str, engine: str, environment: Enviro
             yield _unknown(one.name, [*known, *environment.globals], file, one)
 
 
-def _assigned(environment: Environment, tree: nodes.Template) -> set[str]:
+def _assigned(environment: Environment, tree: nodes.Template, below: tuple[str, ...] = ()) -> set[str]:
     """The names that a template gives, or what it extends: those outside of blocks are known in them."""
     found = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
     found |= {node.name for node in tree.find_all(nodes.Macro)}
@@ -138,9 +138,9 @@ def _assigned(environment: Environment, tree: nodes.Template) -> set[str]:
     for node in tree.find_all(nodes.FromImport):
         found |= {name if isinstance(name, str) else name[1] for name in node.names}
     for extended in tree.find_all(nodes.Extends):
-        if isinstance(extended.template, nodes.Const):
+        if isinstance(extended.template, nodes.Const) and (name := extended.template.value) not in below:
             try:
-                found |= _assigned(environment, parsed(environment, extended.template.value)[0])
+                found |= _assigned(environment, parsed(environment, name)[0], (*below, name))
             except TemplateError:  # told where it stands
                 continue
     return found

@@ -1,0 +1,69 @@
+"""The `fields` and `applied` of a state.yaml, which make API v2's answer, tried on the recorded states."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader
+
+from pman.details import Details
+from pman.errors import FAILURES, ConfigError, EngineUnreachable
+from pman.overrides import RULES
+from pman.resources import STATES
+from pman.rules import SECTIONS, Rules
+from pman.workshop.lint.findings import Finding
+from pman.workshop.lint.states import written
+from pman.workshop.samples import samples
+
+
+def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
+    """Each that stops for a state, at its line. Of rules in which nothing else is wrong."""
+    rules = Rules(engine, search)
+    details = Details(rules)
+    site = samples(engine)[0].variables()[1]
+    told: set[tuple[str, str]] = set()
+    for file in sorted((recorded / engine).glob("*.json")):
+        native = json.loads(file.read_text("utf-8"))["native"]
+        if not (error := _failure(rules, details, native, site)):
+            continue
+        alone = [
+            (at, found) for at, one in _each(rules) if (found := _failure(one, Details(one), native, site))
+        ]
+        for at, found in alone or [(("", ""), error)]:
+            if at not in told:
+                told.add(at)
+                place = _place(search, engine, at)
+                yield Finding("field-fails", f"recorded state {file.stem}: {found}", *place)
+
+
+def _failure(rules: Rules, details: Details, native: Mapping[str, Any], site: Mapping[str, Any]) -> str:
+    """What keeps the answer from being made, '' for nothing."""
+    try:
+        details.read(rules.read("job", native), native, site)
+        list(details.applied(native, {}, details.masking(native, site)))
+    except EngineUnreachable:  # by a rule: there is no answer to add anything to
+        return ""
+    except ConfigError as error:
+        return str(error.__cause__ or error)
+    except FAILURES as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _each(rules: Rules) -> Iterator[tuple[tuple[str, str], Rules]]:
+    for section in SECTIONS:
+        for name in rules.written(section):
+            yield (section, name), rules.only(section, name)
+
+
+def _place(search: BaseLoader, engine: str, at: tuple[str, str]) -> tuple[str, int]:
+    """Of the file that decides: the nearest that has it."""
+    section, name = at
+    files = list(written(search, f"{engine}/{RULES}"))
+    for file in files:
+        if name in file.content.get(section, {}):
+            return file.path, file.line(section, name)
+    return files[0].path, 0
