@@ -193,7 +193,7 @@ class Rules:
         """Raises ConfigError where a state may have no rule: such a job would never end for the platform."""
         last = self._written.rules[-1] if self._written.rules else None
         if last is None or last.source.get("when", "true") != "true":
-            told = "a state may have no rule: the last rule must have no `when`; `extends` takes the shipped ones"
+            told = "a state may have no rule: let the last one have no `when`, or extend the shipped ones"
             file, line = (last.file, last.line) if last else (f"templates/{self.name}", 0)
             raise ConfigError.of([Fault(self.name, told, file, line)])
 

@@ -15,7 +15,7 @@ from pman.job import Job
 from pman.masking import MASK
 from pman.translation import PROBE, Translation
 from tests import states
-from tests.a_job import FACTS, a_body, a_job, a_request, a_translation, content, site_templates
+from tests.a_job import FACTS, a_body, a_job, a_request, a_translation, content, settings_of, site_templates
 
 HERE = Path(__file__).parent
 REQUESTS = sorted((HERE / "requests").glob("*.json"))
