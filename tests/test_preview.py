@@ -9,7 +9,7 @@ import pytest
 from pman.errors import PmanError
 from pman.masking import MASK
 from pman.workshop import assumed
-from pman.workshop.preview import Previews, preview
+from pman.workshop.preview import CHANGED, Previews, preview
 from tests.a_job import ENGINES, a_body, settings_of, site_templates
 
 EXTENDED = '{% extends "builtin/docker/container.yaml.j2" %}\n'
@@ -214,7 +214,10 @@ def test_templates_are_compiled_once_until_a_file_changes(tmp_path: Path) -> Non
 
     assert first is again
     assert changed is not first
-    assert "PidsLimit: 4096" in previews.preview(a_body()).documents[0].text
+    found = previews.preview(a_body())
+    assert "PidsLimit: 4096" in found.documents[0].text
+    assert found.notes == (CHANGED,)
+    assert CHANGED not in previews.preview(a_body(), templates="builtin").notes
 
 
 def test_a_template_that_was_mended_is_seen(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def preview(
 Compiled = tuple[Translation, Notes] | PmanError
 
 
+CHANGED = "the templates have changed since pman began; it makes jobs by those that it read then: restart it"
+
+
 class Previews:
     """Previews of one site: what it compiled it keeps until a file changes."""
 
@@ -62,6 +65,7 @@ class Previews:
         self._settings = settings
         self._engines = engines
         self._compiled: dict[tuple[str, TemplateSet], tuple[object, Compiled]] = {}
+        self._began = self.stamp("site")
 
     def preview(
         self,
@@ -82,9 +86,12 @@ class Previews:
         """
         engine = engine or self._settings.engine
         compiled = self.translation(engine, templates)
+        own = templates == "site" and engine == self._settings.engine
+        changed = (CHANGED,) if own and self.stamp(templates) != self._began else ()
         if isinstance(compiled, PmanError):
-            return _failed(engine, compiled, ())
+            return _failed(engine, compiled, changed)
         translation, notes = compiled
+        notes += changed
         if facts is None:
             facts = translation.assumed_facts()
             if translation.needs_storebase and not translation.settings["STOREBASE"]:
