@@ -19,7 +19,12 @@ MODULES = {
 LAYERS = [
     {"pman.engine"},
     {"pman.workshop.lint.run"},
-    {"pman.workshop.lint.documents", "pman.workshop.lint.states", "pman.workshop.lint.answers"},
+    {
+        "pman.workshop.lint.documents",
+        "pman.workshop.lint.states",
+        "pman.workshop.lint.answers",
+        "pman.workshop.lint.honoured",
+    },
     {"pman.workshop.lint.templates", "pman.workshop.lint.formats"},
     {"pman.workshop.lint.native", "pman.workshop.lint.shell", "pman.workshop.lint.places"},
     {"pman.workshop.lint", "pman.workshop.lint.findings"},

@@ -331,6 +331,12 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/container.yaml.j2",
         2,
     ),
+    "a block without what every request has": (
+        {"docker/container.yaml.j2": EXTENDS + "\n{% block mounts %}\n  Mounts: []\n{% endblock %}\n"},
+        "no-job-runs",
+        "docker/container.yaml.j2",
+        3,
+    ),
     "text outside of a block": (
         {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n{% endblock %}\n\nNetworkMode: none\n"},
         "lost-text",
@@ -504,6 +510,12 @@ def test_what_is_shipped_has_no_mistake() -> None:
 
 
 WARNED: Mapping[str, tuple[dict[str, str], str, str, int]] = {
+    "limits that nothing reads any more": (
+        {"docker/container.yaml.j2": EXTENDS + "{% block resources %}\n{% endblock %}\n"},
+        "field-dropped",
+        "docker/container.yaml.j2",
+        2,
+    ),
     "a branch that no sample reaches": (
         {
             "docker/container.yaml.j2": EXTENDS

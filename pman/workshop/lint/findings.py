@@ -35,6 +35,11 @@ RULES: Mapping[str, Rule] = {
     "unknown-field": Rule("error", "a field that the engine's API does not have"),
     "wrong-value": Rule("error", "a value that the engine's API does not take, or a field that it misses"),
     "shell-syntax": Rule("error", "a script, or the command of a WDL, that a shell cannot read"),
+    "no-job-runs": Rule("error", "a field that every request has, and that no template reads any more"),
+    "field-dropped": Rule(
+        "warning",
+        "a field that the shipped templates honour and the site's do not: such requests are refused",
+    ),
     "branch-not-reached": Rule(
         "warning", "a branch that no sample reaches, so that nothing above was tried on it"
     ),

@@ -15,7 +15,7 @@ from pman.overrides import unread
 from pman.render import Templates, loader
 from pman.settings import engine_schema, properties
 from pman.workshop import drift, inventory
-from pman.workshop.lint import answers, documents, states, templates
+from pman.workshop.lint import answers, documents, honoured, states, templates
 from pman.workshop.lint.findings import Finding, distinct, of_fault
 from pman.workshop.lint.native import KUBERNETES
 from pman.workshop.lint.states import SHIPPED
@@ -108,7 +108,10 @@ def _of_engine(
         compiled = Templates(engine, search, names)
     except ConfigError as error:
         return [*found, *(of_fault("template-syntax", fault) for fault in error.faults), *_unplaced(error)]
-    return [*found, *documents.of_engine(compiled, engine, kubernetes)]
+    found += documents.of_engine(compiled, engine, kubernetes)
+    if directories and engine in SHIPPED and not any(finding.level == "error" for finding in found):
+        found += honoured.of_engine(compiled, engine, directories)
+    return found
 
 
 def _unplaced(error: ConfigError) -> list[Finding]:
