@@ -111,9 +111,10 @@ def test_a_log_is_followed_to_its_end_and_the_page_tells_the_end(docker: Live, v
 def test_a_job_stays_in_sight_while_the_engine_is_away_and_goes_on_by_itself(
     docker: Live, visit: Visits, tmp_path: Path
 ) -> None:
+    events = Hook("GET", "/events[?]")
     away = Hook("GET", "/", status=503, times=0)
     with (
-        before(docker.engine.address, tmp_path / "p", away) as proxy,
+        before(docker.engine.address, tmp_path / "p", events, away) as proxy,
         live(docker.engine, docker.storebase, DOCKER_HOST=proxy) as running,
     ):
         request = running.script('until [ -e "$out/end" ]; do sleep 0.1; done')
@@ -127,7 +128,8 @@ def test_a_job_stays_in_sight_while_the_engine_is_away_and_goes_on_by_itself(
         expect(row).to_contain_text("running")
         expect(page.locator("#log-state")).to_have_text("following")
 
-        away.times = 1_000_000
+        away.times, events.status = 1_000_000, 503
+        events.cut()  # while they come, pman need not ask for what it knows
         expect(page.locator("#job-trouble")).to_contain_text("the proxy says no")
         expect(table.locator("#jobs-trouble")).to_contain_text("the proxy says no")
         page.get_by_text("Native", exact=True).click()
@@ -136,7 +138,7 @@ def test_a_job_stays_in_sight_while_the_engine_is_away_and_goes_on_by_itself(
         expect(page.locator("#job .outcome")).to_contain_text("running")
         expect(row).to_contain_text("running")
 
-        away.times = 0
+        away.times, events.status = 0, 0
         expect(page.locator("#job-trouble")).to_be_empty()
         expect(table.locator("#jobs-trouble")).to_be_empty()
         running.output(request, "end").touch()
