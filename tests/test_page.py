@@ -22,7 +22,7 @@ from pman.page.dryrun import without_values
 from pman.page.examples import EXAMPLES
 from pman.page.jobs import Wanted, counted, limits, news
 from pman.page.session import COOKIE
-from pman.page.view import STATIC, duration
+from pman.page.view import STATIC, duration, sentence
 from pman.resources import TEMPLATES
 from pman.translation import Translation
 from tests.a_job import a_job_details, settings_of, site_templates
@@ -451,3 +451,15 @@ def test_an_example_is_a_request_that_pman_takes_unless_it_is_to_show_mistakes(n
         assert len(raised.value.faults) == 4
     else:
         assert translation.parse(EXAMPLES[name].encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("One of\ntwo lines. And more.", "One of two lines."),
+        ("Docker Engine API 1.41; one\n\nmore", "Docker Engine API 1.41; one"),
+        ("", ""),
+    ],
+)
+def test_of_what_a_template_says_of_itself_the_first_sentence_is_listed(text: str, first: str) -> None:
+    assert sentence(text) == first

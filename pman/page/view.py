@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -60,7 +61,9 @@ class View:
             source_of=self.source_of,
             session=session,
         )
-        self._environment.filters.update(duration=duration, age=age, moment=moment, iso=iso)
+        self._environment.filters.update(
+            duration=duration, age=age, moment=moment, iso=iso, sentence=sentence
+        )
 
     def source_of(self, path: str, line: int = 0) -> tuple[str, str]:
         """The name and the address of a template or rules: of a shipped one by its place in templates/."""
@@ -85,6 +88,11 @@ def asset(name: str) -> str:
     """The address of a static file, another one once the file is another."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
     return f"/static/{name}?v={digest[:12]}"
+
+
+def sentence(text: str) -> str:
+    """The first one of a text of several lines."""
+    return re.split(r"(?<=\.)\s", text.partition("\n\n")[0].strip(), maxsplit=1)[0].replace("\n", " ")
 
 
 def duration(seconds: float | None) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import dedent
 
+from pman.workshop.record import records
 from pman.workshop.source import Source
 
 _BLOCK = re.compile(r"^ {5}(\w+): (.+)$")
@@ -30,10 +31,11 @@ class Header:
 
 
 def header(source: Source) -> Header:
-    """Of the first comment; empty where a template has none."""
-    if not source.comments:
+    """Of the first comment that is not a record (record.py); empty where a template has none."""
+    first = next((comment.text for comment in source.comments if not any(records(comment.text))), None)
+    if first is None:
         return Header("", {})
-    before, found, after = source.comments[0].text.partition("\n   Blocks:\n")
+    before, found, after = first.partition("\n   Blocks:\n")
     blocks: dict[str, str] = {}
     name, lines = "", after.split("\n") if found else []
     while lines:
