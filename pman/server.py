@@ -54,7 +54,7 @@ async def _serve(settings: Settings, host: str) -> None:
         gc.set_threshold(50_000, 20, 50)
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         log.info("pman %s on %s, %s", __version__, settings.engine, engine.described())
-        log.info("running on http://%s:%d/api/v1/", *_named(listener))
+        log.info("running on http://%s:%d/api/v1/%s", *_named(listener), _page(settings))
         await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         await engine.close()
@@ -68,6 +68,10 @@ def _listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         told = f"PORT={port}, --host={host!r}: cannot listen there: {error.strerror or error}"
         raise ConfigError(told, "another pman, or another service, may run there; --port or PORT") from error
+
+
+def _page(settings: Settings) -> str:
+    return " (for people: /)" if settings["PMAN_PAGE"] else ""
 
 
 def _named(listener: socket.socket) -> tuple[str, int]:
