@@ -71,7 +71,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _page(settings: Settings) -> str:
-    return " (for people: /)" if settings["PMAN_PAGE"] else ""
+    return " (the page: /)" if settings["PMAN_PAGE"] else ""
 
 
 def _named(listener: socket.socket) -> tuple[str, int]:

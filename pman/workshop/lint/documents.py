@@ -40,7 +40,7 @@ class _Looked:
         try:
             checker = native.checker(self._engine, document, self._kubernetes)
         except native.NotInstalled as error:
-            told, hint = f"{document.name} is not checked: {error}", "pip install kubernetes-validate brings them"
+            told, hint = f"{document.name} is not checked: {error}", "pip install kubernetes-validate"
             yield Finding("schema-missing", told, origins.at(0).file, 0, hint)
             return
         except native.Unknown as error:
