@@ -298,7 +298,7 @@ def test_the_deployment_runs_a_job_as_it_is_shipped(deployed: Deployed) -> None:
     assert (deployed.storebase / request["output_dir"] / "out.txt").read_text() == "1001\n"
     assert deployed.call("GET", "/api/v1/")["container_env"] == "kubernetes"
     deployed.call("DELETE", "/api/v1/deployed/")
-    assert deployed.call("GET", "/api/v2/jobs") == {"jobs": []}
+    assert deployed.call("GET", "/api/v2/jobs")["jobs"] == []
     again = deployed.pod()
     assert again["metadata"]["uid"] == pod["metadata"]["uid"]
     assert [each["restartCount"] for each in again["status"]["containerStatuses"]] == [0]
