@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pman.errors import FAILURES, ConfigError, PmanError
+from pman.errors import ConfigError, PmanError
+from pman.failures import FAILURES
 from pman.job import Document, JobDetails, JobInfo
 from pman.masking import MASK, Masking
 from pman.rules import NativeState, Rules, moment

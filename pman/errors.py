@@ -7,20 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from jinja2.exceptions import TemplateError
-
 from pman.resources import TEMPLATES
-
-FAILURES = (
-    TemplateError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-)
-"""What a template, or an expression of a rule, may raise that meets values it was not written for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from pman import wdl
-from pman.errors import FAILURES, ConfigError, Fault
+from pman.errors import ConfigError, Fault
+from pman.failures import FAILURES
 from pman.job import Document
 from pman.literals import LANGUAGES, WORDS, Words
 from pman.origins import NOTE, Notes, Origins, noted, without_notes

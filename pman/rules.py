@@ -17,7 +17,8 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import statefile
-from pman.errors import FAILURES, ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
+from pman.failures import FAILURES
 from pman.job import JobInfo, JobStatus
 from pman.statefile import Rule
 

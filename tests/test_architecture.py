@@ -40,7 +40,7 @@ LAYERS = [
     {"pman.request", "pman.render", "pman.rules", "pman.settings", "pman.masking"},
     {"pman.statefile", "pman.origins"},
     {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
-    {"pman.job", "pman.errors", "pman.resources", "pman.workshop"},
+    {"pman.job", "pman.errors", "pman.failures", "pman.resources", "pman.workshop"},
 ]
 """From the edge to the core: a module imports from its own layer and those after it.
 

@@ -23,20 +23,21 @@ SITE = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Not for the session: as long as it is there, nothing else in the process can have an event loop."""
     with browser(tmp_path_factory.mktemp("browser")) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker(chromium: Browser, storebase: Path) -> Iterator[Live]:
     """A pman that anybody may use, with the shipped templates."""
     with live(engines.need("docker"), storebase) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(chromium: Browser, storebase: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A pman with a token, and templates of its own."""
     own = site_templates(tmp_path_factory.mktemp("site"), SITE)

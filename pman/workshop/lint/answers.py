@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import BaseLoader
 
 from pman.details import Details
-from pman.errors import FAILURES, ConfigError, EngineUnreachable
+from pman.errors import ConfigError, EngineUnreachable
+from pman.failures import FAILURES
 from pman.overrides import RULES
 from pman.resources import STATES
 from pman.rules import SECTIONS, Rules
