@@ -106,6 +106,7 @@ class Logs:
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
+            await stream.aclose()  # it goes on where its last chunk was taken, and the reader has gone
 
     async def _chunks(
         self,
