@@ -508,7 +508,7 @@ PAGES = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shown(site: Live) -> dict[str, str]:
     """Jobs to look at: one that runs, one that failed."""
     prefix = "pman-page"
