@@ -33,7 +33,7 @@ def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterato
         if folder != engine or file.startswith("_") or not file.endswith(_READ):
             continue
         if file != RULES and (file not in known if documents else not file.endswith(".j2")):
-            told = f"nothing reads this file; {_meant(file, known)}"
+            told = f"nothing reads this file; {meant(file, known)}"
             yield Fault(name, told, _path(search, name))
 
 
@@ -49,7 +49,7 @@ def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> 
         raise ConfigError(f"PMAN_TEMPLATES={site!r}: no folder of an engine in it; use {', '.join(engines)}")
     for folder in found:
         if folder not in engines and difflib.get_close_matches(folder, engines, 1):
-            raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {_meant(folder, engines)}")
+            raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {meant(folder, engines)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,13 @@ def lost(environment: Environment, name: str) -> Iterator[Lost]:
         return
     except TemplateNotFound as error:
         others = [other for other in environment.list_templates() if other != name]
-        told = f"extends {error.name!r}, which does not exist; {_meant(str(error.name), others)}"
+        told = f"extends {error.name!r}, which does not exist; {meant(str(error.name), others)}"
         yield Lost("unknown-template", told, file, extended.lineno)
         return
     for node in tree.body:
         if isinstance(node, nodes.Block) and node.name not in inherited:
-            meant = _meant(node.name, sorted(inherited))
-            told = f"there is no block {node.name} in {extended.value}; {meant}"
+            near = meant(node.name, sorted(inherited))
+            told = f"there is no block {node.name} in {extended.value}; {near}"
             yield Lost("unknown-block", told, file, node.lineno)
         if isinstance(node, nodes.Output) and not _is_blank(node):
             told = "what stands outside of a block is lost in a template that extends another one"
@@ -146,6 +146,7 @@ def _line(output: nodes.Output) -> int:
     return output.lineno + blank.count("\n")
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
+def meant(name: str, known: Sequence[str]) -> str:
+    """What was meant, or all there is."""
     near = difflib.get_close_matches(name, known, 1)
     return f"did you mean {near[0]}?" if near else f"use {', '.join(known)}" if known else "there is none"

@@ -27,14 +27,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import schema
 from pman.errors import ConfigError, EngineUnreachable
-from pman.overrides import RULES
+from pman.overrides import RULES, meant
 from pman.render import loader
 from pman.resources import STATES, TEMPLATES
 from pman.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
 from pman.statefile import Rule
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.places import place
-from pman.workshop.lint.templates import meant
 
 SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
 
@@ -122,7 +121,9 @@ def _extended(
     elif extended not in known:
         told = f"it extends {extended!r}, which does not exist"
         others = [other for other in known if other != name]
-        yield Finding("unknown-template", told, file.path, file.line("extends"), meant(extended, others))
+        yield Finding(
+            "unknown-template", told, file.path, file.line("extends"), meant(extended, sorted(others))
+        )
     else:
         yield from _written(search, extended, (*below, name), recorded)
 
@@ -233,7 +234,7 @@ def _told(
         else:
             names = _unknown_names(compiler, text if not expression else f"{{{{ {text} }}}}", known)
             for name in names:
-                hint = meant(name, [*known, *FUNCTIONS])
+                hint = meant(name, sorted([*known, *FUNCTIONS]))
                 yield Finding("unknown-name", f"{name} is not known", file.path, line, hint)
 
 

@@ -13,7 +13,7 @@ from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxErr
 
 from pman import schema
 from pman.errors import ConfigError
-from pman.overrides import lost, parsed
+from pman.overrides import lost, meant, parsed
 from pman.render import compile_template, environment_for
 from pman.settings import DECLARED
 from pman.workshop.lint.findings import Finding
@@ -153,13 +153,7 @@ def _field(node: nodes.Getattr | nodes.Getitem) -> str | None:
 
 
 def _unknown(name: str, known: Sequence[str], file: str, node: nodes.Node) -> Finding:
-    return Finding("unknown-variable", f"{name} is not known", file, node.lineno, meant(name, known))
-
-
-def meant(name: str, known: Sequence[str]) -> str:
-    """What was meant, or all there is."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}"
+    return Finding("unknown-variable", f"{name} is not known", file, node.lineno, meant(name, sorted(known)))
 
 
 _UNSAFE = (
