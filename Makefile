@@ -40,7 +40,7 @@ docs: .venv/dev  ## Write the generated tables of docs/ anew
 	sed -i '/^### Fields/,$$d' docs/options.md
 	$(BIN)/pman config --matrix --format markdown >> docs/options.md
 	sed -i '/^### All operations/,$$d' docs/api.md
-	$(BIN)/python -c 'from pman.api.openapi import table; print(table(), end="")' >> docs/api.md
+	$(BIN)/python -c 'from pman.web.api.openapi import table; print(table(), end="")' >> docs/api.md
 	sed -i '/^| rule/,$$d' docs/lint.md
 	$(BIN)/python -c 'from pman.workshop.lint.findings import table; print(table(), end="")' >> docs/lint.md
 	$(BIN)/pman templates docs builtin/docker/container.yaml.j2 --format markdown | grep '^| `job' | \

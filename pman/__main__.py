@@ -2,7 +2,7 @@
 
 import sys
 
-from pman.cli import main
+from pman.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = [] if len(sys.argv) > 1 else ["serve"]

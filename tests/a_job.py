@@ -11,9 +11,9 @@ from typing import Any
 
 from pman import settings
 from pman.job import Job, JobDetails, JobInfo
-from pman.render import Rendering, Templates, loader
 from pman.settings import Settings
-from pman.translation import Translation
+from pman.translation.render import Rendering, Templates, loader
+from pman.translation.translation import Translation
 
 ENGINES = ["cromwell", "docker", "kubernetes", "local", "podman", "slurm", "swarm"]
 

@@ -47,7 +47,7 @@ class _ByEngine(LoadScopeScheduling):  # type: ignore[misc]  # as above
 _ENGINE = re.compile(rf"(?:/test_|[\[-])({'|'.join([*engines.VARIANTS, *engines.NAMES])})(?:\.py|[-\]])")
 """In the name of a test: of its module, or its parameter."""
 
-_ON_DOCKER = ("tests/test_cli.py", "tests/test_demo.py", "tests/browser/")
+_ON_DOCKER = ("tests/cli/test_main.py", "tests/cli/test_demo.py", "tests/browser/")
 """Tests whose pmans are on Docker too: each takes up what it finds unstarted there, also another test's."""
 
 

@@ -16,76 +16,53 @@ MODULES = {
     if "shipped" not in set(file.relative_to(PACKAGE).parts)
 }
 
-LAYERS = [
-    {"pman.engine"},
-    {"pman.workshop.lint.run"},
-    {
-        "pman.workshop.lint.documents",
-        "pman.workshop.lint.states",
-        "pman.workshop.lint.answers",
-        "pman.workshop.lint.honoured",
-    },
-    {"pman.workshop.lint.templates", "pman.workshop.lint.formats"},
-    {"pman.workshop.lint.native", "pman.workshop.lint.shell", "pman.workshop.lint.places"},
-    {"pman.workshop.lint", "pman.workshop.lint.findings"},
-    {"pman.workshop.preview", "pman.workshop.diff", "pman.workshop.golden"},
-    {"pman.workshop.eject", "pman.workshop.accept"},
-    {"pman.workshop.drift", "pman.workshop.docs"},
-    {"pman.workshop.inventory", "pman.workshop.explain"},
-    {"pman.workshop.header", "pman.workshop.record", "pman.workshop.threeway"},
-    {"pman.workshop.source"},
-    {"pman.workshop.assumed", "pman.workshop.lines", "pman.workshop.samples"},
-    {"pman.translation", "pman.remembered"},
-    {"pman.context", "pman.details"},
-    {"pman.request", "pman.render", "pman.rules", "pman.settings", "pman.masking"},
-    {"pman.statefile", "pman.origins"},
-    {"pman.schema", "pman.literals", "pman.placement", "pman.overrides", "pman.logs", "pman.wdl"},
-    {"pman.job", "pman.errors", "pman.failures", "pman.resources", "pman.workshop"},
-]
-"""From the edge to the core: a module imports from its own layer and those after it.
+LAYERS = {
+    "pman.cli": {"web", "workshop", "engine", "translation", "executors"},
+    "pman.web": {"engine", "translation"},
+    "pman.workshop": {"translation"},
+    "pman.engine": {"translation", "executors"},
+    "pman.translation": set[str](),
+    "pman.executors": set[str](),
+}
+"""What each folder may import besides itself and the ground."""
 
-What is in none of them is the edge (routes, commands) or an executor, and nothing here imports it;
-but for the engine, which connects through the registry of executors.
-"""
+GROUND = {"pman.job", "pman.errors", "pman.settings", "pman.schema", "pman.resources", "pman.suggest"}
+"""The modules directly under pman/: data, errors and settings. They import nothing but each other."""
 
 ENGINES = {file.stem for file in (SCHEMA / "engines").glob("*.json")}
 
 
 def imported(module: str) -> set[str]:
     """The modules of pman that a module imports, wherever in it."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
-    return {name for name in found if name in MODULES}
+            names |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
+    return {name for name in names if name in MODULES} - {"pman"}
 
 
-def layer(module: str) -> int | None:
-    return next((index for index, names in enumerate(LAYERS) if module in names), None)
+def layer(module: str) -> str:
+    """The folder under pman/ that a module lives in; "ground" for what lies directly under it."""
+    return "ground" if module in GROUND else ".".join(module.split(".")[:2])
 
 
-@pytest.mark.parametrize("module", sorted(set().union(*LAYERS)))
-def test_a_module_imports_only_what_lies_deeper(module: str) -> None:
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"pman", "pman.__main__"}))
+def test_a_module_imports_only_its_own_layer_and_those_below(module: str) -> None:
     own = layer(module)
+    below = {own, "ground"} | {f"pman.{name}" for name in LAYERS.get(own, ())}
 
-    for name in imported(module):
-        deeper = layer(name)
-        registry = module == "pman.engine" and name.startswith("pman.executors")
-        assert own is not None
-        assert registry or name == "pman" or (deeper is not None and deeper >= own), f"imports {name}"
+    assert {name for name in imported(module) if layer(name) not in below} == set()
 
 
-@pytest.mark.parametrize(
-    "module",
-    sorted(set().union(*LAYERS[1:]) - {"pman.remembered", "pman.workshop.lint.shell"}),  # which asks bash
-)
-def test_what_is_pure_knows_no_executor_no_server_and_no_client(module: str) -> None:
-    names = {name.split(".")[0] for name in third_parties(module)}
+def test_at_most_eight_modules_lie_directly_under_pman() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
 
-    assert not any(name.startswith("pman.executors") for name in imported(module))
-    assert not names & {
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("pman.translation")))
+def test_translation_opens_no_connection_and_starts_no_process(module: str) -> None:
+    assert not {name.split(".")[0] for name in third_parties(module)} & {
         "aiohttp",
         "asyncio",
         "docker",
@@ -99,19 +76,19 @@ def test_what_is_pure_knows_no_executor_no_server_and_no_client(module: str) -> 
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("pman.executors")))
 def test_an_executor_knows_of_pman_only_jobs_and_errors(module: str) -> None:
-    known = {"pman", "pman.errors", "pman.job"}
+    known = {"pman.errors", "pman.job"}
 
     assert {name for name in imported(module) if not name.startswith("pman.executors")} <= known
 
 
 def third_parties(module: str) -> set[str]:
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+            names.add(node.module)
+    return names
 
 
 def compared_engines(tree: ast.AST) -> Iterator[str]:
@@ -123,7 +100,7 @@ def compared_engines(tree: ast.AST) -> Iterator[str]:
                     yield f"line {inner.lineno}: {inner.value}"
 
 
-@pytest.mark.parametrize("module", sorted(set().union(*LAYERS)))
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_no_name_of_an_engine_is_compared_outside_of_the_registry(module: str) -> None:
     assert not list(compared_engines(ast.parse(MODULES[module].read_text("utf-8"))))
 

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from pman.api import openapi as operations
-from pman.commands.matrix import markdown, rows
+from pman import executors
+from pman.cli.matrix import markdown
+from pman.translation.honoured import rows
+from pman.web.api import openapi as operations
 from pman.workshop.lint import findings
 from tests.a_job import FACTS, a_job, a_translation, site_templates
 
@@ -18,7 +20,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_option_by_engine_table_is_the_generated_one() -> None:
-    assert markdown(rows([])) in (DOCS / "options.md").read_text(), "run `make docs`"
+    assert markdown(rows([], executors.names())) in (DOCS / "options.md").read_text(), "run `make docs`"
 
 
 def test_the_table_of_operations_is_the_generated_one() -> None:

@@ -15,13 +15,14 @@ import pytest
 import yaml
 
 from pman import schema
-from pman.commands.rendered import previews, requests
+from pman.cli.golden import previews, requests
 from pman.errors import BadRequest
 from pman.settings import engine_schema, properties
-from pman.translation import Translation
-from pman.workshop import drift, golden, inventory
-from pman.workshop.diff import changes
-from pman.workshop.preview import Preview, Previews
+from pman.translation.diff import changes
+from pman.translation.inventory import inventory
+from pman.translation.preview import Preview, Previews
+from pman.translation.translation import Translation
+from pman.workshop import drift, golden
 from tests.a_job import FACTS, a_job, content, site_templates
 from tests.examples import EXAMPLES, FOUND, Example, example
 

@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 
 from pman import schema
 from pman.errors import ConfigError
-from pman.request import PROPERTIES
 from pman.resources import SCHEMA
 from pman.schema import MAX_FAULTS, faults, read_policy, validator
+from pman.translation.request import PROPERTIES
 
 FILES = sorted(SCHEMA.rglob("*.json"))
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pman.errors import ConfigError, Fault
-from pman.workshop import record
+from pman.translation.inventory import record
 from pman.workshop.drift import Override
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pman.workshop.inventory import BUILTIN, EngineTemplates, TemplateFile
-from pman.workshop.record import Record, base, records, without_records
-from pman.workshop.source import digest, uses_super, writes
+from pman.translation.inventory.inventory import BUILTIN, EngineTemplates, TemplateFile
+from pman.translation.inventory.record import Record, base, records, without_records
+from pman.translation.sources import digest, uses_super, writes
 
 
 @dataclass(frozen=True, slots=True)

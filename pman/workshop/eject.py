@@ -9,13 +9,13 @@ from pathlib import Path
 from textwrap import indent
 
 from pman.errors import ConfigError, Fault
-from pman.overrides import RULES
-from pman.render import loader
 from pman.schema import one_of
-from pman.statefile import read
-from pman.workshop import record
-from pman.workshop.inventory import BUILTIN, find
-from pman.workshop.source import Source, Span, lineage, parsed
+from pman.translation.inventory import record
+from pman.translation.inventory.inventory import BUILTIN, find
+from pman.translation.overrides import RULES
+from pman.translation.render import loader
+from pman.translation.sources import Source, Span, lineage, parsed
+from pman.translation.statefile import read
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pman.errors import ConfigError
-from pman.workshop.preview import Preview
+from pman.translation.preview import Preview
 
 LIST = ".rendered"
 """In the directory: the files that were written there, so that those of no use any more can go."""

@@ -14,12 +14,12 @@ from itertools import combinations
 from typing import Any
 
 from pman import schema, settings
-from pman.context import job_variables, site_variables
 from pman.errors import BadRequest, ConfigError
 from pman.job import Job
-from pman.request import PROPERTIES, RequestParser
 from pman.settings import DECLARED, Settings, engine_schema, properties, written
-from pman.translation import ASSUMED_FACTS
+from pman.translation.request import PROPERTIES, RequestParser
+from pman.translation.translation import ASSUMED_FACTS
+from pman.translation.variables import job_variables, site_variables
 
 TOLD: Mapping[str, Any] = schema.load("variables.json")["properties"]["site"]["properties"]
 """What engines tell besides the settings, as variables of `site`."""

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from pman.commands.matrix import Row, rows
+from pman import executors
+from pman.translation.honoured import Row, rows
 from tests import engines
 from tests.engines import slurm
 from tests.engines.cluster import ClusterError
@@ -87,7 +88,7 @@ i=0; while [ $i -lt 20 ]; do printf 'line %d %0300d\n' $i 0; i=$((i + 1)); done
 
 @cache
 def matrix() -> dict[str, Row]:
-    return {row.option: row for row in rows([])}
+    return {row.option: row for row in rows([], executors.names())}
 
 
 class Sight:

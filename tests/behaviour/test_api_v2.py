@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from pman import schema
-from pman.masking import MASK
+from pman.translation.masking import MASK
 from tests import engines
 from tests.live import Live, live, until
 

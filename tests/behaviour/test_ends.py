@@ -14,8 +14,8 @@ from pman.errors import UnknownJob
 from pman.executors.docker import connect_docker, connect_podman
 from pman.executors.docker.executor import DockerExecutor
 from pman.job import JID_LABEL, Document, JobInfo
-from pman.render import loader
-from pman.rules import Rules
+from pman.translation.render import loader
+from pman.translation.rules import Rules
 from tests import engines
 
 CONNECT = {"docker": connect_docker, "podman": connect_podman}

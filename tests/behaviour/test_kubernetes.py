@@ -17,9 +17,10 @@ import pytest
 import yaml
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.kubernetes import access, api, connect, logs, objects, watch
+from pman.executors.kubernetes import access, api, connect, logs, objects
+from pman.executors.kubernetes import informer as watch
 from pman.executors.kubernetes.executor import KubernetesExecutor
-from pman.executors.kubernetes.state import has_ended
+from pman.executors.kubernetes.reads import has_ended
 from pman.job import DIGEST_LABEL, JID_LABEL, Document
 from tests import engines
 from tests.engines.apiserver import Fault, Proxy

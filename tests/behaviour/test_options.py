@@ -21,8 +21,8 @@ import pytest
 import requests
 
 from pman import executors
-from pman.request import PROPERTIES
 from pman.settings import DECLARED, engine_schema, properties
+from pman.translation.request import PROPERTIES
 from tests import engines
 from tests.behaviour.sight import LABEL, NOWHERE, OUTSIDE, SITE, OfPod, Sight, kept_by_local, matrix
 from tests.engines import slurm

@@ -15,12 +15,12 @@ import requests
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.sync_api import Page, expect
 
-from pman.page.view import duration
+from pman.web.page.view import duration
 from tests.a_job import a_request
 from tests.browser.conftest import TOKEN, Visit
 from tests.engines.proxy import Hook, before
 from tests.live import Live, live, until
-from tests.test_page import SECRET, WITH_SECRETS
+from tests.web.test_page import SECRET, WITH_SECRETS
 
 Visits = Callable[..., Visit]
 

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pman.context import job_variables, site_variables
-from pman.render import Templates, loader
+from pman.translation.render import Templates, loader
+from pman.translation.variables import job_variables, site_variables
 from tests.a_job import a_job, settings_of
 from tests.engines.cluster import Cluster, ClusterError
 from tests.states import HERE

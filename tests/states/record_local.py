@@ -21,7 +21,7 @@ from typing import Any
 from pman import __version__, executors
 from pman.executors import Executor
 from pman.job import Document
-from pman.translation import Translation
+from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of
 from tests.states.record import write
 

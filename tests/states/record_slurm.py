@@ -26,7 +26,7 @@ from pman import executors
 from pman.errors import UnknownJob
 from pman.executors import Executor
 from pman.job import Document
-from pman.translation import Translation
+from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of
 from tests.states import HERE
 

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from pman.executors.logfile import chunks, open_within
-from pman.executors.paths import seen
+from pman.executors.shared.logfile import chunks, open_within
+from pman.executors.shared.pathmap import seen
 
 TOLD = 4000
 """Bytes at the end of what SLURM or a container engine said, which may be a whole progress of a pull."""

@@ -13,12 +13,12 @@ from typing import Any
 from pman.errors import EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.cromwell.arrivals import Arrivals
 from pman.executors.cromwell.attributes import Attributes
+from pman.executors.cromwell.cache import ENDED, REASON, REMOVED, Polls
 from pman.executors.cromwell.directory import CallDirectory
 from pman.executors.cromwell.names import workflow_id
-from pman.executors.cromwell.polls import ENDED, REASON, REMOVED, Polls
 from pman.executors.cromwell.server import Metadata, Server, last_call
-from pman.executors.http import Http
-from pman.executors.paths import seen
+from pman.executors.shared.http import Http
+from pman.executors.shared.pathmap import seen
 from pman.job import JID_LABEL, Document
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
-from pman.executors.http import Http
+from pman.executors.shared.http import Http
 
 WORKFLOWS = "/api/workflows/v1"
 

@@ -21,7 +21,7 @@ from docker.errors import DockerException
 from docker.tls import TLSConfig
 
 from pman.errors import ConfigError, EngineUnreachable
-from pman.executors.http import Http
+from pman.executors.shared.http import Http
 
 API_VERSION = (1, 41)
 """Docker 20.10, Podman 4. Asked for where the engine has it; newer engines have a higher minimum."""

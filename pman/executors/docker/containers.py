@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, words
+from pman.executors.docker.cache import Memory
 from pman.executors.docker.markers import Markers
-from pman.executors.docker.memory import Memory
 from pman.job import JID_LABEL
 
 GOING = "no such container"

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.docker.api import Api, docker_address, podman_address, words
+from pman.executors.docker.cache import Memory
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.frames import demultiplexed
 from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Markers
-from pman.executors.docker.memory import Memory
+from pman.executors.docker.pulls import Waiting
 from pman.executors.docker.storebase import storebase
-from pman.executors.docker.waiting import Waiting
 from pman.job import Document
 
 log = logging.getLogger(__name__)

@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any
 
 from pman.errors import UnknownJob
-from pman.executors.kubernetes import state
+from pman.executors.kubernetes import reads as state
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.api import Api, Object, is_name, path
+from pman.executors.kubernetes.informer import Sink, Watch
 from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
 from pman.executors.kubernetes.logs import Logs
-from pman.executors.kubernetes.memory import Memory
 from pman.executors.kubernetes.objects import Objects
 from pman.executors.kubernetes.permissions import Permissions
+from pman.executors.kubernetes.reads import State
 from pman.executors.kubernetes.removal import Removal
-from pman.executors.kubernetes.state import State
-from pman.executors.kubernetes.watch import Sink, Watch
+from pman.executors.kubernetes.store import Memory
 from pman.job import JID_LABEL, Document
 
 ASKED = 10_000

@@ -10,7 +10,7 @@ from typing import Any
 from pman.errors import EngineUnreachable, UnknownJob
 from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object, path
 from pman.executors.kubernetes.kinds import PODS
-from pman.executors.kubernetes.state import (
+from pman.executors.kubernetes.reads import (
     Native,
     end_time,
     has_ended,
@@ -20,7 +20,7 @@ from pman.executors.kubernetes.state import (
     started,
     uid,
 )
-from pman.executors.merged import Sources, merged, prefixed
+from pman.executors.shared.multiplex import Sources, merged, prefixed
 
 AGAIN = 0.3
 """Seconds between two looks for pods that start later, while a job is followed; most are at the memory."""

@@ -19,7 +19,7 @@ from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.kubernetes.api import Answer, Api, Object, path
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.kinds import JOBS, Kinds
-from pman.executors.kubernetes.state import is_going, is_pmans, labels, name, stripped, uid, version
+from pman.executors.kubernetes.reads import is_going, is_pmans, labels, name, stripped, uid, version
 from pman.job import JID_LABEL, Document
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.kubernetes.api import Api, Object, path
 from pman.executors.kubernetes.kinds import JOBS, PODS
-from pman.executors.kubernetes.state import State, has_ended, is_going, is_over, is_pmans, name, uid, version
+from pman.executors.kubernetes.reads import State, has_ended, is_going, is_over, is_pmans, name, uid, version
 
 log = logging.getLogger(__name__)
 

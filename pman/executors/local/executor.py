@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.local.directory import ALIVE, delete, documents, end, last_line, state_of, told
-from pman.executors.logfile import chunks
+from pman.executors.shared.logfile import chunks
 from pman.job import Document
 
 log = logging.getLogger(__name__)

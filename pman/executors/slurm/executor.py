@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, UnknownJob
-from pman.executors.logfile import LOOK_AGAIN, chunks
-from pman.executors.paths import seen
+from pman.executors.shared.logfile import LOOK_AGAIN, chunks
+from pman.executors.shared.pathmap import seen
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.directory import Directories, Kept, identity_in
 from pman.executors.slurm.listing import Jobs, Listing

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
-from pman.executors.http import Http
+from pman.executors.shared.http import Http
 from pman.executors.slurm.native import Entry, accounted, body, changes, entries, error_numbers, words
 from pman.executors.slurm.token import expired, token
 from pman.executors.slurm.transport import WAITS

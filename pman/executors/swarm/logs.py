@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pman.errors import EngineUnreachable
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.frames import demultiplexed
-from pman.executors.merged import Sources, merged, prefixed
+from pman.executors.shared.multiplex import Sources, merged, prefixed
 from pman.executors.swarm.services import Services, Task, container_id, firsts, is_closed, is_over, slot
 
 LOG_LABEL = "org.chrisproject.pman.log"

@@ -9,12 +9,12 @@ from typing import Any
 
 from jinja2 import BaseLoader
 
-from pman.details import Details
 from pman.errors import ConfigError, EngineUnreachable
-from pman.failures import FAILURES
-from pman.overrides import RULES
 from pman.resources import STATES
-from pman.rules import SECTIONS, Rules
+from pman.translation.failures import FAILURES
+from pman.translation.fields import Details
+from pman.translation.overrides import RULES
+from pman.translation.rules import SECTIONS, Rules
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.states import written
 from pman.workshop.samples import samples

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from pman.errors import ConfigError
 from pman.job import Document
-from pman.origins import Notes, Origins
-from pman.placement import MisplacedError
-from pman.render import Templates, UnreadableError
+from pman.translation.languages.placement import MisplacedError
+from pman.translation.render import Templates, UnreadableError
+from pman.translation.sourcemap import Notes, Origins
 from pman.workshop.lint import native, shell
 from pman.workshop.lint.findings import Finding, distinct, of_fault
 from pman.workshop.lint.places import composed, place

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pman.context import unread_fields
 from pman.errors import ConfigError
-from pman.render import Templates, loader
-from pman.request import PROPERTIES
 from pman.settings import engine_schema, properties
-from pman.workshop import drift, inventory
+from pman.translation.inventory import inventory
+from pman.translation.render import Templates, loader
+from pman.translation.request import PROPERTIES
+from pman.translation.variables import unread_fields
+from pman.workshop import drift
 from pman.workshop.lint.findings import Finding
 from pman.workshop.samples import samples
 

@@ -11,10 +11,11 @@ from jinja2 import BaseLoader
 from yaml import YAMLError
 
 from pman.errors import ConfigError
-from pman.overrides import unread
-from pman.render import Templates, loader
 from pman.settings import engine_schema, properties
-from pman.workshop import drift, inventory
+from pman.translation.inventory import inventory
+from pman.translation.overrides import unread
+from pman.translation.render import Templates, loader
+from pman.workshop import drift
 from pman.workshop.lint import answers, documents, honoured, states, templates
 from pman.workshop.lint.findings import Finding, distinct, of_fault
 from pman.workshop.lint.native import KUBERNETES

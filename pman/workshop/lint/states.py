@@ -27,11 +27,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pman import schema
 from pman.errors import ConfigError, EngineUnreachable
-from pman.overrides import RULES, meant
-from pman.render import loader
 from pman.resources import STATES, TEMPLATES
-from pman.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
-from pman.statefile import Rule
+from pman.translation.overrides import RULES, meant
+from pman.translation.render import loader
+from pman.translation.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
+from pman.translation.statefile import Rule
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.places import place
 

@@ -13,9 +13,9 @@ from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxErr
 
 from pman import schema
 from pman.errors import ConfigError
-from pman.overrides import lost, meant, parsed
-from pman.render import compile_template, environment_for
 from pman.settings import DECLARED
+from pman.translation.overrides import lost, meant, parsed
+from pman.translation.render import compile_template, environment_for
 from pman.workshop.lint.findings import Finding
 
 _DECLARED: Mapping[str, Any] = schema.load("variables.json")["properties"]

@@ -1,0 +1,147 @@
+"""`pman check`: what an installation needs, tried one after the other, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pman import __version__, executors
+from pman import settings as configuration
+from pman.errors import ConfigError, PmanError
+from pman.executors import Executor
+from pman.settings import Settings
+from pman.translation.translation import PROBE, Translation
+from pman.translation.variables import job_variables
+
+Outcome = Literal["ok", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    subject: str
+    outcome: Outcome
+    told: str
+    advice: str = ""
+
+
+async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterator[Check]:
+    """Each as soon as it is known; what depends on a failed one is skipped."""
+    yield Check("version", "ok", f"pman {__version__}, Python {platform.python_version()}")
+    try:
+        settings = configuration.load(environ, executors.names(), dotenv)
+    except ConfigError as error:
+        for fault in error.faults:
+            yield Check(
+                "settings",
+                "failed",
+                fault.message,
+                "docs/options.md has every setting, and `pman config` the effective values",
+            )
+        return
+    yield Check("settings", "ok", _settings(settings))
+    try:
+        translation = Translation(settings)
+    except PmanError as error:
+        yield _failed("templates", error)
+        return
+    yield Check("templates", "ok", _templates(settings))
+    try:
+        executor = executors.connect(settings.engine, settings.values)
+    except PmanError as error:
+        yield _failed("engine", error)
+        return
+    try:
+        async for check in _of_engine(translation, executor):
+            yield check
+    finally:
+        await executor.close()
+
+
+async def _of_engine(translation: Translation, executor: Executor) -> AsyncIterator[Check]:
+    try:
+        yield Check("engine", "ok", f"{await executor.ping()} answers")
+    except PmanError as error:
+        yield _failed("engine", error)
+        for subject in ("storebase", "limits", "jobs"):
+            yield Check(subject, "skipped", "the engine does not answer")
+        return
+    try:
+        facts = await executor.facts()
+    except PmanError as error:
+        yield _failed("storebase", error)
+        yield Check("limits", "skipped", "needs the storebase")
+    else:
+        yield _storebase(facts, translation.settings)
+        yield _limits(translation, facts)
+    try:
+        yield Check("jobs", "ok", f"{len(await executor.list())} on the engine")
+    except PmanError as error:
+        yield _failed("jobs", error)
+
+
+def _failed(subject: str, error: PmanError) -> Check:
+    return Check(subject, "failed", str(error), error.hint)
+
+
+def _settings(settings: Settings) -> str:
+    given = [name for name, source in settings.sources.items() if source != "default"]
+    told = f"{', '.join(given)} set" if given else "all at their defaults"
+    return f"CONTAINER_ENV={settings.engine}; {told}"
+
+
+def _templates(settings: Settings) -> str:
+    site = ", ".join(settings["PMAN_TEMPLATES"])
+    policy = f", policy {settings['PMAN_POLICY']}" if settings["PMAN_POLICY"] else ""
+    shipped = f"{site}, then the shipped ones" if site else "the shipped ones"
+    return f"templates and rules of {settings.engine} compile ({shipped}){policy}"
+
+
+def _storebase(facts: Mapping[str, Any], settings: Settings) -> Check:
+    if not facts["storebase"]:
+        told = f"jobs mount {settings['VOLUME_NAME']}; pman does not look into it"
+        advice = "it is left to the engine to find that input_dir and output_dir exist"
+        return Check("storebase", "skipped", told, advice)
+    path = Path(facts.get("seen", facts["storebase"]))
+    if not path.exists():
+        advice = (
+            "right where pman has no mount of the storebase; it then leaves it to the engine to find "
+            "that input_dir and output_dir exist"
+        )
+        if settings["STORAGE_TYPE"] == "host":
+            advice = f"on the host that runs the jobs: mkdir -p {path}; elsewhere it is {advice}"
+        return Check("storebase", "skipped", f"{path} is not visible from here", advice)
+    if not path.is_dir():
+        return Check("storebase", "failed", f"{path} is not a directory", "set STOREBASE to one")
+    if not os.access(path, os.R_OK | os.X_OK):
+        advice = "pman looks whether a job's directories exist: let its user read and enter the storebase"
+        return Check("storebase", "failed", f"{path} is closed to {_me()}", advice)
+    return Check("storebase", "ok", f"{path}, {_writable(path, settings)}")
+
+
+def _writable(path: Path, settings: Settings) -> str:
+    uid = job_variables(PROBE, settings)["uid"]
+    writable = "writable" if os.access(path, os.W_OK) else "not writable"
+    jobs = (
+        f"jobs run as {settings['CONTAINER_USER']}"
+        if uid is not None
+        else "jobs run as the image's user, or the engine's"
+    )
+    return f"visible; {writable} for {_me()} ({jobs} and must be able to write to their output_dir)"
+
+
+def _me() -> str:
+    return f"uid {os.geteuid()}"
+
+
+def _limits(translation: Translation, facts: Mapping[str, Any]) -> Check:
+    try:
+        translation.check(facts)
+    except ConfigError as error:
+        return _failed("limits", error)
+    if translation.settings["IGNORE_LIMITS"]:
+        return Check("limits", "skipped", "IGNORE_LIMITS=yes: jobs run without cpu and memory limits")
+    return Check("limits", "ok", "the engine can do what the settings ask of it")

@@ -1,0 +1,153 @@
+"""`pman diff`: what a site's templates make of a request that other templates do not."""
+
+# ruff: noqa: PLC0415  (a pipe does without rich)
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from pman.cli.revisions import templates_at
+from pman.errors import BadRequest, Fault
+from pman.settings import Settings
+from pman.translation.diff import Change, changes, unified
+from pman.translation.preview import Preview, Previews, TemplateSet
+
+MARKS = {"added": "+", "removed": "-", "changed": "~"}
+COLOURS = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
+
+
+def previews(
+    body: bytes, settings: Settings, against: str, facts: Mapping[str, Any] | None, unasked: str
+) -> tuple[Preview, Preview]:
+    """The request by the templates that are compared with, and by the site's.
+
+    `against`: builtin, a directory, or a revision of the site's repository. Raises BadRequest where
+    the site's templates make nothing of the request, or the others do not work.
+    """
+    both = Previews(settings, [settings.engine])
+    new = both.preview(body, facts=facts, unasked=unasked)
+    with tempfile.TemporaryDirectory() as scratch:
+        templates = _template_set(against, settings, Path(scratch))
+        old = both.preview(body, templates=templates, facts=facts, unasked=unasked)
+    _raise(new)
+    if not _refused(old):
+        _raise(old)
+    return old, new
+
+
+def _template_set(against: str, settings: Settings, scratch: Path) -> TemplateSet:
+    if against == "builtin":
+        return "builtin"
+    if against and Path(against).is_dir():
+        return Path(against)
+    return scratch if templates_at(against, settings["PMAN_TEMPLATES"], scratch) else "builtin"
+
+
+def _refused(side: Preview) -> bool:
+    """Whether its templates work, and do not take this request: a difference, and a large one."""
+    return all(fault.path.startswith("$") for fault in side.faults)
+
+
+def _raise(side: Preview) -> None:
+    if side.faults:
+        raise BadRequest.of(side.faults, side.hint)
+
+
+def show(old: Preview, new: Preview, against: str, form: str) -> int:
+    """Prints the differences; the exit code, as diff has it: 0 none, 1 some."""
+    found = changes(old.documents, new.documents)
+    text = unified(old.documents, new.documents, (against, "site"))
+    if form == "json":
+        click.echo(
+            json.dumps(_answer(old, new, against, found, text), indent=2, ensure_ascii=False, default=str)
+        )
+    else:
+        for fault in old.faults:
+            _print(f"- {against} refuses the request: {_told(fault)}")
+        for line in _lines(found, text):
+            _print(line)
+    return 1 if found else 0
+
+
+def _answer(
+    old: Preview, new: Preview, against: str, found: tuple[Change, ...], text: str
+) -> Mapping[str, Any]:
+    return {
+        "engine": new.engine,
+        "against": against,
+        "refused": [_told(fault) for fault in old.faults],
+        "changes": [asdict(change) for change in found],
+        "text": text,
+    }
+
+
+def _told(fault: Fault) -> str:
+    return f"{fault.path}: {fault.message}"
+
+
+def _lines(found: tuple[Change, ...], text: str) -> Iterator[str]:
+    document = ""
+    for change in found:
+        if change.document != document:
+            document = change.document
+            yield f"{document}:"
+        yield from _change(change)
+    if found and text:
+        yield ""
+    elif text:
+        yield "# the same is sent: only comments or layout differ"
+    yield from text.splitlines()
+
+
+def _change(change: Change) -> Iterator[str]:
+    mark = MARKS[change.kind]
+    if change.kind == "changed" and not (_long(change.old) or _long(change.new)):
+        yield f"{mark} {change.path}: {_inline(change.old)} -> {_inline(change.new)}"
+        return
+    if change.kind == "changed" and isinstance(change.old, str) and isinstance(change.new, str):
+        yield f"{mark} {change.path}: see the text"
+        return
+    if change.kind != "added":
+        yield from _value("-", change.path, change.old)
+    if change.kind != "removed":
+        yield from _value("+", change.path, change.new)
+
+
+def _value(mark: str, path: str, value: object) -> Iterator[str]:
+    if not _long(value):
+        yield f"{mark} {path}: {_inline(value)}"
+    elif isinstance(value, str):
+        yield f"{mark} {path}: see the text"
+    else:
+        yield f"{mark} {path}:"
+        dumped = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+        yield from (f"{mark}     {line}" for line in dumped.splitlines())
+
+
+def _inline(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _long(value: object) -> bool:
+    return "\n" in value if isinstance(value, str) else len(_inline(value)) > 80
+
+
+def _print(line: str) -> None:
+    if not sys.stdout.isatty():
+        click.echo(line)
+        return
+    from rich.text import Text
+
+    from pman.cli.terminal import console
+
+    bold = line.startswith(("---", "+++")) or (line.endswith(":") and line[:1] not in (" ", *COLOURS))
+    style = "bold" if bold else COLOURS.get(line[:1], "default")
+    console().print(Text(line, style), soft_wrap=True)

@@ -1,0 +1,95 @@
+"""`pman explain`: the state of a job as its engine tells it, and the rule that decides what pman answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from pman.cli import terminal
+from pman.cli.templates import shown
+from pman.errors import BadRequest, ConfigError
+from pman.schema import one_of
+from pman.translation.explain import Explanation, Tried, explain, jid_of
+from pman.translation.inventory.inventory import names
+from pman.translation.render import loader
+from pman.translation.rules import Rules
+
+
+def explained(text: bytes, engine: str, jid: str | None, site_dirs: Sequence[Path]) -> Explanation:
+    """Raises BadRequest for what is no state, ConfigError for rules that are not there or fail for it."""
+    known = names(site_dirs)
+    if engine not in known:
+        raise ConfigError(f"there are no rules for {engine}; {one_of(engine, known)}")
+    native = _native(text)
+    return explain(Rules(engine, loader(site_dirs)), jid or jid_of(native) or "a-job", native)
+
+
+def _native(text: bytes) -> Mapping[str, Any]:
+    """A state; also the one of a list, as `docker inspect` has it, or under `native`, as pman's records."""
+    try:
+        state = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"the state is not JSON: {error}") from error
+    if isinstance(state, list) and len(state) == 1:
+        state = state[0]
+    if isinstance(state, dict) and isinstance(state.get("native"), dict):
+        state = state["native"]
+    if not isinstance(state, dict):
+        raise BadRequest("the state is no JSON object: what the engine says of one job")
+    return state
+
+
+def show(found: Explanation, form: str) -> None:
+    if form == "json":
+        click.echo(json.dumps(_data(found), indent=2, ensure_ascii=False))
+        return
+    out = terminal.console()
+    for line in _lines(found):
+        out.print(line)
+
+
+def _data(found: Explanation) -> Mapping[str, Any]:
+    return {
+        "status": found.status,
+        "answer": found.answer,
+        "decided": asdict(found.decided) if found.decided else None,
+        "tried": [asdict(rule) for rule in found.tried],
+        "values": found.values,
+    }
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    for name, value in found.values.items():
+        yield f"[dim]{name}[/] = {escape(_short(value))}"
+    if found.values:
+        yield ""
+    for rule in found.tried:
+        yield _line(rule)
+    if not found.decided:
+        yield "[yellow]no rule holds[/]"
+    yield ""
+    yield f"[bold]{found.status}[/]"
+    for name, value in found.answer.items():
+        if name != "logs":
+            text = "" if value is None else str(value)
+            yield f"  [dim]{name:9}[/] {terminal.coloured(text) if name == 'status' else escape(text)}"
+
+
+def _line(rule: Tried) -> str:
+    mark = terminal.MARKS["ok"] if rule.holds else "[dim]·[/]"
+    when = " ".join(rule.when.split()) or "always"
+    at = f"[dim]{escape(shown(rule.file))}:{rule.line}[/]"
+    decided = f" → {terminal.coloured(rule.status)}" if rule.decided else ""
+    return f"{mark} {at} {escape(when) if rule.holds else f'[dim]{escape(when)}[/]'}{decided}"
+
+
+def _short(value: object) -> str:
+    """On one line, a long one cut: JSON has it all."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:199]}…"

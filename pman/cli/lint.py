@@ -1,0 +1,75 @@
+"""`pman lint`: what was found, in a form for a person or for CI, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from pman.cli import golden as rendered
+from pman.errors import ConfigError
+from pman.settings import Settings
+from pman.workshop import golden
+from pman.workshop.lint.findings import Finding
+from pman.workshop.lint.formats import FORMATS
+from pman.workshop.lint.run import Report, lint
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Golden files to compare with, and what they are made of."""
+
+    directory: Path
+    samples: Path | None
+    """The site's own requests; None: pman's samples."""
+
+    settings: Settings
+
+
+def run(
+    directories: Sequence[Path],
+    form: str,
+    *,
+    kubernetes: str,
+    strict: bool,
+    notes: bool,
+    compared: Golden | None = None,
+) -> int:
+    """Prints what was found; 1 where there is an error, or with `strict` a warning. Raises ConfigError."""
+    report = lint([directory.absolute() for directory in directories], kubernetes=kubernetes)
+    if compared:
+        report = replace(report, findings=(*report.findings, *_differences(compared)))
+    shown = [finding for finding in report.findings if notes or finding.level != "note"]
+    click.echo(FORMATS[form](shown), nl=False)
+    click.echo(f"pman: {told(report, shown)}", err=True)
+    return int(report.count("error") > 0 or (strict and report.count("warning") > 0))
+
+
+def _differences(chosen: Golden) -> Iterator[Finding]:
+    if not chosen.directory.is_dir():
+        raise ConfigError(f"{chosen.directory}: no such directory")
+    requests = rendered.requests(chosen.samples, chosen.settings.engine)
+    try:
+        files = golden.files(rendered.previews(requests, chosen.settings))
+    except ConfigError as error:
+        yield Finding("golden-differs", f"nothing can be compared: {error}", str(chosen.directory))
+        return
+    hint = f"pman render --all {chosen.directory} writes what is rendered now"
+    for mismatch in golden.compare(chosen.directory, files):
+        file = str((chosen.directory / mismatch.file).absolute())
+        yield Finding("golden-differs", mismatch.message, file, mismatch.line, hint)
+
+
+def told(report: Report, shown: Sequence[Finding]) -> str:
+    """One line for all."""
+    looked = f"{', '.join(report.engines) or 'no engine'}; {report.samples} samples"
+    counts = [_count(report.count(level), level) for level in ("error", "warning") if report.count(level)]
+    hidden = report.count("note") if not any(finding.level == "note" for finding in shown) else 0
+    more = f"; {_count(hidden, 'note')} (--notes shows)" if hidden else ""
+    return f"{', '.join(counts) or 'nothing found'} in {looked}{more}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -1,0 +1,110 @@
+"""`pman run`: a job from its submission to its end, its status on stderr, its log on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from pman.cli.client import Answer, Client, ServerRefused, has_ended
+
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell has it."""
+
+
+def run(client: Client, body: bytes, *, remove: bool) -> int:
+    """The exit code. Ctrl-C leaves the job running. Raises ServerRefused, ServerUnreachable."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    jid = ""
+    try:
+        with _progress(console) as progress:
+            task = progress.add_task("submitting", total=None)
+            tell = _Teller(console, lambda text: progress.update(task, description=text))
+            job = client.submit(body)
+            jid = str(job["jid"])
+            if has_ended(job) and job["timestamp"]:
+                console.print(
+                    f"pman: {jid} ran before, until {job['timestamp']}; nothing was started", markup=False
+                )
+                console.print(f"  run it anew: pman rm {jid}, or another --jid", markup=False)
+            job = _until_its_end(client, job, tell)
+    except KeyboardInterrupt:
+        _say_what_goes_on(console, jid)
+        return INTERRUPTED
+    if remove:
+        client.remove(jid)
+    return exit_code(job)
+
+
+def exit_code(job: Answer) -> int:
+    """The job's own; 1 for one that failed without, such as a pull that did."""
+    return 0 if job["status"] == "finishedSuccessfully" else job.get("exit_code") or 1
+
+
+class _Teller:
+    """Every new status once as a line, and as the spinner's text."""
+
+    def __init__(self, console: Console, spin: Callable[[str], None]) -> None:
+        self._console = console
+        self._spin = spin
+        self._told = ("", "")
+
+    def __call__(self, job: Answer) -> None:
+        news = (job["status"], job["message"])
+        self._spin(f"{job['jid']} {job['status']}")
+        if news != self._told:
+            self._told = news
+            self._console.print(f"pman: {job['jid']} {job['status']}: {job['message']}", markup=False)
+            if job.get("hint"):
+                self._console.print(f"  {job['hint']}", markup=False)
+
+
+def _until_its_end(client: Client, job: Answer, tell: _Teller) -> Answer:
+    tell(job)
+    while job["status"] == "notstarted":
+        job = _next(client, job)
+        tell(job)
+    for text in client.logs(job["jid"], follow=True):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    while not has_ended(job):
+        job = _next(client, job)
+        tell(job)
+    return job
+
+
+def _next(client: Client, job: Answer) -> Answer:
+    """The job a little later; an engine that is away for now is waited for."""
+    time.sleep(0.2)
+    try:
+        return client.status(job["jid"])
+    except ServerRefused as error:
+        if error.status != 503:
+            raise
+        return {**job, "message": str(error)}
+
+
+def _progress(console: Console) -> Progress:
+    # On a terminal the log's lines must pass through the spinner's console; in a pipe they must not.
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=False,
+        disable=not console.is_terminal,
+    )
+
+
+def _say_what_goes_on(console: Console, jid: str) -> None:
+    if not jid:
+        console.print("pman: interrupted before the server answered; `pman ps` tells whether it has the job")
+        return
+    console.print(f"pman: {jid} goes on without you", markup=False)
+    console.print(f"  follow it:  pman logs -f {jid}", markup=False)
+    console.print(f"  delete it:  pman rm {jid}", markup=False)

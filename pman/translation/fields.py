@@ -1,0 +1,145 @@
+"""Native state -> what API v2 answers of a job beyond v1: by further fields of state.yaml, when asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+import yaml
+
+from pman.errors import ConfigError, PmanError
+from pman.job import Document, JobDetails, JobInfo
+from pman.translation.failures import FAILURES
+from pman.translation.masking import MASK, Masking
+from pman.translation.rules import NativeState, Rules, moment
+
+T = TypeVar("T")
+
+INTEGERS = ("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")
+DIRECTORIES = ("input_dir", "output_dir")
+
+
+class Details:
+    """The compiled `fields` and `applied` of one engine. Raises ConfigError naming the file."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._file = f"templates/{rules.name}"
+        self._fields = rules.reader("fields", ("site",))
+        self._applied = rules.reader("applied", ("held",))
+
+    def read(self, info: JobInfo, native: NativeState, site: Mapping[str, Any]) -> JobDetails:
+        """`site`: what templates have by that name."""
+        fields = self._fields(native, {"site": site})
+        masking = Masking(fields.get("env"))
+        env = masking.names
+
+        def converted(name: str, convert: Callable[[object], T]) -> T:
+            """An expression may make something that is none of what its field is for."""
+            try:
+                return convert(fields.get(name))
+            except FAILURES as error:
+                told = masking.text(str(error))
+                raise ConfigError(f"{self._file}: fields: {name} fails for this state: {told}") from error
+
+        return JobDetails(
+            info=replace(info, message=masking.text(info.message), hint=masking.text(info.hint)),
+            created=converted("created", _moment),
+            started=converted("started", _moment),
+            finished=converted("finished", _moment) if info.ended else None,
+            labels={
+                name: str(masking.masked(text, name)) for name, text in converted("labels", _labels).items()
+            },
+            env=env,
+            request=_request(info, fields, env, f"{site['storebase']}/"),
+        )
+
+    def masking(self, native: NativeState, site: Mapping[str, Any]) -> Masking:
+        """What hides the values of this job's environment."""
+        return Masking(self._fields(native, {"site": site}).get("env"))
+
+    def applied(self, native: NativeState, held: Mapping[str, str], masking: Masking) -> Iterator[Document]:
+        """The documents as the engine holds them, masked; data without what is empty."""
+        for name, given in self._applied(native, {"held": held}).items():
+            found = json.loads(given) if isinstance(given, str) and name.endswith(".json") else given
+            if isinstance(found, str):
+                yield Document(name, masking.text(found), None)
+            elif found:
+                content = _bare(masking.masked(found))
+                yield Document(name, _text(name, content), content)
+
+
+def untold(jid: str, error: PmanError) -> JobInfo:
+    """Of a job whose state the rules cannot tell."""
+    return JobInfo(
+        jid=jid,
+        image="",
+        cmd="",
+        status="started",
+        message=str(error),
+        hint=error.hint,
+        timestamp="",
+        exit_code=None,
+        digest="",
+    )
+
+
+def bare(info: JobInfo) -> JobDetails:
+    """Without any field."""
+    return JobDetails(
+        info=info,
+        created=None,
+        started=None,
+        finished=None,
+        labels={},
+        env=(),
+        request=_request(info, {}, (), ""),
+    )
+
+
+def _request(info: JobInfo, fields: Mapping[str, Any], env: tuple[str, ...], root: str) -> Mapping[str, Any]:
+    def known(name: str) -> Any:
+        return fields.get(name) or None
+
+    return {
+        "jid": info.jid,
+        "image": info.image or None,
+        "entrypoint": _list(fields.get("entrypoint")),
+        "args": _list(fields.get("args")),
+        "env": [f"{name}={MASK}" for name in env],
+        "auid": known("auid"),
+        **{name: _integer(fields.get(name)) for name in INTEGERS},
+        **{name: str(path).removeprefix(root) if (path := known(name)) else None for name in DIRECTORIES},
+    }
+
+
+def _list(value: object) -> list[str] | None:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else None
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _moment(value: object) -> datetime | None:
+    return moment(value or "")
+
+
+def _labels(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in dict(value or {}).items()}
+
+
+def _bare(value: Any) -> Any:
+    """Without what says nothing, which is most of what some engines answer."""
+    if isinstance(value, Mapping):
+        kept = {name: _bare(item) for name, item in value.items()}
+        return {name: item for name, item in kept.items() if item not in (None, "", [], {})}
+    return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _text(name: str, content: object) -> str:
+    if name.endswith(".json"):
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)

@@ -1,0 +1,116 @@
+"""The option × engine table: what the templates read, not what somebody wrote down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pman.errors import ConfigError, Fault
+from pman.settings import DECLARED, engine_schema, properties, written
+from pman.translation import assumed
+from pman.translation.inventory import inventory
+from pman.translation.request import PROPERTIES
+from pman.translation.translation import Translation
+from pman.translation.variables import honours
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    option: str
+    part: str
+    """`request` or `settings`."""
+
+    honoured: Mapping[str, bool]
+    """By engine."""
+
+    limits: Mapping[str, str]
+    """What an engine narrows of it, by engine."""
+
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: Sequence[Row]
+    faults: Mapping[str, tuple[Fault, ...]]
+    """By engine."""
+
+
+def rows(templates: Sequence[str], engines: Sequence[str]) -> list[Row]:
+    """Every field of a request and every setting, for each of `engines`.
+
+    `templates`: PMAN_TEMPLATES, since a site's templates may honour more, or less. Raises
+    ConfigError for a template that does not work.
+    """
+    return _table({engine: _read(engine, templates, engines) for engine in engines})
+
+
+def working(templates: Sequence[str], engines: Sequence[str]) -> Matrix:
+    """The same for the engines whose templates work, and what keeps the others from it."""
+    read, faults = {}, {}
+    for engine in engines:
+        try:
+            read[engine] = _read(engine, templates, engines)
+        except (ConfigError, ValueError, OSError, RecursionError) as error:  # ValueError: not UTF-8
+            told = error.faults if isinstance(error, ConfigError) else ()
+            faults[engine] = _unreadable(engine, templates) or told or (Fault(engine, str(error)),)
+    return Matrix(_table(read), faults)
+
+
+def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
+    """The faults of an engine's files."""
+    found = inventory.engines(list(map(Path, templates)))
+    return tuple(fault for each in found if each.engine == engine for fault in each.faults)
+
+
+def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
+    fields = [
+        Row(
+            name,
+            "request",
+            {engine: not read[engine].isdisjoint(declared["x-reaches"]) for engine in read},
+            dict(_limits(read, "request", name)),
+            _meaning(name, declared),
+        )
+        for name, declared in PROPERTIES.items()
+    ]
+    settings = [
+        Row(
+            name,
+            "settings",
+            {engine: honours(engine, name, read[engine]) for engine in read},
+            dict(_limits(read, "settings", name)),
+            _meaning(name, declared),
+        )
+        for name, declared in DECLARED.items()
+    ]
+    return [*fields, *settings]
+
+
+def _read(engine: str, templates: Sequence[str], engines: Sequence[str]) -> frozenset[str]:
+    environ = {"CONTAINER_ENV": engine, "PMAN_TEMPLATES": ":".join(templates)}
+    settings, _ = assumed.settings(environ, engines)
+    return Translation(settings).read_by_templates()
+
+
+def _limits(engines: Mapping[str, frozenset[str]], part: str, name: str) -> Iterator[tuple[str, str]]:
+    for engine in engines:
+        narrowed = properties(engine_schema(engine, part)).get(name)
+        if narrowed and (text := _narrowing(narrowed)):
+            yield engine, text
+
+
+def _narrowing(narrowed: Mapping[str, Any]) -> str:
+    inner = narrowed.get("items", {})
+    told = narrowed.get("description") or inner.get("description") or ""
+    return str(told or ", ".join(map(str, narrowed.get("enum", ()))))
+
+
+def _meaning(name: str, declared: Mapping[str, Any]) -> str:
+    if "$ref" in declared:
+        return "a directory inside the storebase, a relative path"
+    default = declared.get("default")
+    told = f"; default {written(name, default)}" if default not in (None, {}, []) else ""
+    return f"{declared['description']}{told}"

@@ -1,0 +1,163 @@
+"""What an author of a template can use: its blocks, and the variables it is given, as schema/ has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from jinja2 import nodes
+
+from pman import schema
+from pman.settings import DECLARED
+from pman.translation import statefile
+from pman.translation.inventory.inventory import Block, TemplateFile, find
+from pman.translation.overrides import RULES
+from pman.translation.render import loader
+from pman.translation.rules import FUNCTIONS
+from pman.translation.sources import SYNTAX, parsed
+
+VARIABLES: Mapping[str, Any] = schema.load("variables.json")["properties"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    name: str
+    """`job.cpu_limit`."""
+
+    type: str
+    unit: str
+    """Of a number; '' for what has none."""
+
+    example: Any
+    description: str
+    read_in: tuple[str, ...]
+    """The blocks of the template that read it; '': outside of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDocs:
+    name: str
+    doc: str
+    written_in: str
+    line: int
+    overridden_by: str | None
+    reads: tuple[str, ...]
+    """The variables that it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateDocs:
+    name: str
+    path: Path
+    doc: str
+    blocks: tuple[BlockDocs, ...]
+    variables: tuple[Variable, ...]
+    """Of a state.yaml: `native`, the named values with their expressions for a meaning, and functions."""
+
+
+def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
+    """Raises ConfigError for a name that is not there."""
+    file = find(name, site_dirs)
+    if file.path.name == RULES:
+        return TemplateDocs(file.name, file.path, file.doc, (), tuple(_of_rules(name, site_dirs)))
+    blocks = sorted((*file.blocks, *file.inherited), key=lambda block: (block.written_in, block.line))
+    reads = {block.name: _read(block.source) for block in blocks}
+    outside = _read(_outside(file))
+    return TemplateDocs(
+        name=file.name,
+        path=file.path,
+        doc=file.doc,
+        blocks=tuple(_block_docs(block, reads[block.name]) for block in blocks),
+        variables=tuple(
+            Variable(
+                name,
+                _type(declared),
+                declared.get("x-unit", ""),
+                _example(declared),
+                declared["description"],
+                tuple(
+                    [block for block, read in reads.items() if name in read] + [""] * (name in outside),
+                ),
+            )
+            for name, declared in variables(file.name.partition("/")[0])
+        ),
+    )
+
+
+def _of_rules(name: str, site_dirs: Sequence[Path]) -> Iterator[Variable]:
+    """What the expressions of a state.yaml may name."""
+    yield Variable("native", "object", "", None, "what the engine says of the job, as plain data", ())
+    for value, text in statefile.read(loader(site_dirs), name).values.items():
+        yield Variable(value, "named value", "", None, " ".join(text.split()), ())
+    for function, called in FUNCTIONS.items():
+        taken = ", ".join(signature(called).parameters)
+        yield Variable(f"{function}({taken})", "function", "", None, called.__doc__ or "", ())
+
+
+def variables(engine: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Those that the templates of an engine are given, as they are declared; `job` first."""
+    return tuple(_variables(engine))
+
+
+def _variables(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, declared in VARIABLES["job"]["properties"].items():
+        yield f"job.{name}", _resolved(declared)
+    told = VARIABLES["site"]["properties"]
+    settings = {name.lower(): declared for name, declared in DECLARED.items() if name.lower() not in told}
+    for name, declared in {**told, **settings}.items():
+        if not {engine, "*"}.isdisjoint(declared.get("x-engines", ["*"])):
+            yield f"site.{name}", declared
+
+
+def _resolved(declared: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What it says itself, over what it refers to."""
+    if "$ref" not in declared:
+        return declared
+    found = schema.registry().resolver("urn:pman:request").lookup(declared["$ref"]).contents
+    return {**_resolved(found), **{key: value for key, value in declared.items() if key != "$ref"}}
+
+
+def _type(declared: Mapping[str, Any]) -> str:
+    if "enum" in declared:
+        return " | ".join(map(str, declared["enum"]))
+    kinds: list[str] = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
+    words = {"array": "list of strings", "object": "map of strings", "null": "none"}
+    return " or ".join(words.get(kind, kind) for kind in kinds)
+
+
+def _example(declared: Mapping[str, Any]) -> Any:
+    return declared["examples"][0]
+
+
+def _block_docs(block: Block, read: Sequence[str]) -> BlockDocs:
+    return BlockDocs(
+        block.name, block.doc, block.written_in, block.line, block.overridden_by, tuple(sorted(read))
+    )
+
+
+def _read(text: str) -> list[str]:
+    """The variables of `job` and `site` that a piece of a template names."""
+    tree = SYNTAX.parse(text)
+    found = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
+    found += [
+        (node.node, str(node.arg.value))
+        for node in tree.find_all(nodes.Getitem)
+        if isinstance(node.arg, nodes.Const)
+    ]
+    names = [f"{node.name}.{name}" for node, name in found if isinstance(node, nodes.Name)]
+    return [name for name in dict.fromkeys(names) if name.partition(".")[0] in VARIABLES]
+
+
+def _outside(file: TemplateFile) -> str:
+    """A template, and those that it extends, without their blocks."""
+    return "".join(map(_without_blocks, (file.path, *file.ancestors)))
+
+
+def _without_blocks(path: Path) -> str:
+    text = path.read_text("utf-8")
+    for block in parsed(path.name, path, text).blocks:
+        text = text.replace(block.text, "")
+    return text

@@ -1,0 +1,98 @@
+"""What a site's template was made from: a comment in it, and beside it the shipped text of that time.
+
+The comment names the shipped template, the block, pman's version and the digest of the text:
+
+    {# pman: made from builtin/docker/container.yaml.j2, block shm, of pman 7.0.0, sha256 1b2c3d4e5f607182 #}
+
+The text itself is in `container.yaml.j2.base` beside `container.yaml.j2`: plain, to be kept in the site's
+repository, and lost without harm: a change is still seen by the digest, but not shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pman import __version__
+from pman.errors import ConfigError
+from pman.translation.sources import Span, digest, parsed
+
+_RECORD = re.compile(
+    r"pman: made from (?P<template>\S+?)(?:, block (?P<block>\w+))?, "
+    r"of pman (?P<version>\S+), sha256 (?P<digest>[0-9a-f]{16})\b"
+)
+_BASE = "{# What pman shipped when the blocks were made; `pman templates check` compares with it. #}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    template: str
+    """The shipped one that has the block, e.g. `builtin/docker/container.yaml.j2`."""
+
+    block: str
+    """'': the file as a whole."""
+
+    version: str
+    digest: str
+
+    def __str__(self) -> str:
+        block = f", block {self.block}" if self.block else ""
+        return f"pman: made from {self.template}{block}, of pman {self.version}, sha256 {self.digest}"
+
+
+def now(template: str, block: str, text: str) -> Record:
+    """Of what this pman ships: a block's body, or a file."""
+    return Record(template, block, __version__, digest(text))
+
+
+def records(text: str) -> Iterator[Record]:
+    """Those of a site's file, in order."""
+    for match in _RECORD.finditer(text):
+        yield Record(match["template"], match["block"] or "", match["version"], match["digest"])
+
+
+def comment(name: str, record: Record) -> str:
+    """A line of the language of the file."""
+    return f"{{# {record} #}}\n" if name.endswith(".j2") else f"# {record}\n"
+
+
+def without_records(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not _RECORD.search(line))
+
+
+def beside(path: Path) -> Path:
+    """Where the shipped text of a site's file is kept. No template: nothing reads it but this."""
+    return path.with_name(f"{path.name}.base")
+
+
+def base(path: Path, record: Record) -> str | None:
+    """The shipped text that was recorded; None where it is not kept, or is another one."""
+    kept = _kept(path)
+    if not record.block:
+        return kept if kept is not None and digest(kept) == record.digest else None
+    found = [block.body for block in _blocks(path, kept or "") if block.name == record.block]
+    return next((body for body in found if digest(body) == record.digest), None)
+
+
+def with_blocks(path: Path, shipped: Mapping[str, str]) -> str:
+    """The text to keep beside a file: what is kept already, and these bodies of blocks by their names."""
+    bodies = {block.name: block.body for block in _blocks(path, _kept(path) or "")} | dict(shipped)
+    return _BASE + "".join(
+        f"\n{{% block {name} %}}{chr(10) if chr(10) in body else ''}{body}{{% endblock %}}\n"
+        for name, body in bodies.items()
+    )
+
+
+def _kept(path: Path) -> str | None:
+    kept = beside(path)
+    return kept.read_text("utf-8") if kept.is_file() else None
+
+
+def _blocks(path: Path, text: str) -> tuple[Span, ...]:
+    """None of a file that somebody has broken."""
+    try:
+        return parsed(path.name, beside(path), text).blocks
+    except ConfigError:
+        return ()

@@ -1,0 +1,186 @@
+"""Request -> the documents it would become, or all that is wrong with it or with the templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pman.errors import BadRequest, ConfigError, Fault, PmanError
+from pman.job import Document, Job
+from pman.resources import TEMPLATES
+from pman.settings import Settings
+from pman.translation import assumed
+from pman.translation.assumed import Notes
+from pman.translation.jsonlines import line_of, lines
+from pman.translation.masking import MASK
+from pman.translation.translation import Translation
+
+TemplateSet = Literal["site", "builtin"] | Path
+"""`site`: PMAN_TEMPLATES over the shipped ones; `builtin`: the shipped ones; a directory over these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    engine: str
+    documents: tuple[Document, ...]
+    faults: tuple[Fault, ...] = ()
+    """All that is wrong: of the request with JSON path (`$.args[3]`) and line of its text, of the templates
+    with file and line, of the settings by their names."""
+
+    hint: str = ""
+    """What would help, for the admin."""
+
+    notes: Notes = ()
+    """What was assumed or left out."""
+
+
+def preview(
+    body: bytes | str,
+    settings: Settings,
+    *,
+    templates: TemplateSet = "site",
+    facts: Mapping[str, Any] | None = None,
+    unasked: str = "no engine was asked",
+    show_env: bool = False,
+) -> Preview:
+    """One preview; see Previews."""
+    previews = Previews(settings, [settings.engine])
+    return previews.preview(body, templates=templates, facts=facts, unasked=unasked, show_env=show_env)
+
+
+Compiled = tuple[Translation, Notes] | PmanError
+
+
+CHANGED = "the templates have changed since pman began; it makes jobs by those that it read then: restart it"
+
+
+class Previews:
+    """Previews of one site: what it compiled it keeps until a file changes."""
+
+    def __init__(self, settings: Settings, engines: Sequence[str]) -> None:
+        """`engines`: those that a preview may be asked for."""
+        self._settings = settings
+        self._engines = engines
+        self._compiled: dict[tuple[str, TemplateSet], tuple[object, Compiled]] = {}
+        self._began = self.stamp("site")
+
+    def preview(
+        self,
+        body: bytes | str,
+        *,
+        engine: str | None = None,
+        templates: TemplateSet = "site",
+        facts: Mapping[str, Any] | None = None,
+        unasked: str = "no engine was asked",
+        show_env: bool = False,
+    ) -> Preview:
+        """What the request becomes on an engine, the site's own if none is named.
+
+        `facts`: what the engine told (Executor.facts); none: assumed, `unasked` being why. Settings that
+        another engine or template set does not take are left out, and noted; so is the site's policy,
+        which is made for its own templates. Raises nothing for what a person can get wrong: it is in
+        `faults`.
+        """
+        engine = engine or self._settings.engine
+        compiled = self.translation(engine, templates)
+        own = templates == "site" and engine == self._settings.engine
+        changed = (CHANGED,) if own and self.stamp(templates) != self._began else ()
+        if isinstance(compiled, PmanError):
+            return _failed(engine, compiled, changed)
+        translation, notes = compiled
+        notes += changed
+        if facts is None:
+            facts = translation.assumed_facts()
+            if translation.needs_storebase and not translation.settings["STOREBASE"]:
+                notes += (f"{unasked}; assuming that the storebase is at {facts['storebase']}",)
+        try:
+            job = translation.parse(body)
+            documents = (translation.render if show_env else translation.show)(job, facts)
+        except BadRequest as error:
+            return _located(_failed(engine, error, notes), body, error)
+        except ConfigError as error:
+            return _failed(engine, error if show_env else _masked(error, translation, job, facts), notes)
+        return Preview(engine, documents, notes=notes)
+
+    def translation(self, engine: str, templates: TemplateSet = "site") -> Compiled:
+        """The compiled templates, or why there are none."""
+        key, stamp = (engine, templates), self.stamp(templates)
+        kept = self._compiled.get(key)
+        if kept is None or kept[0] != stamp:
+            kept = self._compiled[key] = (stamp, self._compile(engine, templates))
+        return kept[1]
+
+    def _compile(self, engine: str, templates: TemplateSet) -> Compiled:
+        try:
+            settings, notes = assumed.of_engine(self._settings, engine, self._engines)
+            settings = _with_templates(settings, templates)
+            if templates == "site" and engine == self._settings.engine:
+                return Translation(settings), notes  # to the letter: what a server would refuse to start with
+            translation, more = assumed.translation(settings)
+        except PmanError as error:
+            return error
+        except (ValueError, OSError, RecursionError) as error:  # a file that is not UTF-8, or is gone by now
+            return ConfigError(f"the templates of {engine} cannot be read: {error}")
+        unheeded = self._settings["PMAN_POLICY"] and not settings["PMAN_POLICY"]
+        policy = ("PMAN_POLICY is for the site's own templates; left out",) if unheeded else ()
+        return translation, (*notes, *more, *policy)
+
+    def stamp(self, templates: TemplateSet) -> object:
+        """Differs once a file was written that the templates are made of."""
+        settings = _with_templates(self._settings, templates)
+        roots = [
+            TEMPLATES,
+            *map(Path, settings["PMAN_TEMPLATES"]),
+            Path(settings["PMAN_POLICY"] or TEMPLATES),
+        ]
+        files = (file for root in roots for file in (root, *sorted(root.rglob("*"))))
+        return [(str(file), _written(file)) for file in files]
+
+
+def _with_templates(settings: Settings, templates: TemplateSet) -> Settings:
+    if templates == "site":
+        return settings
+    directories = [] if templates == "builtin" else [str(templates)]
+    changed = {"PMAN_TEMPLATES": directories, "PMAN_POLICY": None}
+    return Settings({**settings.values, **changed}, settings.sources)
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _failed(engine: str, error: PmanError, notes: Notes) -> Preview:
+    path = "$" if isinstance(error, BadRequest) else ""
+    return Preview(engine, (), error.faults or (Fault(path, str(error)),), error.hint, notes)
+
+
+def _located(failed: Preview, body: bytes | str, error: BadRequest) -> Preview:
+    """With the lines of the request's text that are at fault."""
+    if isinstance(error.__cause__, json.JSONDecodeError):
+        return replace(failed, faults=tuple(replace(f, line=error.__cause__.lineno) for f in failed.faults))
+    try:
+        text = body.decode() if isinstance(body, bytes) else body
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return failed
+    found = lines(text)
+    return replace(failed, faults=tuple(replace(f, line=line_of(f.path, found)) for f in failed.faults))
+
+
+def _masked(error: ConfigError, translation: Translation, job: Job, facts: Mapping[str, Any]) -> ConfigError:
+    """The same error without a value of env, which some of Jinja's and Python's messages repeat."""
+    hidden = tuple(f"{item.partition('=')[0]}={MASK}" for item in job.env)
+    try:
+        translation.render(replace(job, env=hidden), facts)
+    except ConfigError as same:
+        return same
+    except BadRequest:
+        pass
+    return ConfigError("a template fails at a value of env, which is not shown here")

@@ -1,0 +1,243 @@
+"""Where each piece of a document comes from: the file and line of the template that wrote it.
+
+A template is compiled a second time, with a note before each line of its text and before each `{{ }}`.
+Notes are rendered with the rest, go through blocks, macros and `indent`, and are taken out at the end.
+The same pass tells which branches of the template were taken.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import nodes
+
+from pman.resources import TEMPLATES
+from pman.translation.languages.literals import WORDS
+from pman.translation.languages.placement import MARK
+
+NOTE = "\2"
+"""Begins what stands between two marks where that is a note: no literal begins so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A way through a template: of an `if`, a `for` or an `a if b else c`."""
+
+    file: str
+    line: int
+    told: str
+    """What it is, e.g. `else of {% if job.uid %}`."""
+
+    block: str
+    """The innermost block that it stands in; '' outside of all."""
+
+    within: int | None
+    """The branch around it, by number."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What the notes of some compiled templates stand for."""
+
+    origins: list[Origin] = field(default_factory=list)
+    branches: list[Branch] = field(default_factory=list)
+    blocks: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """File and name, by the number of the branch that notes its being rendered."""
+
+    taken: set[int] = field(default_factory=set)
+
+    def take(self, branch: int) -> str:
+        """Called by a compiled template."""
+        self.taken.add(branch)
+        return ""
+
+    def choose(self, branch: int, value: object) -> object:
+        self.taken.add(branch)
+        return value
+
+
+class Origins:
+    """Of one text: what wrote the character at a place, and what wrote a line."""
+
+    def __init__(self, text: str, starts: Sequence[int], origins: Sequence[Origin]) -> None:
+        """`starts`: where in the text each of the origins begins, ascending."""
+        self._text = text
+        self._starts = starts
+        self._origins = origins
+
+    def at(self, index: int) -> Origin:
+        return (
+            self._origins[max(bisect_right(self._starts, index) - 1, 0)] if self._origins else Origin("", 0)
+        )
+
+    def suspect(self, index: int) -> Origin:
+        """What to look at where a text cannot be read on from a place.
+
+        The last line that a site wrote before it, where the place itself is shipped: the shipped text can
+        be read by itself, and where a line is indented too little, its language complains further down.
+        """
+        at = max(bisect_right(self._starts, index) - 1, 0)
+        own = (one for one in reversed(self._origins[: at + 1]) if not is_shipped(one.file))
+        return next(own, self.at(index))
+
+    @property
+    def lines(self) -> tuple[Origin, ...]:
+        """Of every line of the text."""
+        found, index = [], 0
+        for line in _lines(self._text):
+            found.append(self.at(index + len(line) - len(line.lstrip() or line)))
+            index += len(line)
+        return tuple(found)
+
+    def part(self, begin: int, text: str) -> Origins:
+        """Of a text that is a part of this one."""
+        return Origins(text, [start - begin for start in self._starts], self._origins)
+
+
+def is_shipped(file: str) -> bool:
+    return Path(file).is_relative_to(TEMPLATES)
+
+
+def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
+    """The same template, with its notes."""
+    _Noting(file, notes).body(tree.body)
+    return tree
+
+
+def without_notes(text: str, notes: Notes) -> tuple[str, list[int], list[Origin]]:
+    """The text with the marks of its literals only, and where each origin begins once those are gone, too."""
+    pieces: list[str] = []
+    starts: list[int] = []
+    origins: list[Origin] = []
+    length = 0
+    for index, part in enumerate(text.split(MARK)):
+        if index % 2 and part.startswith(NOTE):
+            starts.append(length)
+            origins.append(notes.origins[int(part[1:])])
+        elif index % 2:
+            pieces.append(f"{MARK}{part}{MARK}")
+            length += len(part.removeprefix(WORDS))
+        else:
+            pieces.append(part)
+            length += len(part)
+    return "".join(pieces), starts, origins
+
+
+class _Noting:
+    """Walks a template's tree and changes it in place."""
+
+    def __init__(self, file: str, notes: Notes) -> None:
+        self._file = file
+        self._notes = notes
+        self._block = ""
+        self._within: int | None = None
+        self._kept = False
+        """Whether the text is kept in a variable: it may be compared with another, so it gets no notes."""
+
+    def body(self, body: list[nodes.Node]) -> None:
+        for node in body:
+            self._statement(node)
+
+    def _statement(self, node: nodes.Node) -> None:
+        match node:
+            case nodes.Output():
+                self._expressions(node)
+                node.nodes = node.nodes if self._kept else list(self._pieces(node.nodes))
+            case nodes.If():
+                self._if(node)
+            case nodes.For():
+                self._expressions(node, only=("iter", "test"))
+                self._branch(node.body, node.lineno, "the body of this for")
+                if node.else_:
+                    self._branch(node.else_, _first(node.else_, node.lineno), "the else of this for")
+            case nodes.Block():
+                outer, self._block = self._block, node.name
+                number = self._branch(node.body, node.lineno, "the block")
+                self._notes.blocks[number] = (self._file, node.name)
+                self._block = outer
+            case nodes.AssignBlock():
+                outer_kept, self._kept = self._kept, True
+                self.body(node.body)
+                self._kept = outer_kept
+            case nodes.Macro() | nodes.CallBlock() | nodes.FilterBlock() | nodes.With() | nodes.Scope():
+                self._expressions(node, only=("defaults", "values", "call", "filter"))
+                self.body(node.body)
+            case nodes.ScopedEvalContextModifier() | nodes.EvalContextModifier():
+                self.body(getattr(node, "body", []))
+            case _:
+                self._expressions(node)
+
+    def _if(self, node: nodes.If) -> None:
+        self._expressions(node, only=("test",))
+        self._branch(node.body, node.lineno, "the body of this if")
+        for other in node.elif_:
+            self._expressions(other, only=("test",))
+            self._branch(other.body, other.lineno, "the body of this elif")
+        told = "the else of this if" if node.else_ else "the way past this if"
+        self._branch(node.else_, _first(node.else_, node.lineno) if node.else_ else node.lineno, told)
+
+    def _branch(self, body: list[nodes.Node], line: int, told: str) -> int:
+        number = len(self._notes.branches)
+        self._notes.branches.append(Branch(self._file, line, told, self._block, self._within))
+        outer, self._within = self._within, number
+        self.body(body)
+        self._within = outer
+        body.insert(0, nodes.ExprStmt(_call("take", [nodes.Const(number)], line), lineno=line))
+        return number
+
+    def _pieces(self, children: Sequence[nodes.Expr]) -> Iterator[nodes.Expr]:
+        for child in children:
+            if not isinstance(child, nodes.TemplateData):
+                yield self._note(child.lineno)
+                yield child
+                continue
+            for offset, line in enumerate(_lines(child.data)):
+                yield self._note(child.lineno + offset)
+                yield nodes.TemplateData(line, lineno=child.lineno + offset)
+
+    def _note(self, line: int) -> nodes.TemplateData:
+        self._notes.origins.append(Origin(self._file, line))
+        return nodes.TemplateData(f"{MARK}{NOTE}{len(self._notes.origins) - 1}{MARK}", lineno=line)
+
+    def _expressions(self, node: nodes.Node, only: tuple[str, ...] | None = None) -> None:
+        """Notes the ways of each `a if b else c` in it."""
+        for found in node.iter_child_nodes(only=only):
+            for choice in [found, *found.find_all(nodes.CondExpr)]:
+                if isinstance(choice, nodes.CondExpr):
+                    choice.expr1 = self._chosen(choice.expr1, choice.lineno, "if")
+                    if choice.expr2 is not None:
+                        choice.expr2 = self._chosen(choice.expr2, choice.lineno, "else")
+
+    def _chosen(self, value: nodes.Expr, line: int, way: str) -> nodes.Expr:
+        number = len(self._notes.branches)
+        told = f"the value of the {way} in this expression"
+        self._notes.branches.append(Branch(self._file, line, told, self._block, self._within))
+        return _call("choose", [nodes.Const(number), value], line)
+
+
+def _first(body: Sequence[nodes.Node], line: int) -> int:
+    """Of an else, whose own line Jinja does not keep: of what stands in it, without the line break before."""
+    first = body[0]
+    if isinstance(first, nodes.Output) and isinstance(first.nodes[0], nodes.TemplateData):
+        data = first.nodes[0].data
+        return max(line, first.lineno + data[: len(data) - len(data.lstrip())].count("\n"))
+    return first.lineno
+
+
+def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
+    return nodes.Call(nodes.EnvironmentAttribute(f"notes.{name}"), arguments, [], None, None, lineno=line)
+
+
+def _lines(text: str) -> list[str]:
+    """As Jinja counts them, each with its end."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)

@@ -1,0 +1,162 @@
+"""The pure part of an engine: request -> Job -> documents, native state -> JobInfo. Needs no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pman import schema
+from pman.errors import BadRequest, ConfigError, EngineUnreachable, Fault
+from pman.job import Document, Job, JobDetails, JobInfo
+from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
+from pman.translation.fields import Details, bare, untold
+from pman.translation.masking import MASK, Masking
+from pman.translation.overrides import check_folders
+from pman.translation.render import Rendering, Templates, loader
+from pman.translation.request import RequestParser
+from pman.translation.rules import NativeState, Rules
+from pman.translation.variables import job_variables, site_variables, unread_fields, unread_settings
+
+PROBE = Job(
+    jid="pman-probe",
+    image="localhost/pman/probe:1",
+    entrypoint=("probe",),
+    args=("--flag", "value"),
+    env=("NAME=value",),
+    auid="pman",
+    number_of_workers=2,
+    cpu_limit=1000,
+    memory_limit=100,
+    gpu_limit=1,
+    input_dir="probe/incoming",
+    output_dir="probe/outgoing",
+)
+"""A job that asks for everything: what the templates read of it is what they honour."""
+
+ASSUMED_FACTS: Mapping[str, Any] = {"storebase": "/storebase"}
+"""Stands for what an engine tells, where none is asked."""
+
+
+class Translation:
+    """All templates, rules and schemas of one engine, compiled.
+
+    Raises ConfigError for a template, rule or policy that cannot work, and for a setting that the
+    templates do not honour.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        search = loader([_checked(directory, settings.engine) for directory in settings["PMAN_TEMPLATES"]])
+        self.settings = settings
+        self.rules = Rules(settings.engine, search)
+        self.rules.check_complete()
+        self._details = Details(self.rules)
+        documents = properties(engine_schema(settings.engine, "documents"))
+        self._templates = Templates(settings.engine, search, list(documents))
+        self._parser = RequestParser(engine_schema(settings.engine, "request"))
+        self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
+        read = self.read_by_templates()
+        self.needs_storebase = "site.storebase" in read
+        """Whether the documents name its path, which may be known to the engine only."""
+
+        if faults := unread_settings(settings, read):
+            raise ConfigError.of(faults)
+
+    def read_by_templates(self) -> frozenset[str]:
+        """The variables that the templates use for a job that asks for everything."""
+        return self._probe(self.assumed_facts()).read
+
+    def _probe(self, facts: Mapping[str, Any]) -> Rendering:
+        return self._templates.render(
+            job_variables(PROBE, self.settings), site_variables(self.settings, facts)
+        )
+
+    def assumed_facts(self) -> Mapping[str, Any]:
+        """What can be told of the engine without asking it."""
+        return {**ASSUMED_FACTS, **({"storebase": found} if (found := self.settings["STOREBASE"]) else {})}
+
+    def parse(self, body: bytes | str) -> Job:
+        """Raises BadRequest with every error at once."""
+        return self._parser.parse(body)
+
+    def render(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
+        """What is submitted, to the letter. Raises BadRequest for what templates or policy do not allow."""
+        variables = job_variables(job, self.settings)
+        rendering = self._templates.render(variables, site_variables(self.settings, facts))
+        if faults := unread_fields(variables, rendering.read):
+            raise BadRequest.of(faults)
+        if self._policy and (faults := self._breaches(variables, rendering.documents)):
+            raise BadRequest.of(faults, "the site's policy (PMAN_POLICY) does not allow this job")
+        return rendering.documents
+
+    def show(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
+        """The same documents with the values of the environment masked, which carry a user's token."""
+        self.render(job, facts)
+        variables = job_variables(job, self.settings)
+        variables["env"] = [f"{item.partition('=')[0]}={MASK}" for item in variables["env"]]
+        return self._templates.render(variables, site_variables(self.settings, facts)).documents
+
+    def details(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
+        """What API v2 answers of a job in this state. Raises as Rules.read; ConfigError for a field, too."""
+        return self._detailed(self.rules.read(jid, native), native, facts)
+
+    def listed(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
+        """The same among others, which must be seen whatever is wrong with this one: its message says that.
+
+        A job that the rules cannot tell of is `started`, as one in an unknown state: it may be doing well.
+        """
+        try:
+            info = self.rules.read(jid, native)
+        except (EngineUnreachable, ConfigError) as error:
+            info = untold(jid, error)
+        try:
+            return self._detailed(info, native, facts)
+        except ConfigError as error:  # so what to mask is not known either
+            return bare(replace(info, cmd="", message=str(error), hint=error.hint))
+
+    def _detailed(self, info: JobInfo, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
+        return self._details.read(info, native, site_variables(self.settings, facts))
+
+    def masking(self, native: NativeState, facts: Mapping[str, Any]) -> Masking:
+        """What hides the values of the job's environment."""
+        return self._details.masking(native, site_variables(self.settings, facts))
+
+    def applied(
+        self, native: NativeState, held: Mapping[str, str], facts: Mapping[str, Any]
+    ) -> tuple[Document, ...]:
+        """The documents as the engine holds them, the values of the environment masked."""
+        return tuple(self._details.applied(native, held, self.masking(native, facts)))
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """Raises ConfigError when the engine, by what it says of itself, cannot honour what is configured."""
+        self.rules.check(facts.get("native", {}), site_variables(self.settings, facts))
+        taken = facts.get("documents", {})
+        found = [
+            Fault(fault.path, f"templates: {document.name}, {fault.path.removeprefix('$.')}: {fault.message}")
+            for document in (self._probe(facts).documents if taken else ())
+            for fault in schema.faults(schema.validator(taken.get(document.name, {})), document.content)
+        ]
+        if found:
+            raise ConfigError.of(found)
+
+    def _breaches(self, job: Mapping[str, Any], documents: tuple[Document, ...]) -> list[Fault]:
+        subject = {
+            "engine": self.settings.engine,
+            "request": job,
+            "documents": [document.content or document.text for document in documents],
+        }
+        secrets = frozenset(filter(None, (item.partition("=")[2] for item in job["env"])))
+        assert self._policy is not None  # noqa: S101  (for the type checker; the caller has looked)
+        found = schema.faults(self._policy, subject, secrets)
+        return [Fault(fault.path, f"not allowed by the site's policy: {fault.message}") for fault in found]
+
+
+def _checked(directory: str, engine: str) -> Path:
+    """Raises ConfigError for a directory of PMAN_TEMPLATES that overrides nothing."""
+    site = Path(directory)
+    if not site.is_dir():
+        raise ConfigError(f"PMAN_TEMPLATES={directory!r}: no such directory")
+    engines = sorted({engine, *KNOWN_ENGINES})
+    check_folders(directory, (entry.name for entry in site.iterdir() if entry.is_dir()), engines)
+    return site

@@ -1,0 +1,81 @@
+"""Errors and streams as answers; the one place where an error becomes one."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from pman.errors import Fault, PmanError, TooLarge
+from pman.translation.request import MAX_BODY
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 5
+"""Seconds; the platform polls at this pace."""
+
+NO_GUESSES = {"X-Content-Type-Options": "nosniff"}
+"""Of every answer: a log is text, whatever a browser would take it for."""
+
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER)}}
+
+
+def answer_errors(app: Quart) -> None:
+    @app.errorhandler(PmanError)
+    async def answer(error: PmanError) -> tuple[Mapping[str, Any], int, Mapping[str, str]]:
+        told: dict[str, Any] = {"message": str(error)}
+        if error.hint:
+            told["hint"] = error.hint
+        if error.faults:
+            told["errors"] = [as_data(fault) for fault in error.faults]
+        if error.status >= 500:
+            log.warning("%s %s: %s", request.method, _path(), error)
+        return told, error.status, _HEADERS.get(error.status, {})
+
+    @app.errorhandler(RequestEntityTooLarge)
+    async def too_large(_: RequestEntityTooLarge) -> Any:
+        return await answer(TooLarge(f"the body is larger than {MAX_BODY} bytes"))
+
+    @app.errorhandler(HTTPException)
+    async def http(error: HTTPException) -> tuple[Mapping[str, str], int, Mapping[str, str]]:
+        headers = dict(error.get_headers())
+        headers.pop("Content-Type", None)
+        message = "nothing is here; the API is at /api/v1/" if error.code == 404 else str(error.description)
+        return {"message": message}, error.code or 500, headers
+
+    @app.errorhandler(Exception)
+    async def bug(error: Exception) -> tuple[Mapping[str, str], int]:
+        log.error("%s %s", request.method, _path(), exc_info=error)
+        return {"message": "pman failed at this request, which is a bug; its log has the details"}, 500
+
+
+def as_data(fault: Fault) -> Mapping[str, Any]:
+    """With file and line, where a template or a rule is at fault."""
+    place = {"file": fault.file, "line": fault.line} if fault.file else {}
+    return {"path": fault.path, "message": fault.message, **place}
+
+
+def streamed_log(chunks: AsyncIterator[bytes]) -> Response:
+    response = Response(_text(chunks), mimetype="text/plain")
+    response.timeout = None  # follows as long as the job runs
+    return response
+
+
+def _path() -> str:
+    """As it came: decoded, it could hold a line of a log."""
+    return quote(request.path)
+
+
+async def _text(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """A character may be cut in two by the chunks."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    async for chunk in chunks:
+        if text := decoder.decode(chunk):
+            yield text
+    if rest := decoder.decode(b"", final=True):
+        yield rest

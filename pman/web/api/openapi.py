@@ -1,0 +1,159 @@
+"""The API's description: openapi.yaml with the schemas of schema/ as components, as JSON and as a page."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from quart import Quart, Response
+
+from pman import __version__, schema
+from pman.engine.previews import installed
+
+HERE = Path(__file__).parent
+COMPONENTS = "#/components/schemas/"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Of the page: it has a style of its own, and nothing else."""
+
+
+@cache
+def document() -> Mapping[str, Any]:
+    """OpenAPI 3.1. A schema of a request is a component of its own, with its parts as others."""
+    found: dict[str, Any] = yaml.safe_load((HERE / "openapi.yaml").read_text("utf-8"))
+    found["info"]["version"] = __version__
+    found["components"]["schemas"].update(_components())
+    described: dict[str, Any] = _referred(found)
+    return described
+
+
+def _components() -> dict[str, Any]:
+    request, api = schema.load("request.json"), schema.load("api.json")
+    parts = {f"Request_{name}": part for name, part in request.pop("$defs").items()}
+    for name, declared in request["properties"].items():
+        parts[f"Request_{name}"] = declared
+    request["properties"] = {name: {"$ref": f"{COMPONENTS}Request_{name}"} for name in request["properties"]}
+    engine = {"description": "an engine that is installed", "enum": installed()}
+    api["$defs"]["RenderRequest"]["properties"]["engine"] = {"$ref": f"{COMPONENTS}Engine"}
+    return {"Engine": engine, "Request": request, **_of_requests(parts), **api["$defs"]}
+
+
+def _of_requests(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Their own `#/$defs/` mean those of requests."""
+    return {name: _renamed(part, "#/$defs/", f"{COMPONENTS}Request_") for name, part in parts.items()}
+
+
+def _referred(value: Any) -> Any:
+    """Every reference as one to a component, and no keyword that only pman reads."""
+    for old, new in (
+        ("urn:pman:request#/properties/", f"{COMPONENTS}Request_"),
+        ("urn:pman:request", f"{COMPONENTS}Request"),
+        ("urn:pman:api#/$defs/", COMPONENTS),
+        ("#/$defs/", COMPONENTS),
+    ):
+        value = _renamed(value, old, new)
+    return value
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: new + item.removeprefix(old)
+            if key == "$ref" and isinstance(item, str) and item.startswith(old)
+            else _renamed(item, old, new)
+            for key, item in value.items()
+            if key not in ("$id", "$schema")
+        }
+    return [_renamed(item, old, new) for item in value] if isinstance(value, list) else copy.copy(value)
+
+
+def page() -> str:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["resolved"] = _resolved
+    environment.filters["kind"] = _kind
+    environment.filters["each"] = _each
+    return environment.get_template("reference.html.j2").render(
+        api=document(), operations=list(_operations())
+    )
+
+
+def _operations() -> list[Mapping[str, Any]]:
+    """Each with its path, its method, and all parameters and responses as they are."""
+    methods = ("get", "post", "delete")
+    return [
+        {
+            **operation,
+            "path": path,
+            "method": method.upper(),
+            "parameters": [*map(_resolved, [*item.get("parameters", ()), *operation.get("parameters", ())])],
+            "responses": {status: _resolved(told) for status, told in operation["responses"].items()},
+        }
+        for path, item in document()["paths"].items()
+        for method, operation in item.items()
+        if method in methods
+    ]
+
+
+def _resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a reference leads to, or the value itself."""
+    if "$ref" not in value:
+        return value
+    found: Any = document()
+    for step in value["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return (
+        {**_resolved(found), "name_of_schema": value["$ref"].rpartition("/")[2]}
+        if isinstance(found, Mapping)
+        else found
+    )
+
+
+def _each(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schema of the items of a list; none of anything else. In Jinja, `items` is a method."""
+    return value.get("items")
+
+
+def _kind(value: Mapping[str, Any]) -> str:
+    """The type of a schema in a word."""
+    found = _resolved(value)
+    if "enum" in found:
+        return "one of " + ", ".join(map(str, found["enum"]))
+    if "const" in found:
+        return str(found["const"])
+    if "anyOf" in found:
+        return " or ".join(map(_kind, found["anyOf"]))
+    kinds = found.get("type", "any value")
+    told = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    return f"{told} of {_kind(found['items'])}" if "items" in found and "array" in told else told
+
+
+def add_description(app: Quart) -> None:
+    @app.get("/openapi.json")
+    async def description() -> Mapping[str, Any]:
+        return document()
+
+    @app.get("/docs")
+    async def reference() -> Response:
+        return Response(_page(), mimetype="text/html", headers={"Content-Security-Policy": POLICY})
+
+
+_page = cache(page)
+
+
+def table() -> str:
+    """The operations, for the docs."""
+    lines = [
+        f"| `{operation['method']} {operation['path']}` | {operation['summary']} |"
+        for operation in _operations()
+    ]
+    return "\n".join(["### All operations", "", "| request | answer |", "|---|---|", *lines]) + "\n"

@@ -1,0 +1,43 @@
+"""What stands in an address: jids and parameters, each refused by name where it is wrong."""
+
+from __future__ import annotations
+
+import difflib
+
+from quart import request
+
+from pman.errors import BadRequest, UnknownJob
+from pman.translation.request import JID
+
+_YES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def known_as(jid: str) -> str:
+    """Nothing but a job's name ever reaches an address of the engine."""
+    if not JID.fullmatch(jid):
+        raise UnknownJob(jid)
+    return jid
+
+
+def only(*names: str) -> None:
+    """Raises BadRequest for a parameter that would be ignored: `dryrun` would submit."""
+    for name in request.args:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            raise BadRequest(
+                f"?{name}: not known here; {f'did you mean {near[0]}?' if near else 'leave it out'}"
+            )
+
+
+def flag(name: str) -> bool:
+    text = request.args.get(name, "false").lower()
+    if text not in _YES:
+        raise BadRequest(f"{name}={text!r}: use true or false")
+    return _YES[text]
+
+
+def number(name: str, default: int) -> int:
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise BadRequest(f"{name}={text!r}: use a whole number of lines, 0 or more")
+    return int(text)

@@ -1,0 +1,78 @@
+"""The feed as server-sent events (WHATWG HTML, 9.2), of all jobs or of one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+
+from quart import Response
+
+from pman.engine.feed import Event, Feed
+
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent: proxies cut what says nothing for a minute."""
+
+RETRY = 2000
+"""Milliseconds after which a browser comes back."""
+
+
+def streamed_events(
+    feed: Feed,
+    since: str | None,
+    jid: str | None = None,
+    *,
+    heartbeat: float = HEARTBEAT,
+    written: Callable[[Event], str] | None = None,
+) -> Response:
+    """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID.
+
+    `written`: an event as text, in place of the API's; '' for one that is left out.
+    """
+    events = _stream(feed, since, jid, heartbeat, written or _written)
+    response = Response(events, mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would keep them back
+    response.timeout = None
+    return response
+
+
+async def _stream(
+    feed: Feed, since: str | None, jid: str | None, heartbeat: float, written: Callable[[Event], str]
+) -> AsyncIterator[str]:
+    yield f"retry: {RETRY}\n\n"
+    async with contextlib.aclosing(feed.subscribe(since)) as events:
+        following = asyncio.ensure_future(anext(events))
+        try:
+            while True:
+                done, _ = await asyncio.wait({following}, timeout=heartbeat)
+                if not done:
+                    yield ": nothing has happened\n\n"
+                    continue
+                event = following.result()
+                if (jid is None or _is_about(event, jid)) and (text := written(event)):
+                    yield text
+                if jid is not None and _is_gone(event, jid):
+                    return
+                following = asyncio.ensure_future(anext(events))
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+def _is_about(event: Event, jid: str) -> bool:
+    return bool(event["job"]["jid"] == jid if "job" in event else event["type"] == "unavailable")
+
+
+def _is_gone(event: Event, jid: str) -> bool:
+    """A job that is not among those that are there was removed while nobody looked."""
+    if event["type"] == "synced":
+        return jid not in event["jids"]
+    return bool(event["type"] == "removed" and event["job"]["jid"] == jid)
+
+
+def _written(event: Event) -> str:
+    data = {name: value for name, value in event.items() if name != "id"}
+    place = f"id: {event['id']}\n" if event["id"] else ""
+    return f"{place}event: {event['type']}\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,78 @@
+"""API v1, as the platform has always known it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quart import Quart, Response, request
+
+from pman import __version__
+from pman.engine.engine import Engine
+from pman.errors import EngineUnreachable, NotJson
+from pman.job import Job
+from pman.translation.request import PROPERTIES
+from pman.web.api.answers import streamed_log
+from pman.web.api.params import flag, known_as, number, only
+
+
+def add_v1(app: Quart, engine: Engine) -> None:
+    @app.get("/api/v1/")
+    async def about() -> Mapping[str, Any]:
+        return {
+            "server_version": __version__,
+            "container_env": engine.settings.engine,
+            "storage_type": engine.settings["STORAGE_TYPE"],
+            "engine": await answering(engine),
+        }
+
+    @app.post("/api/v1/")
+    async def submit() -> tuple[Mapping[str, Any], int]:
+        only("dry_run", *PROPERTIES)  # fields of a request were taken from here once; they are missed below
+        if not request.is_json:
+            raise NotJson("the body must be JSON, with Content-Type: application/json")
+        job = await engine.parse(await request.get_data())
+        if flag("dry_run"):
+            return await _dry_run(engine, job), 200
+        info = await engine.submit(job)
+        return info.answer(""), 201
+
+    @app.get("/api/v1/<jid>/")
+    async def status(jid: str) -> Response:
+        if request.method == "HEAD":
+            body = (await engine.info(known_as(jid))).json("")
+        else:
+            _, body = await engine.status(known_as(jid))
+        return Response(body, mimetype="application/json")
+
+    @app.delete("/api/v1/<jid>/")
+    async def delete(jid: str) -> tuple[str, int]:
+        await engine.remove(known_as(jid))
+        return "", 204
+
+    @app.get("/api/v1/<jid>/logs/")
+    async def logs(jid: str) -> Response:
+        only("tail", "follow")
+        tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
+        chunks = await engine.logs(known_as(jid), tail, follow=flag("follow"))
+        return streamed_log(chunks)
+
+
+async def answering(engine: Engine) -> Mapping[str, Any]:
+    """Whether the engine answers: its version, or why not."""
+    try:
+        return {"reachable": True, "version": await engine.ping()}
+    except EngineUnreachable as error:
+        return {"reachable": False, "message": str(error)}
+
+
+async def _dry_run(engine: Engine, job: Job) -> Mapping[str, Any]:
+    documents = await engine.show(job)
+    return {
+        "jid": job.jid,
+        "engine": engine.settings.engine,
+        "documents": [
+            {"name": document.name, "text": document.text, "content": document.content}
+            for document in documents
+        ],
+    }

@@ -1,0 +1,253 @@
+"""API v2, for people and their tools: jobs with all that the engine holds of them, templates, dry runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from quart import Quart, Response, request
+
+from pman import schema
+from pman.engine.engine import Engine
+from pman.engine.feed import Feed
+from pman.engine.previews import DryRuns, check_size, installed
+from pman.errors import BadRequest, EngineUnreachable, NotJson
+from pman.job import Document
+from pman.translation import diff
+from pman.translation.honoured import Matrix, Row, working
+from pman.translation.inventory import inventory
+from pman.translation.preview import Preview
+from pman.web.api import guard
+from pman.web.api.answers import as_data, streamed_log
+from pman.web.api.listing import Choice
+from pman.web.api.params import flag, known_as, number, only
+from pman.web.api.sse import streamed_events
+from pman.web.api.v1 import answering
+
+RENDER = schema.validator({"$ref": "urn:pman:api#/$defs/RenderRequest"})
+
+
+def add_v2(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
+    _jobs(app, engine, feed)
+    _job(app, engine)
+    _events(app, engine, feed)
+    _workshop(app, engine, dry_runs)
+
+
+def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
+    @app.get("/api/v2/jobs")
+    async def jobs() -> Mapping[str, Any]:
+        choice, now = Choice.of(request.args), datetime.now(UTC)
+        found, following = choice.page(await feed.jobs(), now)
+        return {"jobs": [details.answer(now) for details in found], "next": following}
+
+    @app.get("/api/v2/jobs/<jid>")
+    async def job(jid: str) -> Mapping[str, Any]:
+        only()
+        return (await engine.details(known_as(jid))).answer(datetime.now(UTC))
+
+    @app.delete("/api/v2/jobs/<jid>")
+    async def delete_job(jid: str) -> tuple[str, int]:
+        only()
+        guard.check(engine.settings)
+        await engine.remove(known_as(jid))
+        return "", 204
+
+
+def _job(app: Quart, engine: Engine) -> None:
+    @app.get("/api/v2/jobs/<jid>/logs")
+    async def job_logs(jid: str) -> Response:
+        only("tail", "follow")
+        tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
+        return streamed_log(await engine.logs(known_as(jid), tail, follow=flag("follow")))
+
+    @app.get("/api/v2/jobs/<jid>/document")
+    async def job_document(jid: str) -> Mapping[str, Any]:
+        only()
+        documents = await engine.applied(known_as(jid))
+        return {"jid": jid, "engine": engine.settings.engine, "documents": list(map(_document, documents))}
+
+    @app.get("/api/v2/jobs/<jid>/native")
+    async def job_native(jid: str) -> Mapping[str, Any]:
+        only()
+        return {
+            "jid": jid,
+            "engine": engine.settings.engine,
+            "native": await engine.native(known_as(jid)),
+        }
+
+    @app.get("/api/v2/jobs/<jid>/explain")
+    async def job_explain(jid: str) -> Mapping[str, Any]:
+        only()
+        found = await engine.explain(known_as(jid))
+        return {
+            "jid": jid,
+            "engine": engine.settings.engine,
+            "status": found.info.status if found.info else None,
+            "message": found.message,
+            "hint": found.hint,
+            "tried": [dataclasses.asdict(rule) for rule in found.tried],
+            "values": found.values,
+        }
+
+
+def _events(app: Quart, engine: Engine, feed: Feed) -> None:
+    @app.get("/api/v2/events")
+    async def events() -> Response:
+        only()
+        return streamed_events(feed, request.headers.get("Last-Event-ID"))
+
+    @app.get("/api/v2/jobs/<jid>/events")
+    async def job_events(jid: str) -> Response:
+        only()
+        await engine.details(known_as(jid))
+        return streamed_events(feed, request.headers.get("Last-Event-ID"), jid)
+
+
+def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
+    site = engine.settings["PMAN_TEMPLATES"]
+
+    def honoured() -> Matrix:
+        return working(site, installed())
+
+    def listed() -> Sequence[inventory.EngineTemplates]:
+        return inventory.engines([Path(directory) for directory in site])
+
+    @app.post("/api/v2/render")
+    async def render() -> Response:
+        only()
+        wanted = await _rendering()
+        name, templates = wanted.get("engine", engine.settings.engine), wanted.get("templates", "site")
+        if name not in installed():
+            raise BadRequest(f"engine={name!r}: {schema.one_of(name, installed())}")
+        given = wanted["request"]
+        body = given if isinstance(given, str) else json.dumps(given)
+        facts, unasked = None, f"no {name} was asked"
+        if name == engine.settings.engine:
+            try:
+                facts = await engine.facts()
+            except EngineUnreachable as error:
+                unasked = str(error)
+
+        def answer() -> bytes:
+            options: dict[str, Any] = {"engine": name, "facts": facts, "unasked": unasked}
+            shown = shipped = dry_runs.previews.preview(body, templates=templates, **options)
+            if site and templates != "builtin":
+                shipped = dry_runs.previews.preview(body, templates="builtin", **options)
+            return json.dumps(_rendered(shown, shipped, templates)).encode() + b"\n"
+
+        return Response(await dry_runs.run(answer), mimetype="application/json")
+
+    @app.get("/api/v2/engines")
+    async def engines() -> Mapping[str, Any]:
+        only()
+        matrix = await dry_runs.made(honoured)
+        answers = await answering(engine)
+        return {"engines": [_engine(name, engine, matrix, answers) for name in installed()]}
+
+    @app.get("/api/v2/templates")
+    async def templates() -> Mapping[str, Any]:
+        only("engine")
+        wanted = request.args.get("engine")
+        found = await dry_runs.made(listed)
+        names = [each.engine for each in found]
+        if wanted is not None and wanted not in names:
+            raise BadRequest(f"engine={wanted!r}: {schema.one_of(wanted, names)}")
+        return {"engines": [_templates(each) for each in found if wanted in (None, each.engine)]}
+
+
+async def _rendering() -> Mapping[str, Any]:
+    """The body of a dry run. Raises NotJson, TooLarge, BadRequest."""
+    if not request.is_json:
+        raise NotJson("the body must be JSON, with Content-Type: application/json")
+    check_size(request.content_length or 0)
+    body = await request.get_data()
+    check_size(len(body))
+    try:
+        wanted = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if faults := schema.faults(RENDER, wanted):
+        raise BadRequest.of(faults)
+    return dict(wanted)
+
+
+def _document(document: Document) -> Mapping[str, Any]:
+    return {"name": document.name, "text": document.text, "content": document.content}
+
+
+def _rendered(shown: Preview, shipped: Preview, templates: str) -> Mapping[str, Any]:
+    """With what the shown templates change; nothing where either side makes no document."""
+    old, new = (shipped.documents, shown.documents) if shown.documents and shipped.documents else ((), ())
+    return {
+        "engine": shown.engine,
+        "templates": templates,
+        "documents": list(map(_document, shown.documents)),
+        "faults": list(map(as_data, shown.faults)),
+        "hint": shown.hint,
+        "notes": list(shown.notes),
+        "diff": {
+            "changes": [dataclasses.asdict(change) for change in diff.changes(old, new)],
+            "unified": diff.unified(old, new),
+        },
+    }
+
+
+def _engine(name: str, engine: Engine, matrix: Matrix, answers: Mapping[str, Any]) -> Mapping[str, Any]:
+    configured = name == engine.settings.engine
+
+    def of(row: Row) -> Mapping[str, Any]:
+        told = {"honoured": row.honoured[name], "limits": row.limits.get(name, ""), "meaning": row.meaning}
+        if row.part != "settings" or not configured:
+            return told
+        settings = engine.settings
+        return {**told, "value": settings.shown(row.option), "source": settings.sources.get(row.option, "")}
+
+    return {
+        "name": name,
+        "configured": configured,
+        "answers": answers if configured else None,
+        "faults": list(map(as_data, matrix.faults.get(name, ()))),
+        **{
+            part: {row.option: of(row) for row in matrix.rows if row.part == part and name in row.honoured}
+            for part in ("request", "settings")
+        },
+    }
+
+
+def _templates(found: inventory.EngineTemplates) -> Mapping[str, Any]:
+    return {
+        "engine": found.engine,
+        "faults": list(map(as_data, found.faults)),
+        "files": [
+            {
+                **{name: getattr(file, name) for name in _FILE},
+                "path": str(file.path),
+                "blocks": list(map(_block, file.blocks)),
+                "inherited": list(map(_block, file.inherited)),
+            }
+            for file in found.files
+        ],
+        "rules": [
+            {
+                "file": rule.file,
+                "line": rule.line,
+                **{name: rule.source.get(name, "") for name in ("when", "status", "message", "hint")},
+            }
+            for rule in found.rules
+        ],
+    }
+
+
+_FILE = ("name", "shipped", "overrides", "overridden_by", "extends", "doc", "text")
+_BLOCK = ("name", "line", "doc", "source", "digest", "written_in", "overridden_by")
+
+
+def _block(block: inventory.Block) -> Mapping[str, Any]:
+    """In short: what it overrides is among the blocks of the template that it names."""
+    overrides = block.overrides.written_in if block.overrides else None
+    return {**{name: getattr(block, name) for name in _BLOCK}, "overrides": overrides}

@@ -1,0 +1,90 @@
+"""The page: jobs, dry runs and templates, for people. Server-rendered; the little JavaScript is an addition.
+
+It is off with PMAN_PAGE=no. It shows what the API answers and the workshop makes, and owns none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quart import Blueprint, Quart, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from pman.engine.engine import Engine
+from pman.engine.feed import Feed
+from pman.engine.previews import DryRuns
+from pman.errors import Busy, PmanError, TooLarge
+from pman.web.page import dryrun, job, jobs, templates
+from pman.web.page.session import Session
+from pman.web.page.view import View
+
+POLICY = "; ".join((
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+))  # fmt: skip
+"""All from this server and nothing inline: what a log or a request holds can run nothing."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # with no-referrer, a form would not say that it is ours
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+FOR_EVER = "public, max-age=31536000, immutable"
+"""Of static files, whose addresses carry their digest."""
+
+
+_HEADINGS = {403: "Not allowed", 404: "Nothing is here", 503: "The engine does not answer"}
+
+
+LIVE = ("job", "jobs")
+"""What is fetched anew while it is looked at. What was shown last stays, with what is wrong above it."""
+
+
+def _instead(target: str) -> Mapping[str, str]:
+    """Where htmx, which asked for a part of a page, shows an error: beside the part or inside of it,
+    and never in its place, where the next one would not find it."""
+    if not target:
+        return {}
+    beside = {"HX-Retarget": f"#{target}-trouble"} if target in LIVE else {}
+    return {"HX-Reselect": ".told", "HX-Reswap": "innerHTML", **beside}
+
+
+def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
+    """Serves the page at the root of the app."""
+    page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
+    session = Session(engine.settings["AUTH_TOKEN"])
+    view = View(engine.settings, session)
+    jobs.routes(page, feed, view)
+    job.routes(page, engine, feed, view, session)
+    dryrun.routes(page, engine, view, dry_runs)
+    templates.routes(page, engine, view)
+
+    @page.errorhandler(PmanError)
+    async def failed(error: PmanError) -> Response:
+        known = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
+        heading = known or "That did not work"
+        answer = view.answer("error.html", status=error.status, section="", heading=heading, error=error)
+        answer.headers.update(_instead(request.headers.get("HX-Target", "")))
+        return answer
+
+    @page.errorhandler(RequestEntityTooLarge)
+    async def too_large(_: RequestEntityTooLarge) -> Response:
+        return await failed(TooLarge("this is larger than what pman takes by a form; try pman render"))
+
+    @page.after_request
+    async def guarded(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        static = request.endpoint == "page.static" and "v" in request.args and response.status_code == 200
+        response.headers["Cache-Control"] = FOR_EVER if static else "no-store"
+        return response
+
+    app.register_blueprint(page)

@@ -1,0 +1,76 @@
+"""Text as lines of HTML: coloured by pygments, with what is wrong below the line that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_for_filename
+from pygments.lexers.special import TextLexer
+from pygments.lexers.templates import DjangoLexer, YamlJinjaLexer
+from pygments.util import ClassNotFound
+
+from pman.errors import Fault
+from pman.web.page.wdl import WdlJinjaLexer, WdlLexer
+
+LARGE = 64_000
+"""Characters; with more of them, colours take longer than they help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    number: int
+    html: Markup
+    faults: tuple[str, ...] = ()
+    marked: bool = False
+
+
+def rows(
+    text: str, name: str, *, faults: Iterable[Fault] = (), marked: Iterable[int] = (), first: int = 1
+) -> Sequence[Row]:
+    """Coloured by the ending of `name`, a file with this text; `first` is the number of its first line.
+
+    A fault belongs to a line by its `line`; one without is not shown here.
+    """
+    lines = _coloured(text, name)
+    wrong: dict[int, list[str]] = {}
+    for fault in faults:
+        line = min(fault.line, first + len(lines) - 1)  # what is missing at the end is told at the end
+        wrong.setdefault(line, []).append(fault.message)
+    return [
+        Row(number, Markup(line), tuple(wrong.get(number, ())), number in set(marked))  # noqa: S704  (escaped)
+        for number, line in enumerate(lines, first)
+    ]
+
+
+def _coloured(text: str, name: str) -> list[str]:
+    lexer = _lexer(name) if len(text) < LARGE else TextLexer()
+    if isinstance(lexer, TextLexer):
+        return [str(escape(line)) for line in text.rstrip("\n").split("\n")]
+    # Every token is closed at the end of its line, so that a line is HTML by itself.
+    return str(highlight(text, lexer, _FORMATTER)).rstrip("\n").split("\n")
+
+
+_FORMATTER = HtmlFormatter(nowrap=True)
+_PLAIN: Mapping[str, Any] = {"stripnl": False, "ensurenl": False}
+
+
+def _lexer(name: str) -> Lexer:
+    """Of a document, a template of one, or a diff."""
+    if name.endswith((".yaml.j2", ".json.j2")):
+        return YamlJinjaLexer(**_PLAIN)  # type: ignore[no-untyped-call]  # it has no types
+    if name.endswith(".wdl"):
+        return WdlLexer(**_PLAIN)
+    if name.endswith(".wdl.j2"):
+        return WdlJinjaLexer(**_PLAIN)
+    if name.endswith(".j2"):
+        return DjangoLexer(**_PLAIN)
+    try:
+        return get_lexer_for_filename(name, **_PLAIN)
+    except ClassNotFound:
+        return TextLexer(**_PLAIN)

@@ -1,0 +1,228 @@
+"""A request, and what each engine would be sent for it. Nothing is submitted, and nothing of it is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from quart import Blueprint, Response, request
+
+from pman.engine.engine import Engine
+from pman.engine.previews import DryRuns, check_size, installed
+from pman.errors import EngineUnreachable, Fault
+from pman.translation import diff
+from pman.translation.masking import MASK
+from pman.translation.preview import Preview, Previews, TemplateSet
+from pman.web.page.code import Row, rows
+from pman.web.page.examples import EXAMPLES
+from pman.web.page.view import View
+
+ALL = "all"
+SETS = {"site": "this site's", "builtin": "the shipped ones", "diff": "what differs"}
+"""The templates that a request is shown by."""
+
+Set = Literal["site", "builtin", "diff"]
+
+AROUND = 6
+"""Lines of a template before and after one that is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A text, with what it is called."""
+
+    title: str
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One engine's answer."""
+
+    engine: str
+    documents: Sequence[Shown]
+    same: bool
+    """Of a diff: that there is none."""
+
+    faults: Sequence[Fault]
+    """But those of the request, which all engines share or which are shown at its lines."""
+
+    places: Sequence[Shown]
+    """The templates where these belong, around the line."""
+
+    refused: Sequence[str]
+    """Why the request is none for this engine."""
+
+    hint: str
+    notes: Sequence[str]
+
+
+def routes(page: Blueprint, engine: Engine, view: View, dry_runs: DryRuns) -> None:
+    names = installed()
+
+    @page.get("/render")
+    async def form() -> Response:
+        example = request.args.get("example", next(iter(EXAMPLES)))
+        text = EXAMPLES.get(example, "")
+        return _answer(text, engine.settings.engine, "site", example=example)
+
+    @page.post("/render")
+    async def rendered() -> Response:
+        given = await request.form
+        check_size(len(given.get("request", "").encode()))
+        text = given.get("request", "").replace("\r\n", "\n")  # as forms write the ends of lines
+        on = given.get("engine", "")
+        on = on if on in (*names, ALL) else engine.settings.engine
+        chosen = cast(Set, given.get("templates", "") if given.get("templates") in SETS else "site")
+        shown = names if on == ALL else [on]
+        told = {engine.settings.engine: await _facts(engine)}
+
+        def answer() -> Response:
+            results = [_both(dry_runs.previews, text, name, chosen, told.get(name)) for name in shown]
+            return _answer(text, on, chosen, results=results)
+
+        return await dry_runs.run(answer)
+
+    def _answer(
+        text: str,
+        on: str,
+        chosen: Set,
+        *,
+        example: str = "",
+        results: Sequence[tuple[Preview, Preview | None]] = (),
+    ) -> Response:
+        wrong = _of_request(results)
+        return view.answer(
+            "render.html",
+            section="Render",
+            request=text,
+            on=on,
+            engines=names,
+            all_engines=ALL,
+            chosen=chosen,
+            sets=SETS,
+            example=example,
+            examples=list(EXAMPLES),
+            panels=[_panel(view, *result) for result in results],
+            request_faults=wrong,
+            request_rows=rows(without_values(text), "request.json", faults=wrong) if wrong else (),
+            done=bool(results),
+            own_templates=bool(engine.settings["PMAN_TEMPLATES"]),
+        )
+
+
+async def _facts(engine: Engine) -> Mapping[str, Any] | None:
+    try:
+        return await engine.facts()
+    except EngineUnreachable:
+        return None
+
+
+def _both(
+    previews: Previews, text: str, name: str, chosen: Set, facts: Mapping[str, Any] | None
+) -> tuple[Preview, Preview | None]:
+    """By the chosen templates; for what differs, by the site's and by the shipped ones."""
+
+    def by(templates: TemplateSet) -> Preview:
+        return previews.preview(text, engine=name, templates=templates, facts=facts)
+
+    return (by("site"), by("builtin")) if chosen == "diff" else (by(chosen), None)
+
+
+def without_values(text: str) -> str:
+    """A request without the values of its env, line for line; what is no JSON, without any string.
+
+    page.js does the same for a link, and makes none of what is no JSON.
+    """
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return _TOKEN.sub(lambda token: token[0] if token["colon"] else _masked(token[0]), text)
+    return "".join(_without_values(text))
+
+
+def _without_values(text: str) -> Iterator[str]:
+    """Piece by piece, of what is JSON."""
+    position, depth, env = 0, 0, -1  # env: the depth of its key, while its value lasts
+    for token in _TOKEN.finditer(text):
+        yield text[position : token.start()]
+        position, word = token.end(), token[0]
+        depth += (word in "[{") - (word in "]}")
+        if env > depth or (env == depth and word == ","):
+            env = -1
+        if env >= 0 and not (token["colon"] and "=" not in word):
+            yield f"{_masked(token['string'])}{token['colon'] or ''}" if token["string"] else _masked(word)
+        else:
+            yield word
+        if env < 0 and token["colon"] and _ENV.match(json.loads(token["string"])):
+            env = depth
+    yield text[position:]
+
+
+def _masked(word: str) -> str:
+    """A string keeps the name of NAME=value; a number has none; punctuation, true, false and null stay."""
+    if word.startswith('"'):
+        name, equals, _ = word[1:].partition("=")
+        return f'"{name}={MASK}"' if equals else f'"{MASK}"'
+    return f'"{MASK}"' if word[0] in "-0123456789" else word
+
+
+_TOKEN = re.compile(
+    r'(?P<string>"(?:[^"\\]|\\.)*(?:"|$))(?P<colon>\s*:)?|[\[\]{},]|[^\s\[\]{},:"]+', re.DOTALL
+)
+_ENV = re.compile(r"\s*env(ironment)?\s*$", re.I)
+
+
+def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault]:
+    """What is wrong with the request, once for all engines that say the same; at the first line where a
+    line is not known, as of what is missing."""
+    several = len(results) > 1
+    told: dict[tuple[str, str, int], list[str]] = {}
+    for preview, _ in results:
+        for fault in preview.faults:
+            if fault.path.startswith("$"):
+                told.setdefault((fault.path, fault.message, fault.line or 1), []).append(preview.engine)
+    found = []
+    for (path, message, line), by in told.items():
+        whose = f"{', '.join(by)}: " if several and len(by) < len(results) else ""
+        found.append(Fault(path, f"{whose}{message}", "", line))
+    return sorted(found, key=lambda fault: fault.line)
+
+
+def _panel(view: View, preview: Preview, shipped: Preview | None) -> Panel:
+    wrong = [fault for fault in preview.faults if not fault.path.startswith("$")]
+    if shipped is None:
+        texts = [Shown(document.name, rows(document.text, document.name)) for document in preview.documents]
+        same = False
+    else:
+        wrong += [fault for fault in shipped.faults if not fault.path.startswith("$") and fault not in wrong]
+        told = "" if wrong else diff.unified(shipped.documents, preview.documents, ("shipped", "site"))
+        texts = [Shown("shipped → this site's", rows(told, "a.diff"))] if told else []
+        same = not told and bool(preview.documents)
+    return Panel(
+        engine=preview.engine,
+        documents=texts,
+        same=same,
+        faults=wrong,
+        places=[place for fault in wrong if (place := _place(view, fault))],
+        refused=[fault.message for fault in preview.faults if fault.path.startswith("$")],
+        hint=preview.hint,
+        notes=preview.notes,
+    )
+
+
+def _place(view: View, fault: Fault) -> Shown | None:
+    """The lines around a template's fault."""
+    if not (fault.file and fault.line):
+        return None
+    try:
+        lines = Path(fault.file).read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    first = max(1, fault.line - AROUND)
+    text = "\n".join(lines[first - 1 : fault.line + AROUND])
+    return Shown(view.source_of(fault.file)[0], rows(text, fault.file, faults=[fault], first=first))

@@ -1,0 +1,163 @@
+"""The jobs of the engine, in a table that changes as they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from quart import Blueprint, Response, request
+
+from pman.engine.feed import Event, Feed
+from pman.errors import PmanError
+from pman.job import JobDetails, JobInfo
+from pman.translation.request import JID
+from pman.web.api.sse import streamed_events
+from pman.web.page.view import STATUSES, View
+
+ON_A_PAGE = 100
+"""Rows; more of them take a browser longer to compare than a second has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the table shows; all of it is in the address, so that it can be sent and comes back."""
+
+    status: str
+    q: str
+    page: int
+
+    @property
+    def narrowed(self) -> bool:
+        return bool(self.status or self.q)
+
+    def of(self, jobs: Sequence[JobDetails]) -> list[JobDetails]:
+        """Those that have the status, and every word of the search somewhere."""
+        words = self.q.casefold().split()
+        return [job for job in jobs if self.status in ("", job.info.status) and _has(job.info, words)]
+
+    def address(self, page: int) -> str:
+        given = {"status": self.status, "q": self.q, "page": str(page) if page > 1 else ""}
+        query = urlencode({name: value for name, value in given.items() if value})
+        return f"/?{query}" if query else "/"
+
+
+def _has(job: JobInfo, words: Sequence[str]) -> bool:
+    text = "\n".join((job.jid, job.image, job.message, job.cmd)).casefold()
+    return all(word in text for word in words)
+
+
+def wanted() -> Wanted:
+    """What this request asks for; a status or page that there is none of counts as none."""
+    status, page = request.args.get("status", ""), request.args.get("page", "1")
+    return Wanted(
+        status if status in STATUSES else "",
+        request.args.get("q", "")[:200].strip(),
+        max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+    )
+
+
+def counted(jobs: Sequence[JobDetails], shown: int) -> str:
+    """One sentence, which a screen reader tells again when it changes."""
+    of = [(label, sum(job.info.status == word for job in jobs)) for word, label in STATUSES.items()]
+    all_of_them = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
+    if shown != len(jobs):
+        return f"{shown} of {all_of_them}"
+    told = ", ".join(f"{count} {label}" for label, count in of if count)
+    return f"{all_of_them}: {told}" if told else "No jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One job of the table."""
+
+    jid: str
+    status: str
+    image: str
+    message: str
+    created: datetime | None
+    running_since: datetime | None
+    """Of a job that runs: its duration goes on."""
+
+    took: float | None
+    """Seconds, of one that has ended."""
+
+    limits: str
+
+
+def row(details: JobDetails) -> Row:
+    info, running = details.info, details.info.status == "started"
+    ended = details.started and details.finished
+    return Row(
+        jid=info.jid,
+        status=info.status,
+        image=info.image,
+        message="" if info.message == STATUSES[info.status] else info.message,
+        created=details.created,
+        running_since=details.started if running else None,
+        took=(details.finished - details.started).total_seconds() if ended else None,  # type: ignore[operator]  # both
+        limits=limits(details.request),
+    )
+
+
+def limits(request: Mapping[str, Any]) -> str:
+    """`1 cpu, 300 MiB, 2 gpus, 4 workers`; what is not limited, or not known, is left out."""
+    cpu, memory, gpu, workers = (
+        request.get(name) or 0 for name in ("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")
+    )
+    told = [
+        f"{cpu / 1000:g} cpu" if cpu else "",
+        (f"{memory / 1024:g} GiB" if memory % 1024 == 0 else f"{memory} MiB") if memory else "",
+        f"{gpu} gpu" if gpu else "",
+        f"{workers} workers" if workers > 1 else "",
+    ]
+    return ", ".join(filter(None, told))
+
+
+def routes(page: Blueprint, feed: Feed, view: View) -> None:
+    @page.get("/")
+    async def jobs() -> Response:
+        asked, error, found = wanted(), None, list[JobDetails]()
+        try:
+            found = sorted(await feed.jobs(), key=_newest, reverse=True)
+        except PmanError as failure:
+            if "HX-Request" in request.headers:
+                raise  # the jobs that are shown stay
+            error = failure
+        narrowed = asked.of(found)
+        pages = max(1, -(-len(narrowed) // ON_A_PAGE))
+        asked = replace(asked, page=min(asked.page, pages))
+        removed = request.args.get("removed", "")
+        return view.answer(
+            "jobs.html",
+            status=error.status if error else 200,
+            section="Jobs",
+            wanted=asked,
+            rows=[row(job) for job in narrowed[(asked.page - 1) * ON_A_PAGE : asked.page * ON_A_PAGE]],
+            pages=pages,
+            told="" if error else counted(found, len(narrowed)),
+            error=error,
+            removed=removed if JID.fullmatch(removed) else "",
+        )
+
+    @page.get("/events")
+    async def events() -> Response:
+        return streamed_events(feed, None, written=news)
+
+
+def news(event: Event, jid: str | None = None) -> str:
+    """That something is different, of one job or of any; the browser then asks for what it shows.
+
+    The first of them comes at once, since something may have happened since the page was made.
+    """
+    told_anew = event["type"] == "added" and not event["id"]  # `synced` follows
+    about = jid is None or event.get("job", {}).get("jid", jid) == jid
+    return "event: jobs\ndata: changed\n\n" if about and not told_anew else ""
+
+
+def _newest(job: JobDetails) -> tuple[bool, float, str]:
+    """The order of their making; what has no time yet is newest of all."""
+    created = job.created
+    return created is None, created.timestamp() if created else 0, job.info.jid

@@ -1,0 +1,74 @@
+"""The templates and rules of every engine: what is shipped, what is this site's, and what can be changed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from quart import Blueprint, Response
+
+from pman.engine.engine import Engine
+from pman.errors import ConfigError, Fault
+from pman.translation.inventory import docs, inventory
+from pman.translation.inventory.inventory import BUILTIN, EngineTemplates, TemplateFile
+from pman.translation.overrides import RULES
+from pman.web.page.code import rows
+from pman.web.page.view import NotThere, View
+
+
+def routes(page: Blueprint, engine: Engine, view: View) -> None:
+    directories = [Path(directory) for directory in engine.settings["PMAN_TEMPLATES"]]
+
+    @page.get("/templates")
+    async def templates() -> Response:
+        found = await asyncio.to_thread(inventory.engines, directories)
+        own_first = sorted(found, key=lambda one: one.engine != engine.settings.engine)
+        return view.answer(
+            "templates.html", section="Templates", found=own_first, directories=directories, address=address
+        )
+
+    @page.get("/templates/<path:name>")
+    async def template(name: str) -> Response:
+        try:
+            file = await asyncio.to_thread(inventory.find, name, directories)
+        except ConfigError as error:
+            raise NotThere(str(error)) from error
+        found = await asyncio.to_thread(inventory.engines, directories)
+        told = None if file.fault else await asyncio.to_thread(docs.docs, name, directories)
+        overridden = {block.line for block in file.blocks if block.overridden_by}
+        return view.answer(
+            "template.html",
+            section="Templates",
+            file=file,
+            address=address,
+            told=told,
+            rules=_rules(file, found),
+            other=_other(file, found),
+            rows=rows(file.text, file.name, marked=overridden, faults=_here(file)),
+        )
+
+
+def address(file: TemplateFile) -> str:
+    """Of its page; a shipped one has its own, also where a site's stands in its place."""
+    return f"/templates/{BUILTIN if file.shipped and file.overridden_by else ''}{file.name}"
+
+
+def _here(file: TemplateFile) -> list[Fault]:
+    """The fault of a file that has one at a line of its own."""
+    return [file.fault] if file.fault and file.fault.line and Path(file.fault.file) == file.path else []
+
+
+def _rules(file: TemplateFile, found: tuple[EngineTemplates, ...]) -> list[tuple[int, object]]:
+    """Of a state.yaml: all that are tried for its engine, with their place in the order."""
+    if file.path.name != RULES:
+        return []
+    of = next(one for one in found if one.engine == file.name.partition("/")[0])
+    return list(enumerate(of.rules, 1))
+
+
+def _other(file: TemplateFile, found: tuple[EngineTemplates, ...]) -> TemplateFile | None:
+    """The shipped one of a site's file, or the other way round."""
+    named = [
+        one for engine in found for one in engine.files if one.name == file.name and one.path != file.path
+    ]
+    return next(iter(named), None)

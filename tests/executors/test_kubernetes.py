@@ -1,0 +1,754 @@
+"""What the Kubernetes executor remembers, and how it reads objects and configuration; no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import gc
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from pman.errors import ConfigError, EngineUnreachable
+from pman.executors.kubernetes import access, api, connect
+from pman.executors.kubernetes import informer as watch
+from pman.executors.kubernetes import store as memory
+from pman.executors.kubernetes.access import Access, authorization
+from pman.executors.kubernetes.api import Api, _Clients, is_name, path
+from pman.executors.kubernetes.fields import dropped, has
+from pman.executors.kubernetes.informer import Sink, Watch, _changes
+from pman.executors.kubernetes.reads import has_ended, is_over, main_container, started
+from pman.executors.kubernetes.store import Memory
+from pman.job import JID_LABEL
+
+Object = dict[str, Any]
+
+
+def job(jid: str = "a", uid: str = "1", version: str = "1", status: Object | None = None) -> Object:
+    labels = {JID_LABEL: jid}
+    return {
+        "metadata": {
+            "name": jid,
+            "uid": uid,
+            "resourceVersion": version,
+            "labels": labels,
+            "managedFields": [],
+        },
+        "spec": {"template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "plugin"}]}}},
+        "status": status or {},
+    }
+
+
+def pod(name: str = "p", of: str = "1", version: str = "1", state: Object | None = None) -> Object:
+    reference = {"kind": "Job", "name": "a", "uid": of, "controller": True}
+    status = {"containerStatuses": [{"name": "plugin", "state": state}]} if state else {}
+    metadata = {
+        "name": name,
+        "uid": f"{of}-{name}",
+        "resourceVersion": version,
+        "ownerReferences": [reference],
+    }
+    return {"metadata": metadata, "spec": {"containers": [{"name": "plugin"}]}, "status": status}
+
+
+def event(about: str, uid: str = "e", version: str = "1", at: str = "") -> Object:
+    metadata = {"name": uid, "uid": uid, "resourceVersion": version, "creationTimestamp": at}
+    return {"metadata": metadata, "involvedObject": {"uid": about}, "lastTimestamp": None}
+
+
+def ended(**counts: int) -> Object:
+    return {"conditions": [{"type": "Failed", "status": "True"}], **counts}
+
+
+TERMINATED = {"terminated": {"exitCode": 0, "containerID": "docker://1"}}
+
+
+@pytest.fixture
+def known() -> Memory:
+    return Memory()
+
+
+def told(known: Memory, jid: str = "a") -> Mapping[str, Any]:
+    native = known.native(jid)
+    assert native is not None
+    return native
+
+
+def test_what_is_told_of_a_job_is_all_of_it_in_order(known: Memory) -> None:
+    known.put_event(event("1-q", "late", at="2026-01-01T00:00:02Z"))  # before what it is about
+    known.put_pod(pod("q"))
+    known.put_pod(pod("p"))
+    known.put_pod(pod("other", of="2"))
+    known.put_job(job())
+    known.put_event(event("1", "early", at="2026-01-01T00:00:01Z"))
+    known.put_event(event("3", "strange"))
+
+    native = told(known)
+
+    assert [each["metadata"]["name"] for each in native["pods"]] == ["p", "q"]
+    assert [each["metadata"]["name"] for each in native["events"]] == ["early", "late"]
+    assert "managedFields" not in native["job"]["metadata"]
+
+
+def test_a_revision_differs_with_each_change_and_only_then(known: Memory) -> None:
+    known.put_job(job())
+    seen = [known.revision("a")]
+    changes: list[Callable[[], None]] = [
+        lambda: known.put_job(job(version="2")),
+        lambda: known.put_pod(pod()),
+        lambda: known.put_pod(pod(version="2")),
+        lambda: known.put_event(event("1-p")),
+        lambda: known.put_event(event("1-p", version="2")),
+        lambda: known.drop_event(event("1-p")),
+        lambda: known.drop_pod(pod()),
+    ]
+    for change in changes:
+        change()
+        seen.append(known.revision("a"))
+    assert len(set(seen)) == len(seen)
+    before = known.revision("a")
+    known.put_job(job(version="2"))
+    known.retain_jobs({"1"})
+    known.retain_pods(set())
+    known.put_pod(pod(of="2"))
+    known.put_event(event("2"))
+    known.drop_event(event("9"))
+    assert known.revision("a") == before
+
+
+def test_what_is_listed_anew_is_all_there_is(known: Memory) -> None:
+    for found in (job("a", "1"), job("b", "2")):
+        known.put_job(found)
+    for found in (pod("p", of="1"), pod("q", of="2")):
+        known.put_pod(found)
+    for found in (event("1", "e"), event("2-q", "f")):
+        known.put_event(found)
+
+    known.put_job(job("b", "2", version="2"))
+    known.put_job(job("c", "3"))
+    known.retain_jobs({"2", "3"})
+    known.put_pod(pod("r", of="2"))
+    known.retain_pods({"2-r"})
+    known.put_event(event("2", "g"))
+    known.retain_events({"g"})
+
+    assert known.jids() == ["b", "c"]
+    native = told(known, "b")
+    assert [each["metadata"]["name"] for each in native["pods"]] == ["r"]
+    assert [each["metadata"]["name"] for each in native["events"]] == ["g"]
+    assert known.native("a") is None and known.revision("a") is None
+
+
+def test_what_was_deleted_does_not_come_back(known: Memory) -> None:
+    known.put_new_job(job())
+    known.forget(job())
+    known.put_job(job(version="2"))  # what the watch had on its way
+    assert known.native("a") is None
+    assert known.is_deleted(job(), since=0)
+    assert not known.is_deleted(job(), since=time.monotonic())
+
+    known.put_job(job(uid="2"))
+    known.forget(job(version="3"))
+    assert told(known)["job"]["metadata"]["uid"] == "2"
+
+
+def test_a_later_job_of_the_name_takes_the_place_of_the_earlier(known: Memory) -> None:
+    known.put_job(job(uid="1"))
+    known.put_pod(pod("old", of="1"))
+    known.put_job(job(uid="2"))
+    known.put_pod(pod("new", of="2"))
+    known.put_job(job(uid="1", version="9"))
+
+    assert [each["metadata"]["name"] for each in told(known)["pods"]] == ["new"]
+
+
+def test_what_pman_made_does_not_go_behind_what_the_watch_told_since(known: Memory) -> None:
+    known.put_job(job(version="5"))
+    known.put_new_job(job(version="4"))
+    assert told(known)["job"]["metadata"]["resourceVersion"] == "5"
+
+
+def test_what_the_watch_tells_late_of_an_earlier_job_does_not_bury_the_one_that_pman_made(
+    known: Memory,
+) -> None:
+    known.put_new_job(job(uid="2"))
+    known.put_job(job(uid="1"))  # another pman's, which was deleted before
+    assert told(known)["job"]["metadata"]["uid"] == "2"
+    known.forget(job(uid="1"))
+    known.put_job(job(uid="2", version="2"))
+
+    assert told(known)["job"]["metadata"]["resourceVersion"] == "2"
+    assert not known.is_deleted(job(uid="2"), since=0)
+
+
+def test_a_job_that_pman_made_and_no_watch_tells_of_is_asked_for(
+    known: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.put_new_job(job())
+    assert known.native("a")
+    monkeypatch.setattr(memory, "SETTLING", -1)
+    assert known.native("a") is None
+    known.put_job(job())
+    assert known.native("a")
+
+
+NAMES = st.sampled_from(["a", "b"])
+
+
+class LaggingWatch(RuleBasedStateMachine):
+    """Jobs that this pman and another one make and delete, and that the watch tells of when it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = Memory()
+        self.live: dict[str, Object] = {}
+        self.count = itertools.count(1)
+        self.changes: list[tuple[Callable[[Object], None], Object]] = []
+        """Of which the watch has not told yet."""
+        self.listed: list[Object] | None = None
+        self.there: set[str] = set()
+        self.own: dict[str, str] = {}
+        """By name, what pman itself has made last and nobody has deleted."""
+        self.deleted: set[str] = set()
+        """What pman itself has deleted."""
+
+    def changed(self, what: Callable[[Object], None], found: Object) -> None:
+        found["metadata"]["resourceVersion"] = str(next(self.count))
+        self.changes.append((what, copy.deepcopy(found)))
+
+    def create(self, name: str) -> Object:
+        self.live[name] = job(name, uid=f"{name}-{next(self.count)}")
+        self.changed(self.memory.put_job, self.live[name])
+        return copy.deepcopy(self.live[name])
+
+    def delete(self, name: str) -> Object:
+        found = self.live.pop(name)
+        self.own.pop(name, None)
+        self.changed(self.memory.forget, found)
+        return copy.deepcopy(found)
+
+    @rule(name=NAMES)
+    def another_creates(self, name: str) -> None:
+        if name not in self.live:
+            self.create(name)
+
+    @rule(name=NAMES)
+    def another_deletes(self, name: str) -> None:
+        if name in self.live:
+            self.delete(name)
+
+    @rule(name=NAMES)
+    def pman_creates(self, name: str) -> None:
+        if name not in self.live:
+            made = self.create(name)
+            self.memory.put_new_job(made)
+            self.own[name] = made["metadata"]["uid"]
+
+    @rule(name=NAMES)
+    def pman_deletes(self, name: str) -> None:
+        if name in self.live:
+            gone = self.delete(name)
+            self.memory.forget(gone)
+            self.deleted.add(gone["metadata"]["uid"])
+
+    @rule(name=NAMES)
+    def the_cluster_changes(self, name: str) -> None:
+        if name in self.live:
+            self.changed(self.memory.put_job, self.live[name])
+
+    @precondition(lambda self: self.listed is None)
+    @rule()
+    def the_watch_tells(self) -> None:
+        if self.changes:
+            what, found = self.changes.pop(0)
+            what(found)
+
+    @precondition(lambda self: self.listed is None)
+    @rule()
+    def a_list_begins(self) -> None:
+        self.memory.begin_jobs()
+        self.listed = copy.deepcopy(list(self.live.values()))
+        self.there = {each["metadata"]["uid"] for each in self.listed}
+        self.changes.clear()
+
+    @precondition(lambda self: self.listed is not None)
+    @rule()
+    def the_list_tells(self) -> None:
+        assert self.listed is not None
+        if self.listed:
+            self.memory.put_job(self.listed.pop())
+        else:
+            self.memory.retain_jobs(self.there)
+            self.listed = None
+
+    @invariant()
+    def what_lives_is_not_taken_for_deleted(self) -> None:
+        for found in self.live.values():
+            assert not self.memory.is_deleted(found, since=time.monotonic())
+
+    @invariant()
+    def pman_sees_what_it_does_itself(self) -> None:
+        for name in ("a", "b"):
+            native = self.memory.native(name)
+            found = native["job"]["metadata"]["uid"] if native else None
+            assert found not in self.deleted
+            assert name not in self.own or found in (None, self.own[name])
+
+    def teardown(self) -> None:
+        while self.listed is not None:
+            self.the_list_tells()
+        while self.changes:
+            self.the_watch_tells()
+        for name in ("a", "b"):
+            native = self.memory.native(name)
+            version = native["job"]["metadata"]["resourceVersion"] if native else None
+            assert version == (self.live[name]["metadata"]["resourceVersion"] if name in self.live else None)
+        assert self.memory.jids() == sorted(self.live)
+
+
+test_the_memory_tells_what_is_however_late_a_watch_tells_it = LaggingWatch.TestCase
+
+
+def test_what_pman_changed_is_not_known_before_the_watch_tells_it(
+    known: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.put_job(job(version="5"))
+    known.expect(job(version="5"))
+    assert known.native("a")
+    known.expect(job(version="7"))
+    known.put_job(job(version="6"))
+    assert known.native("a") is None
+    known.put_job(job(version="7"))
+    assert known.native("a")
+    monkeypatch.setattr(memory, "SETTLING", 0)
+    known.expect(job(version="8"))  # and never told
+    assert known.native("a")
+
+
+def test_a_job_that_is_being_deleted_is_gone(known: Memory) -> None:
+    going = job(version="2")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    known.put_job(job())
+    known.put_job(going)
+    assert known.native("a") is None and known.jids() == []
+
+
+def test_only_a_job_whose_label_is_its_name_counts(known: Memory) -> None:
+    strange = job()
+    strange["metadata"]["labels"] = {JID_LABEL: "b"}
+    known.put_job(strange)
+    assert known.jids() == []
+    loose = pod()
+    loose["metadata"]["ownerReferences"] = []
+    known.put_job(job())
+    known.put_pod(loose)
+    assert told(known)["pods"] == []
+
+
+def test_the_end_of_a_job_waits_for_that_of_its_pods(known: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    known.put_job(job())
+    known.put_pod(pod(state={"running": {}}))
+    assert known.active() == ["a"]
+    known.put_job(job(version="2", status=ended(failed=1)))
+    assert known.active() == []
+    assert known.native("a") is None
+    known.put_pod(pod(version="2", state=TERMINATED))
+    assert known.native("a")
+    known.put_job(job(version="3", status=ended(failed=2)))
+    assert known.native("a") is None
+    monkeypatch.setattr(memory, "SETTLING", -1)  # it is not coming
+    assert known.native("a")
+
+
+def test_pods_that_the_watch_does_not_see_are_asked_for(known: Memory) -> None:
+    unlabelled = job()
+    unlabelled["spec"]["template"]["metadata"] = None
+    known.put_job(unlabelled)
+    assert known.native("a") is None
+
+
+def test_the_memory_is_bounded(known: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "STRANGE", 5)
+    monkeypatch.setattr(memory, "DELETED", 5)
+    known.put_job(job())
+    for i in range(50):
+        known.put_event(event("1", f"own-{i}"))
+        known.put_event(event(f"strange-{i}", f"of-{i}"))
+        known.forget(job("b", f"b-{i}"))
+    assert len(told(known)["events"]) == memory.EVENTS_EACH
+    assert len(known._events) <= 5 + 1 + 1
+    assert len(known._about) <= memory.EVENTS_EACH + 6
+    assert len(known._deleted) == 5
+
+
+def test_nothing_stays_of_what_has_gone(known: Memory) -> None:
+    known.put_job(job())
+    known.put_pod(pod())
+    known.put_event(event("1"))
+    known.put_event(event("1-p", "f"))
+    known.drop_pod(pod())
+    known.forget(job())
+    for kept in (
+        "_jobs",
+        "_names",
+        "_pods",
+        "_owners",
+        "_events",
+        "_about",
+        "_revisions",
+        "_changed",
+        "_expected",
+    ):
+        assert not getattr(known, kept), kept
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([], False),
+        ([{"type": "Complete", "status": "True"}], True),
+        ([{"type": "Failed", "status": "True"}], True),
+        ([{"type": "Failed", "status": "False"}], False),
+        ([{"type": "FailureTarget", "status": "True"}], False),
+        ([{"type": "Suspended", "status": "True"}], False),
+    ],
+)
+def test_the_conditions_tell_whether_a_job_has_ended(conditions: list[Object], expected: bool) -> None:
+    assert has_ended({"status": {"conditions": conditions}}) is expected
+    assert not has_ended({})
+
+
+def test_a_pod_is_over_when_none_of_its_containers_can_run() -> None:
+    two = pod(state=TERMINATED)
+    two["spec"]["containers"].append({"name": "sidecar"})
+    assert not is_over(two)
+    two["status"]["containerStatuses"].append({"name": "sidecar", "state": {"running": {}}})
+    assert not is_over(two)
+    two["status"]["containerStatuses"][1]["state"] = TERMINATED
+    assert is_over(two)
+    assert is_over({"status": {"phase": "Failed"}})  # evicted before it began
+    assert not is_over(pod(state={"waiting": {}}))
+    assert not is_over(pod())
+
+
+def test_a_deleted_pod_that_had_not_told_of_its_start_is_not_over_by_the_word_terminated() -> None:
+    assert not is_over(pod(state={"terminated": {"exitCode": 0, "startedAt": None, "finishedAt": None}}))
+
+
+def test_the_main_container_is_the_first_or_the_one_that_is_named() -> None:
+    two = pod(state={"waiting": {}})
+    two["spec"]["containers"].insert(0, {"name": "sidecar"})
+    two["status"]["containerStatuses"].append({"name": "sidecar", "state": {"running": {}}})
+    assert main_container(two) == "sidecar"
+    assert started(two)
+    two["metadata"]["annotations"] = {"kubectl.kubernetes.io/default-container": "plugin"}
+    assert main_container(two) == "plugin"
+    assert not started(two)
+    assert not started(pod())
+
+
+def test_the_defaults_of_the_api_server_make_no_other_object() -> None:
+    wanted = {"a": 1, "b": [{"c": "d"}], "e": {}}
+    assert has({"a": 1, "b": [{"c": "d", "x": 1}], "e": {"y": 2}, "z": 3}, wanted)
+    assert not has({"a": 2, "b": [{"c": "d"}], "e": {}}, wanted)
+    assert not has({"a": 1, "b": [], "e": {}}, wanted)
+    assert not has({"a": 1}, wanted)
+
+
+def test_fields_that_the_api_server_drops_are_named_and_their_values_are_not() -> None:
+    sent = {"a": 1, "b": [{"c": "secret", "d": 1}, {"c": "x"}], "e": {}, "f": {"g": "secret"}, "h": "1024Mi"}
+    found = {"a": 1, "b": [{"d": 1}, {"c": "x", "y": 1}], "f": {}, "h": "1Gi", "z": 2}
+    assert list(dropped(sent, found)) == ["b[0].c", "f.g"]
+    assert not list(dropped(sent, sent))
+
+
+def test_names_stay_inside_of_their_path() -> None:
+    assert path("default", "/api/v1 pods", "a.b-c") == "/api/v1/namespaces/default/pods/a.b-c"
+    assert path("a/b", "/api/v1 pods") == "/api/v1/namespaces/a%2Fb/pods"
+    assert is_name("a") and is_name("a.b-1")
+    for wrong in ("", ".", "..", "a/b", "a%2fb", "A", "-a", "a\n", "a" * 254):
+        assert not is_name(wrong)
+
+
+async def test_a_watch_is_read_by_line_whatever_the_chunks() -> None:
+    async def chunks() -> Any:
+        for chunk in (b'{"a"', b': 1}\n{"a": 2}\n\n{"a"', b": 3}\n", b'{"a": 4'):
+            yield chunk
+
+    assert [change["a"] async for change in _changes(chunks())] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "a: [",
+        "kind: Config",
+        "current-context: a\ncontexts: []",
+        "current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\nclusters: 3",
+        "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\n"
+        "clusters: [{name: b, cluster: {server: 'https://x', certificate-authority: nowhere}}]\nusers: []",
+    ],
+)
+async def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=f"KUBECONFIG='{file}'"):
+        await Access(str(file)).load()
+
+
+async def test_certificates_that_are_none_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(
+        "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\n"
+        "clusters: [{name: b, cluster: {server: 'https://x', certificate-authority-data: eHl6}}]\n"
+        "users: [{name: c, user: {token: t}}]"
+    )
+    settings = {"KUBECONFIG": str(file), "ENGINE_TIMEOUT": 1, "JOB_NAMESPACE": "default"}
+    executor = connect(settings)
+    with pytest.raises(ConfigError, match="KUBECONFIG"):
+        await executor.ping()
+    await executor.close()
+
+
+async def test_kubeconfigs_that_do_not_exist_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"KUBECONFIG='/nowhere:/no/where'.* does not exist"):
+        await Access("/nowhere:/no/where").load()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=f"KUBECONFIG is not set: {tmp_path}/.kube/config does not exist"):
+        await Access(None).load()
+
+
+KUBECONFIG = """\
+current-context: a
+contexts: [{name: a, context: {cluster: b, user: c}}]
+clusters: [{name: b, cluster: {server: 'https://there:6443'}}]
+users: [{name: c, user: {token: secret}}]
+"""
+
+
+async def test_several_kubeconfigs_are_one_as_for_kubectl(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("\n".join(KUBECONFIG.splitlines()[:3]))
+    (tmp_path / "two").write_text("current-context: b\n" + KUBECONFIG.splitlines()[3])
+    configuration = await Access(f"{tmp_path}/nowhere:{tmp_path}/two:{tmp_path}/one").load()
+    assert configuration.host == "https://there:6443"
+    assert await authorization(configuration) == {"Authorization": "Bearer secret"}
+
+
+async def test_the_default_is_that_of_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / ".kube/config").write_text(KUBECONFIG)
+    assert (await Access(None).load()).host == "https://there:6443"
+
+
+async def test_in_the_cluster_the_service_account_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file, constant in (("token", "SERVICE_TOKEN_FILENAME"), ("ca.crt", "SERVICE_CERT_FILENAME")):
+        (tmp_path / file).write_text("one\n")
+        monkeypatch.setattr(f"kubernetes.aio.config.incluster_config.{constant}", str(tmp_path / file))
+    monkeypatch.setattr(access, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+
+    configuration = await Access(None).load()
+
+    assert configuration.host == "https://10.0.0.1:443"
+    assert await authorization(configuration) == {"Authorization": "bearer one"}
+
+
+async def test_nothing_is_left_of_an_executor_that_is_closed(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(KUBECONFIG.replace("https://there:6443", "http://127.0.0.1:9"))
+    before = asyncio.all_tasks()
+    executor = connect({"KUBECONFIG": str(file), "ENGINE_TIMEOUT": 1, "JOB_NAMESPACE": "default"})
+    with pytest.raises(Exception, match=r"127\.0\.0\.1:9"):
+        await executor.list()
+    await executor.close()
+    assert asyncio.all_tasks() == before
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@contextlib.asynccontextmanager
+async def served(handler: Handler, directory: Path, kubeconfig: str = KUBECONFIG) -> AsyncIterator[Api]:
+    """An API whose server answers as the handler does."""
+    app = web.Application()
+    app.router.add_route("*", "/{address:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    file = directory / "kubeconfig"
+    file.write_text(kubeconfig.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    found = Api(Access(str(file)), 5)
+    try:
+        yield found
+    finally:
+        await found.close()
+        await runner.cleanup()
+
+
+async def test_connections_of_credentials_that_were_replaced_are_closed_with_their_last_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "ANEW", -1)
+    known = True
+    streaming = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path != "/stream":
+            return web.json_response({}, status=200 if known else 401)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one")
+        await streaming.wait()
+        await response.write(b"two")
+        return response
+
+    async with served(answer, tmp_path) as there:
+        async with there.request("GET", "/stream", stream=True) as stream:
+            known = False
+            for _ in range(10):
+                with pytest.raises(EngineUnreachable, match="does not know pman's credentials"):
+                    await there.call("GET", "/version")
+            streaming.set()
+            assert await stream.read() == b"onetwo"
+        pools = [
+            client.pool_manager
+            for each in gc.get_objects()
+            if isinstance(each, _Clients)
+            for client in (each._calls, each._streams)
+        ]
+        assert sum(not pool.closed for pool in pools if pool) <= 2  # those in use
+        known = True
+        assert await there.read("/version") == {}
+
+
+async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "RENEW", 0)
+    hung = tmp_path / "hung"
+    plugin = tmp_path / "plugin"
+    version = "client.authentication.k8s.io/v1"
+    status = {"token": "secret", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    answer = json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": status})
+    plugin.write_text(f"#!/bin/sh\ntest ! -e {hung} || exec sleep 60\necho '{answer}'\n")
+    plugin.chmod(0o755)
+    user = {"exec": {"apiVersion": version, "command": str(plugin)}}
+    kubeconfig = KUBECONFIG.replace("{token: secret}", json.dumps(user))
+
+    async def known(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async with served(known, tmp_path, kubeconfig) as there:
+        assert await there.read("/version") == {}
+        there.timeout = 1
+        hung.touch()
+        with pytest.raises(EngineUnreachable, match="no credentials for Kubernetes within 1 s") as raised:
+            await asyncio.wait_for(there.read("/version"), 30)
+        assert "KUBECONFIG" in raised.value.hint
+        hung.unlink()
+        assert await there.read("/version") == {}
+
+
+async def test_watches_that_something_between_cuts_go_on_where_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "STEADY", 0)
+    monkeypatch.setattr(watch, "SOON", 0.01)  # with pauses that grow, twenty watches would take hours
+    monkeypatch.setattr(watch, "LATE", 1e6)
+    known = Memory()
+    known.put_job(job(version="0"))
+    lists: list[str] = []
+    versions: list[str] = []
+    twenty = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            lists.append(request.path)
+            return web.json_response({"metadata": {"resourceVersion": "0"}, "items": [job(version="0")]})
+        versions.append(request.query["resourceVersion"])
+        version = str(len(versions))
+        if len(versions) == 20:
+            twenty.set()
+        response = web.StreamResponse()
+        await response.prepare(request)
+        change = {"type": "MODIFIED", "object": job(version=version)}
+        await response.write(json.dumps(change).encode() + b"\n")
+        await until(lambda: told(known)["job"]["metadata"]["resourceVersion"] == version)
+        if request.transport:
+            request.transport.abort()
+        return response
+
+    sink = Sink(put=known.put_job, drop=known.forget, retain=known.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Watch(there, "/jobs", {}, sink)) as found:
+        await asyncio.wait_for(twenty.wait(), 60)
+        assert found.is_live
+
+    assert lists == ["/jobs"]
+    assert versions[:20] == [str(version) for version in range(20)]
+
+
+async def until(probe: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not probe():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def watching(found: Watch) -> AsyncIterator[Watch]:
+    task = asyncio.create_task(found.run())
+    try:
+        yield found
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_bug_does_not_end_a_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "SOON", 0.01)
+    lists: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            lists.append(request.path)
+            return web.json_response({"metadata": {"resourceVersion": "0"}, "items": [job()]})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(60)
+        return response
+
+    known = Memory()
+
+    def put(found: Mapping[str, Any]) -> None:
+        if len(lists) < 3:
+            raise LookupError("what no API server says")
+        known.put_job(found)
+
+    sink = Sink(put=put, drop=known.forget, retain=known.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Watch(there, "/jobs", {}, sink)) as found:
+        await until(lambda: found.is_live)
+        assert told(known)
+
+    assert len(lists) == 3
+    traces = [record for record in caplog.records if record.exc_info]
+    assert ["by a bug" in record.getMessage() for record in traces] == [True, True]
