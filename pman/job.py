@@ -12,9 +12,14 @@ from typing import Any, Literal
 JobStatus = Literal["notstarted", "started", "finishedSuccessfully", "finishedWithError", "undefined"]
 """The words that the platform knows. It cancels a job at once that is `undefined`."""
 
-JID_LABEL = "org.chrisproject.pman.jid"
-DIGEST_LABEL = "org.chrisproject.pman.digest"
-AUID_LABEL = "org.chrisproject.pman.auid"
+LABEL_PREFIX = "org.chrisproject.pman."
+"""Labels and annotations that begin so are pman's own; schema/settings.json keeps them from JOB_LABELS."""
+
+JID_LABEL = f"{LABEL_PREFIX}jid"
+DIGEST_LABEL = f"{LABEL_PREFIX}digest"
+AUID_LABEL = f"{LABEL_PREFIX}auid"
+REASON_LABEL = f"{LABEL_PREFIX}reason"
+"""Says why pman ended the job, or why the engine could not take it."""
 
 INCOMING = "/share/incoming"
 OUTGOING = "/share/outgoing"

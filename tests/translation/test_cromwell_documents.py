@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from pman import executors
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.cromwell.attributes import names_in
-from pman.executors.cromwell.cache import REASON, REMOVED
+from pman.executors.cromwell.cache import REMOVED_LABEL
 from pman.executors.cromwell.executor import CromwellExecutor
 from pman.executors.cromwell.names import workflow_id
-from pman.job import AUID_LABEL, DIGEST_LABEL, JID_LABEL
+from pman.job import AUID_LABEL, DIGEST_LABEL, JID_LABEL, REASON_LABEL
 from pman.translation.render import loader
 from pman.translation.rules import Rules
 from pman.translation.translation import PROBE
@@ -431,7 +431,7 @@ class Cromwell:
             for found in self.workflows.values()
             if (not ids or found["id"] in ids) and found["id"] not in self.hidden
             and all(found["labels"].get(name) == value for name, value in labels)
-            and (not labels or REMOVED not in found["labels"])
+            and (not labels or REMOVED_LABEL not in found["labels"])
         ]  # fmt: skip
         return web.json_response({"results": rows, "totalResultsCount": len(rows)})
 
@@ -585,7 +585,7 @@ async def test_a_job_that_cromwell_tells_of_too_late_does_not_run_on_when_it_is_
     assert server.only["status"] == "Aborted"
     server.hidden.clear()
     await other.remove("a-job")
-    assert server.only["labels"][REMOVED] == "yes"
+    assert server.only["labels"][REMOVED_LABEL] == "yes"
 
 
 async def test_a_name_that_nobody_submitted_is_unknown(cromwell: Served) -> None:
@@ -602,7 +602,7 @@ async def test_a_name_is_free_again_after_its_deletion_for_every_pman(cromwell: 
     for turn in range(1, 4):
         await applied(first)
         await second.remove("a-job")
-        assert server.workflows[workflow_id("a-job", turn)]["labels"][REMOVED] == "yes"
+        assert server.workflows[workflow_id("a-job", turn)]["labels"][REMOVED_LABEL] == "yes"
         with pytest.raises(UnknownJob):
             await first.inspect("a-job")
 
@@ -637,7 +637,7 @@ async def test_a_job_that_is_ended_keeps_the_reason(cromwell: Served) -> None:
 
     info = RULES.read("a-job", await executor.inspect("a-job"))
     assert (info.status, info.message) == (FAILURE, "the site's second")
-    assert server.only["labels"][REASON] == "the site's second"
+    assert server.only["labels"][REASON_LABEL] == "the site's second"
     assert not await executor.active() or server.only["status"] == "Aborted"
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from pman.errors import EngineUnreachable
 from pman.executors.cromwell.server import Metadata, Server
+from pman.job import LABEL_PREFIX, REASON_LABEL
 
-REMOVED, REASON = "org.chrisproject.pman.removed", "org.chrisproject.pman.reason"
+REMOVED_LABEL = f"{LABEL_PREFIX}removed"
 
 ENDED = frozenset({"Succeeded", "Failed", "Aborted"})
 
@@ -115,7 +116,7 @@ def _is_unchanged(before: Metadata, row: Mapping[str, Any]) -> bool:
     may know less than the metadata told already, which is no change.
     """
     labels, kept = row.get("labels") or {}, before.get("labels") or {}
-    if any(labels.get(name) != kept.get(name) for name in (REMOVED, REASON)):
+    if any(labels.get(name) != kept.get(name) for name in (REMOVED_LABEL, REASON_LABEL)):
         return False
     status = before.get("status")
     return status in ENDED or (status == row["status"] and (status != "Running" or _runs(before)))

@@ -13,17 +13,17 @@ from typing import Any
 from pman.errors import EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.cromwell.arrivals import Arrivals
 from pman.executors.cromwell.attributes import Attributes
-from pman.executors.cromwell.cache import ENDED, REASON, REMOVED, Polls
+from pman.executors.cromwell.cache import ENDED, REMOVED_LABEL, Polls
 from pman.executors.cromwell.directory import CallDirectory
 from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.server import Metadata, Server, last_call
 from pman.executors.shared.http import Http
 from pman.executors.shared.pathmap import seen
-from pman.job import JID_LABEL, Document
+from pman.job import JID_LABEL, LABEL_PREFIX, REASON_LABEL, Document
 
 log = logging.getLogger(__name__)
 
-KIND = "org.chrisproject.pman.kind"
+KIND_LABEL = f"{LABEL_PREFIX}kind"
 """A label that all of pman's workflows have; its value is `job`."""
 
 FORM = {"workflow.wdl": "workflowSource", "labels.json": "labels", "options.json": "workflowOptions"}
@@ -157,7 +157,7 @@ class CromwellExecutor:
                 raise self._silent(jid)
             if await self._until(workflow, _has_ended, REMOVAL) is None:
                 log.warning("%s: removed, though Cromwell does not say yet that it has ended", jid)
-        if not await self._labelled(workflow, {REMOVED: "yes"}):
+        if not await self._labelled(workflow, {REMOVED_LABEL: "yes"}):
             raise self._silent(jid)
         # Whoever asks next, on another pman too, must be told so.
         await self._until(workflow, _is_marked, 2 * self._lag)
@@ -170,7 +170,7 @@ class CromwellExecutor:
         _, metadata, _ = await self._find(jid, fresh=True)
         workflow = metadata["id"]
         if not _has_ended(metadata):
-            await self._labelled(workflow, {REASON: reason[:255]})
+            await self._labelled(workflow, {REASON_LABEL: reason[:255]})
             await self._server.abort(workflow)
 
     async def list(self) -> Sequence[str]:
@@ -304,7 +304,7 @@ class CromwellExecutor:
 
     async def _named(self, asked: Any) -> Sequence[str]:
         """The jobs that a query finds, without those that were deleted."""
-        mine = [{"label": f"{KIND}:job"}, {"excludeLabelOr": f"{REMOVED}:yes"}]
+        mine = [{"label": f"{KIND_LABEL}:job"}, {"excludeLabelOr": f"{REMOVED_LABEL}:yes"}]
         rows = await self._server.query([*mine, *asked])
         return sorted({row["labels"][JID_LABEL] for row in rows})
 
@@ -342,4 +342,4 @@ def _has_ended(metadata: Metadata) -> bool:
 
 
 def _is_marked(metadata: Metadata) -> bool:
-    return REMOVED in (metadata.get("labels") or {})
+    return REMOVED_LABEL in (metadata.get("labels") or {})

@@ -17,14 +17,13 @@ from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.docker.api import Api, words
-from pman.job import JID_LABEL
+from pman.job import JID_LABEL, LABEL_PREFIX, REASON_LABEL
 
 Kind = Literal["pending", "failed"]
 
 _KINDS: tuple[Kind, Kind] = ("pending", "failed")
-_DOCUMENT = "org.chrisproject.pman.document"
-_CALL = "org.chrisproject.pman.call"
-_REASON = "org.chrisproject.pman.reason"
+_DOCUMENT_LABEL = f"{LABEL_PREFIX}document"
+_CALL_LABEL = f"{LABEL_PREFIX}call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Marker:
 
     @property
     def body(self) -> Mapping[str, Any]:
-        body: Mapping[str, Any] = json.loads(self.labels[_DOCUMENT])
+        body: Mapping[str, Any] = json.loads(self.labels[_DOCUMENT_LABEL])
         return body
 
     @property
@@ -51,17 +50,17 @@ class Marker:
 
     @property
     def reason(self) -> str:
-        return self.labels.get(_REASON, "")
+        return self.labels.get(REASON_LABEL, "")
 
     @property
     def state(self) -> Mapping[str, str]:
         """What it adds to the State of a container that was never started."""
         told = {"Error": self.reason, "FinishedAt": self.created}
-        return {"Status": "ended", **told} if self.labels.get(_CALL) == "end" else told
+        return {"Status": "ended", **told} if self.labels.get(_CALL_LABEL) == "end" else told
 
     def native(self, jid: str) -> Mapping[str, Any]:
         """In the shape of a container's inspection, with a State.Status of its own while there is none."""
-        body, call = self.body, self.labels.get(_CALL)
+        body, call = self.body, self.labels.get(_CALL_LABEL)
         state = {
             "Status": {None: "pulling", "pull": "unpulled", "end": "ended"}.get(call, "refused"),
             "Error": self.reason,
@@ -82,14 +81,14 @@ class Markers:
 
     async def hold(self, jid: str, body: Mapping[str, Any]) -> bool:
         """Mark a job as pending; False where another one of that name is."""
-        labels = {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(body)}
+        labels = {**(body.get("Labels") or {}), _DOCUMENT_LABEL: json.dumps(body)}
         return (await self._create("pending", jid, labels)).labels == labels
 
     async def fail(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> Marker:
         """Keep why the engine would not have a job."""
-        why = {_CALL: str(refused.native["call"]), _REASON: str(refused.native["message"])}
+        why = {_CALL_LABEL: str(refused.native["call"]), REASON_LABEL: str(refused.native["message"])}
         kept = {name: value for name, value in body.items() if name != "Env"}  # a token is of no more use
-        labels = {**(body.get("Labels") or {}), _DOCUMENT: json.dumps(kept), **why}
+        labels = {**(body.get("Labels") or {}), _DOCUMENT_LABEL: json.dumps(kept), **why}
         return await self._create("failed", jid, labels)
 
     async def find(self, kind: Kind, jid: str) -> Marker | None:

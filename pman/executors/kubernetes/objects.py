@@ -20,11 +20,11 @@ from pman.executors.kubernetes.api import Answer, Api, Object, path
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.kinds import JOBS, Kinds
 from pman.executors.kubernetes.reads import is_going, is_pmans, labels, name, stripped, uid, version
-from pman.job import JID_LABEL, Document
+from pman.job import JID_LABEL, LABEL_PREFIX, Document
 
 log = logging.getLogger(__name__)
 
-COMPLETED = "org.chrisproject.pman.completed"
+COMPLETED = f"{LABEL_PREFIX}completed"
 """Annotation of a Job whose documents another call than its own has found complete."""
 
 TURN = 0.25

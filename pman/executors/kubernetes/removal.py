@@ -11,11 +11,9 @@ from pman.errors import EngineRefused, UnknownJob
 from pman.executors.kubernetes.api import Api, Object, path
 from pman.executors.kubernetes.kinds import JOBS, PODS
 from pman.executors.kubernetes.reads import State, has_ended, is_going, is_over, is_pmans, name, uid, version
+from pman.job import REASON_LABEL
 
 log = logging.getLogger(__name__)
-
-REASON = "org.chrisproject.pman.reason"
-"""Annotation of a Job that pman has ended: why."""
 
 GRACE = 2
 """Seconds that the processes of a deleted job have to end. 0 would forget the pod before they do."""
@@ -70,10 +68,10 @@ class Removal:
             job = await self._state.job(jid)
             if job is None or not is_pmans(job) or is_going(job):
                 raise UnknownJob(jid)
-            if has_ended(job) or REASON in (job["metadata"].get("annotations") or {}):
+            if has_ended(job) or REASON_LABEL in (job["metadata"].get("annotations") or {}):
                 return job
             patch = {
-                "metadata": {"resourceVersion": version(job), "annotations": {REASON: reason}},
+                "metadata": {"resourceVersion": version(job), "annotations": {REASON_LABEL: reason}},
                 "spec": {"activeDeadlineSeconds": 1},
             }
             answer = await self._api.call("PATCH", path(self._namespace, JOBS, jid), body=patch)

@@ -24,11 +24,9 @@ from pman.executors.swarm.services import (
     record,
     recorded,
 )
-from pman.job import Document
+from pman.job import REASON_LABEL, Document
 
 log = logging.getLogger(__name__)
-
-REASON_LABEL = "org.chrisproject.pman.reason"
 
 REMOVAL = 20.0
 """Seconds for which a removal waits for the processes of a job, on a node that may be gone."""

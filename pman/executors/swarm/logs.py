@@ -11,8 +11,9 @@ from pman.executors.docker.api import Api, words
 from pman.executors.docker.frames import demultiplexed
 from pman.executors.shared.multiplex import Sources, merged, prefixed
 from pman.executors.swarm.services import Services, Task, container_id, firsts, is_closed, is_over, slot
+from pman.job import LABEL_PREFIX
 
-LOG_LABEL = "org.chrisproject.pman.log"
+LOG_LABEL = f"{LABEL_PREFIX}log"
 """The end of the log of a job that pman ended: the swarm removes the tasks, and their logs with them."""
 
 LOOK_AGAIN = 0.5

@@ -23,7 +23,7 @@ from urllib.parse import quote
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.images import registry_auth
-from pman.job import JID_LABEL
+from pman.job import JID_LABEL, LABEL_PREFIX
 
 Service = Mapping[str, Any]
 Task = Mapping[str, Any]
@@ -33,10 +33,10 @@ ENDED = frozenset(["complete", "shutdown", "failed", "rejected", "remove", "orph
 
 NOTHING: Mapping[str, Mapping[str, int]] = {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
 
-OPEN_LABEL = "org.chrisproject.pman.open"
+OPEN_LABEL = f"{LABEL_PREFIX}open"
 """Of a service that is not closed; each look for those would else bring all that ever ended, 3.5 kB each."""
 
-ENDED_LABEL = "org.chrisproject.pman.ended"
+ENDED_LABEL = f"{LABEL_PREFIX}ended"
 """What was to be told of a service's tasks when the last of them had ended."""
 
 RECORD_BYTES = 2**18
