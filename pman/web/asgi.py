@@ -35,14 +35,14 @@ def served(engine: Engine) -> ASGI:
 
 
 def _polled(app: ASGI, engine: Engine) -> ASGI:
-    """Answers what needs nothing but the memory of jobs that have ended; the rest is the app's."""
+    """Answers what needs nothing but the cache of jobs that have ended; the rest is the app's."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         job = _JOB.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
-        if job is None or scope["query_string"] or (remembered := engine.remembered(job[1])) is None:
+        if job is None or scope["query_string"] or (cached := engine.cached_status(job[1])) is None:
             await app(scope, receive, send)
             return
-        body = remembered[1]
+        body = cached[1]
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pman.engine import engine as engine_module
 from pman.engine.engine import Engine
 from pman.errors import ConfigError, Conflict, EngineRefused, EngineUnreachable, Refused, UnknownJob
 from pman.job import Document, Job
@@ -122,10 +121,9 @@ def held() -> Held:
 
 
 @pytest.fixture
-async def engine(held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
-    monkeypatch.setattr(engine_module, "LOOK_AGAIN", 0.01)
+async def engine(held: Held, tmp_path: Path) -> AsyncIterator[Engine]:
     site = site_templates(tmp_path, {"docker/state.yaml": STATE})
-    started = Engine(Translation(settings_of(PMAN_TEMPLATES=str(site))), held)
+    started = Engine(Translation(settings_of(PMAN_TEMPLATES=str(site))), held, overdue_interval=0.01)
     await started.facts()
     yield started
     await started.close()

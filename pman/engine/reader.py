@@ -1,0 +1,106 @@
+"""What the engine says of jobs: read by the rules, and answered from the cache while it is known to hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from pman.engine.cache import EndedDetails, EndedJobs, RecentLogs
+from pman.engine.logtail import Tail, with_cause
+from pman.errors import UnknownJob
+from pman.executors import Executor
+from pman.job import JobDetails, JobInfo
+from pman.translation.rules import NativeState
+from pman.translation.translation import Translation
+
+ReadDetails = Callable[[str, NativeState, Mapping[str, Any]], JobDetails]
+"""Takes a job's name, its native state and the engine's facts."""
+
+CONCURRENT_READS = 16
+"""Jobs that are read at a time for one list."""
+
+
+class Reader:
+    """One for an engine, with its cache; made inside the event loop that uses it."""
+
+    def __init__(self, translation: Translation, executor: Executor) -> None:
+        self._translation = translation
+        self._executor = executor
+        self._ended = EndedJobs()
+        self._details = EndedDetails()
+        self._logs = RecentLogs(self._tail)
+
+    async def status(self, jid: str) -> tuple[JobInfo, bytes]:
+        """The job, and the JSON that answers for it. Raises UnknownJob, EngineUnreachable."""
+        if cached := self.cached_status(jid):
+            return cached
+        info, revision = await self._read(jid)
+        if info.status == "notstarted":
+            return info, info.json("")
+        if cached := self._ended.same(info, revision):
+            return cached
+        body = info.json(with_cause(await self._logs.get(jid, ended=info.ended), info))
+        if info.ended:
+            self._ended.remember(info, body, revision)
+        return info, body
+
+    def cached_status(self, jid: str) -> tuple[JobInfo, bytes] | None:
+        """Answers as `status`, without a question to the engine, where a job is known to have ended."""
+        return self._ended.unchanged(jid, self._executor.revision(jid))
+
+    async def info(self, jid: str, *, fresh: bool = False) -> JobInfo:
+        """The job without its log; fresh: asked of the engine now. Raises UnknownJob, EngineUnreachable."""
+        return (await self._read(jid, fresh=fresh))[0]
+
+    async def _read(self, jid: str, *, fresh: bool = False) -> tuple[JobInfo, Hashable]:
+        """The job, and the revision of what the engine says of it.
+
+        Nothing may come between the two calls of the executor, or they may speak of different states.
+        """
+        native = await self._executor.inspect(jid, fresh=fresh)
+        revision = self._executor.revision(jid)
+        return self._translation.rules.read(jid, native), revision
+
+    async def details(self, jid: str, facts: Mapping[str, Any]) -> JobDetails:
+        """All that API v2 answers of a job. Raises as Translation.details."""
+        return await self._read_details(jid, facts, self._translation.details)
+
+    async def list(self, facts: Mapping[str, Any]) -> Sequence[JobDetails]:
+        """All of pman's jobs, by name, without those removed meanwhile. Raises EngineUnreachable."""
+        jids = await self._executor.list()
+        turns = asyncio.Semaphore(CONCURRENT_READS)
+
+        async def one(jid: str) -> JobDetails | None:
+            async with turns:
+                await asyncio.sleep(0)  # from the cache, a thousand of them would be one piece of work
+                try:
+                    return await self._read_details(jid, facts, self._translation.listed)
+                except UnknownJob:
+                    return None  # removed since it was listed
+
+        return [details for details in await asyncio.gather(*map(one, sorted(jids))) if details]
+
+    async def _read_details(self, jid: str, facts: Mapping[str, Any], read: ReadDetails) -> JobDetails:
+        """A job that has ended comes from the cache, while the engine is known to say the same of it."""
+        if cached := self._details.unchanged(jid, self._executor.revision(jid)):
+            return cached
+        native = await self._executor.inspect(jid)
+        revision = self._executor.revision(jid)
+        details = read(jid, native, facts)
+        if details.info.ended:
+            self._details.remember(jid, details, revision)
+        return details
+
+    def forget(self, jid: str) -> None:
+        """Drop the job from the cache: its name may be given to another one."""
+        self._ended.forget(jid)
+        self._logs.forget(jid)
+        self._details.forget(jid)
+
+    async def _tail(self, jid: str) -> str:
+        tail = Tail(self._translation.settings["JOB_LOGS_BYTES"])
+        if lines := self._translation.settings["JOB_LOGS_TAIL"]:
+            async for chunk in self._executor.logs(jid, lines):
+                tail.add(chunk)
+        return tail.text()

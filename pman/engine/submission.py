@@ -1,0 +1,140 @@
+"""Carries a job's documents to the engine, once however often they are sent, and starts what was left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+
+from pman.engine.reader import Reader
+from pman.errors import (
+    BadRequest,
+    ConfigError,
+    Conflict,
+    EngineRefused,
+    EngineUnreachable,
+    Fault,
+    NameTaken,
+    Refused,
+    UnknownJob,
+)
+from pman.executors import Executor
+from pman.job import Document, Job, JobInfo
+from pman.translation.rules import Rules
+
+log = logging.getLogger(__name__)
+
+RETRY_INTERVAL_SECONDS = 5
+"""Until an engine that is away is asked again."""
+
+
+class Submission:
+    """One for an engine."""
+
+    def __init__(self, executor: Executor, rules: Rules, reader: Reader) -> None:
+        self._executor = executor
+        self._rules = rules
+        self._reader = reader
+
+    async def submit(self, job: Job, documents: Sequence[Document]) -> JobInfo:
+        """The job as the engine has it. Raises Conflict, Refused, EngineUnreachable."""
+        try:
+            native = await self._executor.apply(job.jid, documents)
+        except NameTaken as taken:
+            return await self._same(job, taken)
+        except EngineRefused as refused:
+            if answer := await self._refusal(job.jid, refused):
+                return await self._unless_there(job, answer)
+            native = await self._executor.inspect(job.jid, fresh=True)
+        return self._rules.read(job.jid, native)
+
+    async def _same(self, job: Job, taken: NameTaken) -> JobInfo:
+        """The job of that name, if the same request made it."""
+        try:
+            info = await self._reader.info(job.jid, fresh=True)
+        except UnknownJob:
+            raise Conflict(
+                f"the name {job.jid} is taken on the engine by something that is not pman's",
+                f"the engine says: {taken}",
+            ) from taken
+        _check_digest(job, info)
+        if info.status == "notstarted":
+            try:
+                await self._executor.resume(job.jid)
+            except EngineRefused as refused:
+                if answer := await self._refusal(job.jid, refused):
+                    raise answer from refused
+            info = await self._reader.info(job.jid, fresh=True)
+        return info
+
+    async def _unless_there(self, job: Job, answer: Refused) -> JobInfo:
+        """An engine may refuse before it looks whether the name is taken; a job that is there stays."""
+        try:
+            info = await self._reader.info(job.jid, fresh=True)
+        except UnknownJob:
+            raise answer from None
+        _check_digest(job, info)
+        return info
+
+    async def _refusal(self, jid: str, refused: EngineRefused) -> Refused | None:
+        """The answer, with nothing left behind; None for a job that is to be seen as failed."""
+        answer = self._rules.refusal(refused)
+        if answer.status == 201:
+            return None
+        if refused.made is not None:
+            await self._executor.discard(jid, refused.made)
+        return answer
+
+    async def resume_unfinished(self) -> None:
+        """Start the jobs that another pman, or this one before, has applied and not started."""
+        unfinished: list[str] | None = None
+        while unfinished is None or unfinished:
+            try:
+                if unfinished is None:
+                    unfinished = list(await self._executor.unfinished())
+                while unfinished:
+                    await self._resume(unfinished[0])
+                    unfinished.pop(0)
+            except EngineUnreachable as error:
+                log.warning("what was left unstarted waits: %s", error)
+                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
+
+    async def _resume(self, jid: str) -> None:
+        try:
+            info = await self._reader.info(jid, fresh=True)
+            if info.status == "notstarted":
+                log.info("%s was never started (%s); taking it up", jid, info.message)
+                await self._executor.resume(jid)
+        except (UnknownJob, ConfigError, EngineRefused) as error:
+            log.warning("%s could not be taken up: %s", jid, error)
+
+
+def _check_digest(job: Job, info: JobInfo) -> None:
+    """Raises Conflict where another request made the job of that name."""
+    if info.digest != job.digest:
+        raise Conflict(
+            f"a job {job.jid} exists with another content; it is {info.status}",
+            "delete it first, or use another jid",
+        )
+
+
+def check_directories(storebase: str, job: Job) -> None:
+    """Raises BadRequest where pman sees the storebase and the job's directories do not exist in it.
+
+    Symbolic links are resolved. What is swapped after this look is up to the engine: the storebase is
+    pfcon's, not the job's.
+    """
+    if not os.path.isdir(storebase):  # noqa: PTH112  (False where pman may not look, unlike Path.is_dir)
+        return
+    root = os.path.realpath(storebase)
+    faults = []
+    for name in ("input_dir", "output_dir"):
+        directory = getattr(job, name)
+        real = os.path.realpath(f"{root}/{directory}")
+        if os.path.commonpath([root, real]) != root or real == root:
+            faults.append(Fault(f"$.{name}", f"{directory!r} leads out of the storebase"))
+        elif not os.path.isdir(real):  # noqa: PTH112  (as above)
+            faults.append(Fault(f"$.{name}", f"{directory!r} is no directory in the storebase"))
+    if faults:
+        raise BadRequest.of(faults, f"the directories must exist below {storebase} before; pfcon makes them")
