@@ -17,8 +17,7 @@ import pytest
 import yaml
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.kubernetes import access, api, connect, logs, objects
-from pman.executors.kubernetes import informer as watch
+from pman.executors.kubernetes import access, api, connect, informer, logs, objects
 from pman.executors.kubernetes.executor import KubernetesExecutor
 from pman.executors.kubernetes.reads import has_ended
 from pman.job import DIGEST_LABEL, JID_LABEL, Document
@@ -148,7 +147,7 @@ async def behind(site: Site, proxy: Proxy, quick: None) -> AsyncIterator[Kuberne
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried soon."""
-    monkeypatch.setattr(watch, "LATE", 0.5)
+    monkeypatch.setattr(informer, "RETRY_LIMIT_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -487,7 +486,7 @@ async def test_a_job_that_a_finalizer_holds_is_told_so(
 ) -> None:
     await pman.apply(jid, [job(jid, finalizers=["example.org/held"])])
     await pman.remove(jid)
-    monkeypatch.setattr(objects, "PATIENCE", 2)
+    monkeypatch.setattr(objects, "ATTEMPTS", 2)
 
     with pytest.raises(
         EngineRefused, match=r"is being deleted, which waits for its .*example\.org/held"
@@ -507,11 +506,11 @@ async def test_a_conflict_of_which_nothing_is_found_is_tried_again_and_told_in_t
     proxy.faults.append(Fault("POST", "/(jobs|configmaps)$", status=409, times=2))
     began = time.monotonic()
     await behind.apply(jid, [config_map(jid), job(jid)])
-    assert time.monotonic() - began > 2 * objects.TURN
+    assert time.monotonic() - began > 2 * objects.RETRY_SECONDS
     await behind.remove(jid)
 
-    monkeypatch.setattr(objects, "PATIENCE", 2)
-    monkeypatch.setattr(objects, "TURN", 0)
+    monkeypatch.setattr(objects, "ATTEMPTS", 2)
+    monkeypatch.setattr(objects, "RETRY_SECONDS", 0)
     for kind in ("jobs", "configmaps"):
         proxy.faults[:] = [Fault("POST", f"/{kind}$", status=409)]
         with pytest.raises(EngineRefused, match="409 the proxy says no"):
@@ -670,7 +669,7 @@ async def test_a_log_that_a_node_does_not_show_for_a_moment_is_awaited(
     with pytest.raises(EngineUnreachable, match=f"the log of {name} cannot be read now: the proxy says no"):
         await log_of(behind, jid)
 
-    monkeypatch.setattr(logs, "HOPE", 0)  # the node is lost
+    monkeypatch.setattr(logs, "LOG_RECOVERY_SECONDS", 0)  # the node is lost
     assert (
         await log_of(behind, jid) == f"pman: the log of {name} cannot be read: the proxy says no\n".encode()
     )
@@ -1082,7 +1081,7 @@ async def test_credentials_that_are_rewritten_are_read_again(
         with pytest.raises(EngineUnreachable, match="does not know pman's credentials") as raised:
             await pman.list()
         assert "KUBECONFIG" in raised.value.hint
-        monkeypatch.setattr(api, "ANEW", 0)
+        monkeypatch.setattr(api, "CREDENTIALS_RELOAD_SECONDS", 0)
         write_kubeconfig(file, proxy.address, {"token": site.token})
         await pman.list()
 
@@ -1113,7 +1112,7 @@ async def test_a_plugin_that_fails_is_tried_again(
         with pytest.raises(EngineUnreachable) as raised:
             await pman.list()
         assert "credentials" in f"{raised.value} {raised.value.hint}"
-        monkeypatch.setattr(api, "ANEW", 0)
+        monkeypatch.setattr(api, "CREDENTIALS_RELOAD_SECONDS", 0)
         plugin.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
         await pman.list()
 
@@ -1121,7 +1120,7 @@ async def test_a_plugin_that_fails_is_tried_again(
 async def test_a_token_file_is_read_again(
     site: Site, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "RENEW", 0)
+    monkeypatch.setattr(access, "CREDENTIALS_CHECK_SECONDS", 0)
     token = tmp_path / "token"
     token.write_text(f"{site.token}\n")
     file = site.kubeconfig(proxy.address, {"tokenFile": str(token)})

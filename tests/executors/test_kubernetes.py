@@ -19,15 +19,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pman.errors import ConfigError, EngineUnreachable
-from pman.executors.kubernetes import access, api, connect
-from pman.executors.kubernetes import informer as watch
-from pman.executors.kubernetes import store as memory
+from pman.executors.kubernetes import access, api, connect, informer, store
 from pman.executors.kubernetes.access import Access, authorization
-from pman.executors.kubernetes.api import Api, _Clients, is_name, path
+from pman.executors.kubernetes.api import Api, _Connections, is_name, path
 from pman.executors.kubernetes.fields import dropped, has
-from pman.executors.kubernetes.informer import Sink, Watch, _changes
-from pman.executors.kubernetes.reads import has_ended, is_over, main_container, started
-from pman.executors.kubernetes.store import Memory
+from pman.executors.kubernetes.informer import EventHandler, Informer, _changes
+from pman.executors.kubernetes.reads import has_ended, has_started, main_container, pod_has_ended
+from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
 
 Object = dict[str, Any]
@@ -73,17 +71,17 @@ TERMINATED = {"terminated": {"exitCode": 0, "containerID": "docker://1"}}
 
 
 @pytest.fixture
-def known() -> Memory:
-    return Memory()
+def known() -> Store:
+    return Store()
 
 
-def told(known: Memory, jid: str = "a") -> Mapping[str, Any]:
+def told(known: Store, jid: str = "a") -> Mapping[str, Any]:
     native = known.native(jid)
     assert native is not None
     return native
 
 
-def test_what_is_told_of_a_job_is_all_of_it_in_order(known: Memory) -> None:
+def test_what_is_told_of_a_job_is_all_of_it_in_order(known: Store) -> None:
     known.put_event(event("1-q", "late", at="2026-01-01T00:00:02Z"))  # before what it is about
     known.put_pod(pod("q"))
     known.put_pod(pod("p"))
@@ -99,7 +97,7 @@ def test_what_is_told_of_a_job_is_all_of_it_in_order(known: Memory) -> None:
     assert "managedFields" not in native["job"]["metadata"]
 
 
-def test_a_revision_differs_with_each_change_and_only_then(known: Memory) -> None:
+def test_a_revision_differs_with_each_change_and_only_then(known: Store) -> None:
     known.put_job(job())
     seen = [known.revision("a")]
     changes: list[Callable[[], None]] = [
@@ -125,7 +123,7 @@ def test_a_revision_differs_with_each_change_and_only_then(known: Memory) -> Non
     assert known.revision("a") == before
 
 
-def test_what_is_listed_anew_is_all_there_is(known: Memory) -> None:
+def test_what_is_listed_anew_is_all_there_is(known: Store) -> None:
     for found in (job("a", "1"), job("b", "2")):
         known.put_job(found)
     for found in (pod("p", of="1"), pod("q", of="2")):
@@ -148,20 +146,20 @@ def test_what_is_listed_anew_is_all_there_is(known: Memory) -> None:
     assert known.native("a") is None and known.revision("a") is None
 
 
-def test_what_was_deleted_does_not_come_back(known: Memory) -> None:
-    known.put_new_job(job())
-    known.forget(job())
+def test_what_was_deleted_does_not_come_back(known: Store) -> None:
+    known.add_created_job(job())
+    known.delete_job(job())
     known.put_job(job(version="2"))  # what the watch had on its way
     assert known.native("a") is None
     assert known.is_deleted(job(), since=0)
     assert not known.is_deleted(job(), since=time.monotonic())
 
     known.put_job(job(uid="2"))
-    known.forget(job(version="3"))
+    known.delete_job(job(version="3"))
     assert told(known)["job"]["metadata"]["uid"] == "2"
 
 
-def test_a_later_job_of_the_name_takes_the_place_of_the_earlier(known: Memory) -> None:
+def test_a_later_job_of_the_name_takes_the_place_of_the_earlier(known: Store) -> None:
     known.put_job(job(uid="1"))
     known.put_pod(pod("old", of="1"))
     known.put_job(job(uid="2"))
@@ -171,19 +169,19 @@ def test_a_later_job_of_the_name_takes_the_place_of_the_earlier(known: Memory) -
     assert [each["metadata"]["name"] for each in told(known)["pods"]] == ["new"]
 
 
-def test_what_pman_made_does_not_go_behind_what_the_watch_told_since(known: Memory) -> None:
+def test_what_pman_made_does_not_go_behind_what_the_watch_told_since(known: Store) -> None:
     known.put_job(job(version="5"))
-    known.put_new_job(job(version="4"))
+    known.add_created_job(job(version="4"))
     assert told(known)["job"]["metadata"]["resourceVersion"] == "5"
 
 
 def test_what_the_watch_tells_late_of_an_earlier_job_does_not_bury_the_one_that_pman_made(
-    known: Memory,
+    known: Store,
 ) -> None:
-    known.put_new_job(job(uid="2"))
+    known.add_created_job(job(uid="2"))
     known.put_job(job(uid="1"))  # another pman's, which was deleted before
     assert told(known)["job"]["metadata"]["uid"] == "2"
-    known.forget(job(uid="1"))
+    known.delete_job(job(uid="1"))
     known.put_job(job(uid="2", version="2"))
 
     assert told(known)["job"]["metadata"]["resourceVersion"] == "2"
@@ -191,11 +189,11 @@ def test_what_the_watch_tells_late_of_an_earlier_job_does_not_bury_the_one_that_
 
 
 def test_a_job_that_pman_made_and_no_watch_tells_of_is_asked_for(
-    known: Memory, monkeypatch: pytest.MonkeyPatch
+    known: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known.put_new_job(job())
+    known.add_created_job(job())
     assert known.native("a")
-    monkeypatch.setattr(memory, "SETTLING", -1)
+    monkeypatch.setattr(store, "SYNC_LAG_SECONDS", -1)
     assert known.native("a") is None
     known.put_job(job())
     assert known.native("a")
@@ -209,7 +207,7 @@ class LaggingWatch(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory = Memory()
+        self.memory = Store()
         self.live: dict[str, Object] = {}
         self.count = itertools.count(1)
         self.changes: list[tuple[Callable[[Object], None], Object]] = []
@@ -233,7 +231,7 @@ class LaggingWatch(RuleBasedStateMachine):
     def delete(self, name: str) -> Object:
         found = self.live.pop(name)
         self.own.pop(name, None)
-        self.changed(self.memory.forget, found)
+        self.changed(self.memory.delete_job, found)
         return copy.deepcopy(found)
 
     @rule(name=NAMES)
@@ -250,14 +248,14 @@ class LaggingWatch(RuleBasedStateMachine):
     def pman_creates(self, name: str) -> None:
         if name not in self.live:
             made = self.create(name)
-            self.memory.put_new_job(made)
+            self.memory.add_created_job(made)
             self.own[name] = made["metadata"]["uid"]
 
     @rule(name=NAMES)
     def pman_deletes(self, name: str) -> None:
         if name in self.live:
             gone = self.delete(name)
-            self.memory.forget(gone)
+            self.memory.delete_job(gone)
             self.deleted.add(gone["metadata"]["uid"])
 
     @rule(name=NAMES)
@@ -275,7 +273,7 @@ class LaggingWatch(RuleBasedStateMachine):
     @precondition(lambda self: self.listed is None)
     @rule()
     def a_list_begins(self) -> None:
-        self.memory.begin_jobs()
+        self.memory.begin_job_list()
         self.listed = copy.deepcopy(list(self.live.values()))
         self.there = {each["metadata"]["uid"] for each in self.listed}
         self.changes.clear()
@@ -319,7 +317,7 @@ test_the_memory_tells_what_is_however_late_a_watch_tells_it = LaggingWatch.TestC
 
 
 def test_what_pman_changed_is_not_known_before_the_watch_tells_it(
-    known: Memory, monkeypatch: pytest.MonkeyPatch
+    known: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known.put_job(job(version="5"))
     known.expect(job(version="5"))
@@ -329,12 +327,12 @@ def test_what_pman_changed_is_not_known_before_the_watch_tells_it(
     assert known.native("a") is None
     known.put_job(job(version="7"))
     assert known.native("a")
-    monkeypatch.setattr(memory, "SETTLING", 0)
+    monkeypatch.setattr(store, "SYNC_LAG_SECONDS", 0)
     known.expect(job(version="8"))  # and never told
     assert known.native("a")
 
 
-def test_a_job_that_is_being_deleted_is_gone(known: Memory) -> None:
+def test_a_job_that_is_being_deleted_is_gone(known: Store) -> None:
     going = job(version="2")
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     known.put_job(job())
@@ -342,7 +340,7 @@ def test_a_job_that_is_being_deleted_is_gone(known: Memory) -> None:
     assert known.native("a") is None and known.jids() == []
 
 
-def test_only_a_job_whose_label_is_its_name_counts(known: Memory) -> None:
+def test_only_a_job_whose_label_is_its_name_counts(known: Store) -> None:
     strange = job()
     strange["metadata"]["labels"] = {JID_LABEL: "b"}
     known.put_job(strange)
@@ -354,7 +352,7 @@ def test_only_a_job_whose_label_is_its_name_counts(known: Memory) -> None:
     assert told(known)["pods"] == []
 
 
-def test_the_end_of_a_job_waits_for_that_of_its_pods(known: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_job_waits_for_that_of_its_pods(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     known.put_job(job())
     known.put_pod(pod(state={"running": {}}))
     assert known.active() == ["a"]
@@ -365,47 +363,47 @@ def test_the_end_of_a_job_waits_for_that_of_its_pods(known: Memory, monkeypatch:
     assert known.native("a")
     known.put_job(job(version="3", status=ended(failed=2)))
     assert known.native("a") is None
-    monkeypatch.setattr(memory, "SETTLING", -1)  # it is not coming
+    monkeypatch.setattr(store, "SYNC_LAG_SECONDS", -1)  # it is not coming
     assert known.native("a")
 
 
-def test_pods_that_the_watch_does_not_see_are_asked_for(known: Memory) -> None:
+def test_pods_that_the_watch_does_not_see_are_asked_for(known: Store) -> None:
     unlabelled = job()
     unlabelled["spec"]["template"]["metadata"] = None
     known.put_job(unlabelled)
     assert known.native("a") is None
 
 
-def test_the_memory_is_bounded(known: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "STRANGE", 5)
-    monkeypatch.setattr(memory, "DELETED", 5)
+def test_the_memory_is_bounded(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "UNKNOWN_OBJECTS_LIMIT", 5)
+    monkeypatch.setattr(store, "DELETED_LIMIT", 5)
     known.put_job(job())
     for i in range(50):
         known.put_event(event("1", f"own-{i}"))
         known.put_event(event(f"strange-{i}", f"of-{i}"))
-        known.forget(job("b", f"b-{i}"))
-    assert len(told(known)["events"]) == memory.EVENTS_EACH
+        known.delete_job(job("b", f"b-{i}"))
+    assert len(told(known)["events"]) == store.EVENTS_PER_OBJECT
     assert len(known._events) <= 5 + 1 + 1
-    assert len(known._about) <= memory.EVENTS_EACH + 6
+    assert len(known._involved_uids) <= store.EVENTS_PER_OBJECT + 6
     assert len(known._deleted) == 5
 
 
-def test_nothing_stays_of_what_has_gone(known: Memory) -> None:
+def test_nothing_stays_of_what_has_gone(known: Store) -> None:
     known.put_job(job())
     known.put_pod(pod())
     known.put_event(event("1"))
     known.put_event(event("1-p", "f"))
     known.drop_pod(pod())
-    known.forget(job())
+    known.delete_job(job())
     for kept in (
         "_jobs",
-        "_names",
+        "_names_by_uid",
         "_pods",
-        "_owners",
+        "_owner_uids",
         "_events",
-        "_about",
+        "_involved_uids",
         "_revisions",
-        "_changed",
+        "_changed_at",
         "_expected",
     ):
         assert not getattr(known, kept), kept
@@ -430,18 +428,20 @@ def test_the_conditions_tell_whether_a_job_has_ended(conditions: list[Object], e
 def test_a_pod_is_over_when_none_of_its_containers_can_run() -> None:
     two = pod(state=TERMINATED)
     two["spec"]["containers"].append({"name": "sidecar"})
-    assert not is_over(two)
+    assert not pod_has_ended(two)
     two["status"]["containerStatuses"].append({"name": "sidecar", "state": {"running": {}}})
-    assert not is_over(two)
+    assert not pod_has_ended(two)
     two["status"]["containerStatuses"][1]["state"] = TERMINATED
-    assert is_over(two)
-    assert is_over({"status": {"phase": "Failed"}})  # evicted before it began
-    assert not is_over(pod(state={"waiting": {}}))
-    assert not is_over(pod())
+    assert pod_has_ended(two)
+    assert pod_has_ended({"status": {"phase": "Failed"}})  # evicted before it began
+    assert not pod_has_ended(pod(state={"waiting": {}}))
+    assert not pod_has_ended(pod())
 
 
 def test_a_deleted_pod_that_had_not_told_of_its_start_is_not_over_by_the_word_terminated() -> None:
-    assert not is_over(pod(state={"terminated": {"exitCode": 0, "startedAt": None, "finishedAt": None}}))
+    assert not pod_has_ended(
+        pod(state={"terminated": {"exitCode": 0, "startedAt": None, "finishedAt": None}})
+    )
 
 
 def test_the_main_container_is_the_first_or_the_one_that_is_named() -> None:
@@ -449,11 +449,11 @@ def test_the_main_container_is_the_first_or_the_one_that_is_named() -> None:
     two["spec"]["containers"].insert(0, {"name": "sidecar"})
     two["status"]["containerStatuses"].append({"name": "sidecar", "state": {"running": {}}})
     assert main_container(two) == "sidecar"
-    assert started(two)
+    assert has_started(two)
     two["metadata"]["annotations"] = {"kubectl.kubernetes.io/default-container": "plugin"}
     assert main_container(two) == "plugin"
-    assert not started(two)
-    assert not started(pod())
+    assert not has_started(two)
+    assert not has_started(pod())
 
 
 def test_the_defaults_of_the_api_server_make_no_other_object() -> None:
@@ -606,7 +606,7 @@ async def served(handler: Handler, directory: Path, kubeconfig: str = KUBECONFIG
 async def test_connections_of_credentials_that_were_replaced_are_closed_with_their_last_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "ANEW", -1)
+    monkeypatch.setattr(api, "CREDENTIALS_RELOAD_SECONDS", -1)
     known = True
     streaming = asyncio.Event()
 
@@ -631,7 +631,7 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
         pools = [
             client.pool_manager
             for each in gc.get_objects()
-            if isinstance(each, _Clients)
+            if isinstance(each, _Connections)
             for client in (each._calls, each._streams)
         ]
         assert sum(not pool.closed for pool in pools if pool) <= 2  # those in use
@@ -642,7 +642,7 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
 async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "RENEW", 0)
+    monkeypatch.setattr(access, "CREDENTIALS_CHECK_SECONDS", 0)
     hung = tmp_path / "hung"
     plugin = tmp_path / "plugin"
     version = "client.authentication.k8s.io/v1"
@@ -670,10 +670,10 @@ async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_fo
 async def test_watches_that_something_between_cuts_go_on_where_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "STEADY", 0)
-    monkeypatch.setattr(watch, "SOON", 0.01)  # with pauses that grow, twenty watches would take hours
-    monkeypatch.setattr(watch, "LATE", 1e6)
-    known = Memory()
+    monkeypatch.setattr(informer, "STEADY_WATCH_SECONDS", 0)
+    monkeypatch.setattr(informer, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(informer, "RETRY_LIMIT_SECONDS", 1e6)  # where pauses grew, twenty would take hours
+    known = Store()
     known.put_job(job(version="0"))
     lists: list[str] = []
     versions: list[str] = []
@@ -696,10 +696,10 @@ async def test_watches_that_something_between_cuts_go_on_where_they_were(
             request.transport.abort()
         return response
 
-    sink = Sink(put=known.put_job, drop=known.forget, retain=known.retain_jobs)
-    async with served(answer, tmp_path) as there, watching(Watch(there, "/jobs", {}, sink)) as found:
+    sink = EventHandler(put=known.put_job, drop=known.delete_job, retain=known.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Informer(there, "/jobs", {}, sink)) as found:
         await asyncio.wait_for(twenty.wait(), 60)
-        assert found.is_live
+        assert found.is_synced
 
     assert lists == ["/jobs"]
     assert versions[:20] == [str(version) for version in range(20)]
@@ -713,7 +713,7 @@ async def until(probe: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watching(found: Watch) -> AsyncIterator[Watch]:
+async def watching(found: Informer) -> AsyncIterator[Informer]:
     task = asyncio.create_task(found.run())
     try:
         yield found
@@ -725,7 +725,7 @@ async def watching(found: Watch) -> AsyncIterator[Watch]:
 async def test_a_bug_does_not_end_a_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watch, "SOON", 0.01)
+    monkeypatch.setattr(informer, "RETRY_SECONDS", 0.01)
     lists: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -737,16 +737,16 @@ async def test_a_bug_does_not_end_a_watch(
         await asyncio.sleep(60)
         return response
 
-    known = Memory()
+    known = Store()
 
     def put(found: Mapping[str, Any]) -> None:
         if len(lists) < 3:
             raise LookupError("what no API server says")
         known.put_job(found)
 
-    sink = Sink(put=put, drop=known.forget, retain=known.retain_jobs)
-    async with served(answer, tmp_path) as there, watching(Watch(there, "/jobs", {}, sink)) as found:
-        await until(lambda: found.is_live)
+    sink = EventHandler(put=put, drop=known.delete_job, retain=known.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Informer(there, "/jobs", {}, sink)) as found:
+        await until(lambda: found.is_synced)
         assert told(known)
 
     assert len(lists) == 3

@@ -19,7 +19,7 @@ from kubernetes.aio.config.incluster_config import (
 
 from pman.errors import ConfigError, EngineUnreachable
 
-RENEW = 60.0
+CREDENTIALS_CHECK_SECONDS = 60.0
 """Seconds after which credentials are looked at again: files that are rewritten, tokens near their end."""
 
 # What the package raises for a file that is no kubeconfig, besides its own.
@@ -35,8 +35,8 @@ class Access:
         self._files = os.pathsep.join(
             str(Path(name).expanduser()) for name in names.split(os.pathsep) if name
         )
-        self._named = f"KUBECONFIG={kubeconfig!r}" if kubeconfig else "KUBECONFIG is not set"
-        self.told = f"{self._named}, {self._files or 'the service account of this pod'} is used"
+        self._setting = f"KUBECONFIG={kubeconfig!r}" if kubeconfig else "KUBECONFIG is not set"
+        self.source = f"{self._setting}, {self._files or 'the service account of this pod'} is used"
 
     async def load(self) -> Configuration:
         """Read anew. Raises ConfigError naming KUBECONFIG."""
@@ -49,10 +49,10 @@ class Access:
             else:
                 load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # so is all of its kind
         except aiohttp.ClientError as error:  # the provider of OpenID tokens
-            raise EngineUnreachable(f"no credentials for Kubernetes: {error}", self.told) from error
+            raise EngineUnreachable(f"no credentials for Kubernetes: {error}", self.source) from error
         except _WRONG as error:
             raise ConfigError(
-                f"{self._named}: {self._files or 'the service account'}: {error}",
+                f"{self._setting}: {self._files or 'the service account'}: {error}",
                 "KUBECONFIG names a file whose current context is the cluster; unset: the service account "
                 "of pman's own pod, else ~/.kube/config",
             ) from error
@@ -61,7 +61,7 @@ class Access:
     async def _load_files(self, configuration: Configuration) -> None:
         if not any(map(os.path.exists, self._files.split(os.pathsep))):
             raise ConfigError(
-                f"{self._named}: {self._files} does not exist",
+                f"{self._setting}: {self._files} does not exist",
                 "set KUBECONFIG to the kubeconfig of the cluster, or run pman in the cluster",
             )
         # persist_config would write tokens into the admin's file.
@@ -70,12 +70,12 @@ class Access:
             client_configuration=configuration,
             persist_config=False,
         )
-        due = time.monotonic() + RENEW
+        due = time.monotonic() + CREDENTIALS_CHECK_SECONDS
 
         async def renew(configuration: Any) -> None:
             nonlocal due
             if time.monotonic() >= due:
-                due = time.monotonic() + RENEW
+                due = time.monotonic() + CREDENTIALS_CHECK_SECONDS
                 await loader.load_and_set(configuration)
 
         configuration.refresh_api_key_hook = renew  # type: ignore[assignment]  # typed by its default, None

@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
 """A Kubernetes object, as plain data."""
 
-PAGE = 200
+PAGE_SIZE = 200
 """Objects of one answer to a list: some 10 MiB, as Python has them."""
 
-TRIES = 3
+BUSY_ATTEMPTS = 3
 """How often a server that is too busy is asked."""
 
-LONGEST_PAUSE = 5.0
+RETRY_AFTER_LIMIT_SECONDS = 5.0
 """Seconds for which a server that is too busy is left alone at the most, whatever it asks for."""
 
-ANEW = 10.0
+CREDENTIALS_RELOAD_SECONDS = 10.0
 """Seconds that must pass before refused credentials are read from their source again."""
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -51,7 +51,7 @@ class Answer:
     """As parsed; of an error, a Status."""
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         """What the API says of an error, one line."""
         return " ".join(str(self.content.get("message") or self.content).split())
 
@@ -72,13 +72,13 @@ class Api:
     def __init__(self, access: Access, timeout: int) -> None:
         self.timeout = timeout
         self._access = access
-        self._clients: _Clients | None = None
+        self._connections: _Connections | None = None
         self._connecting = asyncio.Lock()
-        self._renewed = 0.0
+        self._credentials_read_at = 0.0
 
     @property
     def address(self) -> str:
-        return self._clients.address if self._clients else "an address not known yet"
+        return self._connections.address if self._connections else "an address not known yet"
 
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """The answer of a GET that cannot be refused."""
@@ -87,21 +87,21 @@ class Api:
             raise self.unexpected("GET", path, answer)
         return answer.content
 
-    async def find(self, path: str) -> Object | None:
+    async def get(self, path: str) -> Object | None:
         """One object, if it is there."""
         answer = await self.call("GET", path)
         if answer.status >= 400 and answer.status != 404:
             raise self.unexpected("GET", path, answer)
         return None if answer.status == 404 else answer.content
 
-    async def items(self, path: str, query: Mapping[str, str]) -> list[Object]:
+    async def list_all(self, path: str, query: Mapping[str, str]) -> list[Object]:
         return [found async for page, _ in self.pages(path, query) for found in page]
 
     async def pages(self, path: str, query: Mapping[str, str]) -> AsyncIterator[tuple[list[Object], str]]:
         """All objects, some at a time, and the version of the whole to watch from."""
         following: dict[str, str] = {}
         while True:
-            page = await self.read(path, {**query, "limit": str(PAGE), **following})
+            page = await self.read(path, {**query, "limit": str(PAGE_SIZE), **following})
             yield page.get("items") or [], str(page["metadata"]["resourceVersion"])
             following = {"continue": page["metadata"].get("continue", "")}
             if not following["continue"]:
@@ -114,10 +114,10 @@ class Api:
 
         A server that is busy or broken did not answer, which is EngineUnreachable.
         """
-        for attempt in range(TRIES):
+        for attempt in range(BUSY_ATTEMPTS):
             async with self.request(method, path, query, body=body) as response:
                 content = await response.read()
-            pause = _pause(response) if attempt < TRIES - 1 else None
+            pause = _pause(response) if attempt < BUSY_ATTEMPTS - 1 else None
             if pause is None:
                 break
             await asyncio.sleep(pause)
@@ -135,16 +135,16 @@ class Api:
         *,
         body: object = None,
         stream: bool = False,
-        silence: float | None = None,
+        idle_timeout: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response whose body is still to be read.
 
-        A stream may take as long as it likes, though not without a byte for `silence` seconds.
+        A stream may take as long as it likes, though not without a byte for `idle_timeout` seconds.
         """
         began, status = time.monotonic(), 0
         timeout = aiohttp.ClientTimeout(total=self.timeout)
         if stream:
-            timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=silence)
+            timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=idle_timeout)
         try:
             async with self._sent(_Request(method, path, query, body, timeout, stream)) as response:
                 status = response.status
@@ -157,7 +157,7 @@ class Api:
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(
                 f"Kubernetes does not answer at {self.address}: {error or type(error).__name__}",
-                f"is it running? {self._access.told}",
+                f"is it running? {self._access.source}",
             ) from error
         finally:
             if log.isEnabledFor(logging.DEBUG):
@@ -171,7 +171,7 @@ class Api:
             text = content.decode(errors="replace")
             if status < 400:
                 raise EngineUnreachable(
-                    f"what answers at {self.address} is no Kubernetes: {text:.200}", self._access.told
+                    f"what answers at {self.address} is no Kubernetes: {text:.200}", self._access.source
                 ) from error
             found = text
         return Answer(status, found if isinstance(found, dict) else {"message": str(found)})
@@ -180,24 +180,24 @@ class Api:
         """What to raise where an answer leaves nothing to decide."""
         if answer.status == 401:
             return EngineUnreachable(
-                f"Kubernetes at {self.address} does not know pman's credentials: {answer.words}",
-                f"they are wrong or too old: {self._access.told}",
+                f"Kubernetes at {self.address} does not know pman's credentials: {answer.message}",
+                f"they are wrong or too old: {self._access.source}",
             )
         if answer.status == 403:
-            anonymous = self._clients and self._clients.is_anonymous
+            anonymous = self._connections and self._connections.is_anonymous
             return Forbidden(
-                f"pman lacks a permission in Kubernetes: {answer.words}",
-                f"it has no credentials: {self._access.told}"
+                f"pman lacks a permission in Kubernetes: {answer.message}",
+                f"it has no credentials: {self._access.source}"
                 if anonymous
                 else "`pman check` lists what is missing; deploy/kubernetes has the role",
             )
         return EngineUnreachable(
-            f"Kubernetes at {self.address} answers {answer.status} to {method} {path}: {answer.words}"
+            f"Kubernetes at {self.address} answers {answer.status} to {method} {path}: {answer.message}"
         )
 
     async def close(self) -> None:
-        if self._clients:
-            await self._clients.close()
+        if self._connections:
+            await self._connections.close()
 
     @asynccontextmanager
     async def _sent(self, request: _Request) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -206,36 +206,39 @@ class Api:
         async with refused.used(), await refused.send(request) as response:
             clients = refused
             if response.status == 401 or (response.status == 403 and refused.is_anonymous):
-                clients = await self._renewal(refused)
+                clients = await self._reconnected(refused)
             if clients is refused:
                 yield response
                 return
         async with clients.used(), await clients.send(request) as response:
             yield response
 
-    async def _connected(self) -> _Clients:
+    async def _connected(self) -> _Connections:
         async with self._connecting:
-            if self._clients is None:
-                self._clients = _Clients(await self._configuration(), self._credentials_in_time)
-                self._renewed = time.monotonic()
-            return self._clients
+            if self._connections is None:
+                self._connections = _Connections(await self._configuration(), self._credentials_timeout)
+                self._credentials_read_at = time.monotonic()
+            return self._connections
 
-    async def _renewal(self, refused: _Clients) -> _Clients:
+    async def _reconnected(self, refused: _Connections) -> _Connections:
         """Others than those that were refused, where there may be."""
         async with self._connecting:
-            if self._clients is refused and time.monotonic() - self._renewed > ANEW:
-                self._renewed = time.monotonic()
+            if (
+                self._connections is refused
+                and time.monotonic() - self._credentials_read_at > CREDENTIALS_RELOAD_SECONDS
+            ):
+                self._credentials_read_at = time.monotonic()
                 configuration = await self._configuration()
-                self._clients = _Clients(configuration, self._credentials_in_time)
+                self._connections = _Connections(configuration, self._credentials_timeout)
                 refused.is_replaced = True
-            return self._clients or refused
+            return self._connections or refused
 
     async def _configuration(self) -> Configuration:
-        async with self._credentials_in_time():
+        async with self._credentials_timeout():
             return await self._access.load()
 
     @asynccontextmanager
-    async def _credentials_in_time(self) -> AsyncIterator[None]:
+    async def _credentials_timeout(self) -> AsyncIterator[None]:
         """A plugin for credentials, or who gives tokens, may hang."""
         try:
             async with asyncio.timeout(self.timeout):
@@ -243,20 +246,22 @@ class Api:
         except TimeoutError as error:
             raise EngineUnreachable(
                 f"no credentials for Kubernetes within {self.timeout} s",
-                f"a plugin of the kubeconfig may hang: {self._access.told}",
+                f"a plugin of the kubeconfig may hang: {self._access.source}",
             ) from error
 
 
-class _Clients:
+class _Connections:
     """Connections with one configuration: those of the calls are limited, the streams have their own."""
 
     def __init__(
-        self, configuration: Configuration, in_time: Callable[[], AbstractAsyncContextManager[None]]
+        self,
+        configuration: Configuration,
+        credentials_timeout: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
-        """`in_time`: within which credentials are renewed."""
+        """`credentials_timeout`: within which credentials are renewed."""
         self.address = configuration.host
         self._configuration = configuration
-        self._in_time = in_time
+        self._credentials_timeout = credentials_timeout
         self._uses = 0
         self.is_replaced = False
         try:
@@ -280,7 +285,7 @@ class _Clients:
 
     async def send(self, request: _Request) -> aiohttp.ClientResponse:
         kind = "application/merge-patch+json" if request.method == "PATCH" else "application/json"
-        async with self._in_time():
+        async with self._credentials_timeout():
             credentials = await authorization(self._configuration)
         headers = {"Content-Type": kind, "User-Agent": "pman", **credentials}
         query = f"?{urlencode(request.query)}" if request.query else ""
@@ -319,5 +324,5 @@ def _pause(response: aiohttp.ClientResponse) -> float | None:
     """Seconds for which a busy server asks; None where it did not say. It has done nothing then."""
     asked = response.headers.get("Retry-After", "")
     if response.status in (429, 503) and asked.isdigit():
-        return min(float(asked), LONGEST_PAUSE)
+        return min(float(asked), RETRY_AFTER_LIMIT_SECONDS)
     return None

@@ -11,17 +11,17 @@ from pman.errors import UnknownJob
 from pman.executors.kubernetes import reads as state
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.api import Api, Object, is_name, path
-from pman.executors.kubernetes.informer import Sink, Watch
+from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
 from pman.executors.kubernetes.logs import Logs
 from pman.executors.kubernetes.objects import Objects
 from pman.executors.kubernetes.permissions import Permissions
-from pman.executors.kubernetes.reads import State
+from pman.executors.kubernetes.reads import Reads
 from pman.executors.kubernetes.removal import Removal
-from pman.executors.kubernetes.store import Memory
+from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL, Document
 
-ASKED = 10_000
+DIRECT_READS_LIMIT = 10_000
 """Jobs of which pman knows that it asked for them; it matters until the next look at them."""
 
 
@@ -36,27 +36,27 @@ class KubernetesExecutor:
         self._api = api
         self._settings = settings
         self._namespace = namespace = str(settings["JOB_NAMESPACE"])
-        self._memory = memory = Memory()
-        self._state = State(api, namespace)
+        self._store = store = Store()
+        self._reads = Reads(api, namespace)
         self._objects = Objects(api, namespace)
         self._permissions = Permissions(api, namespace)
         self._logs = Logs(api, namespace, self.inspect)
-        self._removal = Removal(api, namespace, self._state, memory.forget)
+        self._removal = Removal(api, namespace, self._reads, store.delete_job)
         labelled = {"labelSelector": JID_LABEL}
         warnings = {"fieldSelector": "type=Warning"}
-        jobs = Sink(
-            begin=memory.begin_jobs, put=memory.put_job, drop=memory.forget, retain=memory.retain_jobs
+        jobs = EventHandler(
+            begin=store.begin_job_list, put=store.put_job, drop=store.delete_job, retain=store.retain_jobs
         )
-        pods = Sink(put=memory.put_pod, drop=memory.drop_pod, retain=memory.retain_pods)
-        events = Sink(put=memory.put_event, drop=memory.drop_event, retain=memory.retain_events)
-        self._watches = {
-            JOBS: Watch(api, path(namespace, JOBS), labelled, jobs),
-            PODS: Watch(api, path(namespace, PODS), labelled, pods),
-            EVENTS: Watch(api, path(namespace, EVENTS), warnings, events),
+        pods = EventHandler(put=store.put_pod, drop=store.drop_pod, retain=store.retain_pods)
+        events = EventHandler(put=store.put_event, drop=store.drop_event, retain=store.retain_events)
+        self._informers = {
+            JOBS: Informer(api, path(namespace, JOBS), labelled, jobs),
+            PODS: Informer(api, path(namespace, PODS), labelled, pods),
+            EVENTS: Informer(api, path(namespace, EVENTS), warnings, events),
         }
         self._tasks: list[asyncio.Task[None]] = []
-        self._asked: dict[str, None] = {}
-        """The jobs of which the last answer is not from the memory, which may be behind it."""
+        self._direct_reads: dict[str, None] = {}
+        """The jobs of which the last answer is not from the store, which may be behind it."""
 
     async def facts(self) -> Mapping[str, Any]:
         self._watch()
@@ -78,7 +78,7 @@ class KubernetesExecutor:
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         self._watch()
         job = await self._objects.apply(jid, documents)
-        self._memory.put_new_job(job)
+        self._store.add_created_job(job)
         return state.native(job, [], [])
 
     async def discard(self, jid: str, made: str) -> None:
@@ -92,17 +92,17 @@ class KubernetesExecutor:
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         self._watch()
-        if not fresh and self._is_current() and (known := self._memory.native(jid)):
-            self._asked.pop(jid, None)
+        if not fresh and self._is_current() and (known := self._store.native(jid)):
+            self._direct_reads.pop(jid, None)
             return known
         asked = time.monotonic()
-        found = await self._state.native(jid) if _can_be(jid) else None
-        if found is None or self._memory.is_deleted(found["job"], asked):
-            self._asked.pop(jid, None)
+        found = await self._reads.native(jid) if _can_be(jid) else None
+        if found is None or self._store.is_deleted(found["job"], asked):
+            self._direct_reads.pop(jid, None)
             raise UnknownJob(jid)
-        self._asked[jid] = None
-        if len(self._asked) > ASKED:
-            del self._asked[next(iter(self._asked))]
+        self._direct_reads[jid] = None
+        if len(self._direct_reads) > DIRECT_READS_LIMIT:
+            del self._direct_reads[next(iter(self._direct_reads))]
         return found
 
     async def held(self, jid: str) -> Mapping[str, str]:
@@ -110,7 +110,7 @@ class KubernetesExecutor:
         return {}
 
     def revision(self, jid: str) -> Hashable | None:
-        return self._memory.revision(jid) if self._is_current() and jid not in self._asked else None
+        return self._store.revision(jid) if self._is_current() and jid not in self._direct_reads else None
 
     def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         return self._logs.follow(jid, tail) if follow else self._logs.last(jid, tail)
@@ -123,18 +123,18 @@ class KubernetesExecutor:
     async def active(self) -> Sequence[str]:
         self._watch()
         if self._is_current():
-            return self._memory.active()
+            return self._store.active()
         return sorted(state.name(job) for job in await self._jobs() if not state.has_ended(job))
 
     async def end(self, jid: str, reason: str) -> None:
         if not _can_be(jid):
             raise UnknownJob(jid)
-        self._memory.expect(await self._removal.end(jid, reason))
+        self._store.expect(await self._removal.end(jid, reason))
 
     async def list(self) -> Sequence[str]:
         self._watch()
         if self._is_current():
-            return self._memory.jids()
+            return self._store.jids()
         return sorted(map(state.name, await self._jobs()))
 
     async def ping(self) -> str:
@@ -149,20 +149,20 @@ class KubernetesExecutor:
 
     async def _jobs(self) -> Sequence[Object]:
         asked = time.monotonic()
-        return [job for job in await self._state.jobs() if not self._memory.is_deleted(job, asked)]
+        return [job for job in await self._reads.jobs() if not self._store.is_deleted(job, asked)]
 
     def _watch(self) -> None:
         """From the first call on."""
         if not self._tasks:
-            self._tasks = [asyncio.create_task(watch.run()) for watch in self._watches.values()]
+            self._tasks = [asyncio.create_task(watch.run()) for watch in self._informers.values()]
 
     def _is_current(self) -> bool:
         """Whether the memory tells what is. Without events, where pman may not see them any more."""
-        events = self._watches[EVENTS]
+        events = self._informers[EVENTS]
         return (
-            self._watches[JOBS].is_live
-            and self._watches[PODS].is_live
-            and (events.is_live or events.is_forbidden)
+            self._informers[JOBS].is_synced
+            and self._informers[PODS].is_synced
+            and (events.is_synced or events.is_forbidden)
         )
 
 

@@ -21,24 +21,24 @@ from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object
 
 log = logging.getLogger(__name__)
 
-LASTS = 50
+WATCH_TIMEOUT_SECONDS = 50
 """Seconds after which the server ends a watch, which then goes on: a dead connection shows by then."""
 
-SILENCE = 10
+WATCH_GRACE_SECONDS = 10
 """Seconds beyond that after which a connection counts as dead."""
 
-BETWEEN = 2.0
+REWATCH_SECONDS = 2.0
 """Seconds that may pass between two watches without what is known being old."""
 
-STEADY = 1.0
+STEADY_WATCH_SECONDS = 1.0
 """Seconds after which a watch that ends was one that works."""
 
-SOON, LATE = 0.2, 15.0
+RETRY_SECONDS, RETRY_LIMIT_SECONDS = 0.2, 15.0
 """Seconds to the next try, at first and at last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sink:
+class EventHandler:
     """Where the objects go."""
 
     begin: Callable[[], None] = lambda: None
@@ -50,55 +50,55 @@ class Sink:
     """Told thereafter the uids of all of them."""
 
 
-class Watch:
-    def __init__(self, api: Api, path: str, query: Mapping[str, str], sink: Sink) -> None:
+class Informer:
+    def __init__(self, api: Api, path: str, query: Mapping[str, str], handler: EventHandler) -> None:
         self._api = api
         self._path = path
         self._query = query
-        self._sink = sink
-        self._version = ""
+        self._handler = handler
+        self._resource_version = ""
         """All until this one is told; none, where there is nothing to go on from."""
-        self._good_until = 0.0
-        self._trouble = ""
+        self._synced_until = 0.0
+        self._last_error = ""
         self.is_forbidden = False
         """Whether the API server says that pman may not see these."""
 
     @property
-    def is_live(self) -> bool:
+    def is_synced(self) -> bool:
         """Whether what was told is what there is, but for what is on its way."""
-        return time.monotonic() < self._good_until
+        return time.monotonic() < self._synced_until
 
     async def run(self) -> None:
         """For ever. What goes wrong is tried again, later each time, and not at once by all pmans."""
-        pause = SOON
+        pause = RETRY_SECONDS
         while True:
             began = time.monotonic()
             try:
-                self._version = self._version or await self._list()
+                self._resource_version = self._resource_version or await self._list()
                 await self._watch()
             except (EngineUnreachable, ConfigError) as error:
-                self._lost(error)
+                self._not_watching(error)
             except Exception:  # the edge of this task: what is known must not grow old for ever
                 log.exception("%s is not watched, by a bug", self._path)
-                self._version, self._good_until = "", 0.0
+                self._resource_version, self._synced_until = "", 0.0
             lasted = time.monotonic() - began
-            if self._version and lasted > STEADY:
-                pause = SOON
-                if lasted > LASTS / 2:
+            if self._resource_version and lasted > STEADY_WATCH_SECONDS:
+                pause = RETRY_SECONDS
+                if lasted > WATCH_TIMEOUT_SECONDS / 2:
                     continue
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(pause * 2, LATE)
-            if not self.is_live:
-                self._version = ""  # too much may have been missed to go on as if nothing had been
+            pause = min(pause * 2, RETRY_LIMIT_SECONDS)
+            if not self.is_synced:
+                self._resource_version = ""  # too much may have been missed to go on as if nothing had been
 
     async def _list(self) -> str:
         version, there = "", set[str]()
-        self._sink.begin()
+        self._handler.begin()
         async for objects, version in self._api.pages(self._path, self._query):  # noqa: B007  (the last one)
             for found in objects:
-                self._sink.put(found)
+                self._handler.put(found)
                 there.add(str(found["metadata"]["uid"]))
-        self._sink.retain(there)
+        self._handler.retain(there)
         return version
 
     async def _watch(self) -> None:
@@ -107,55 +107,57 @@ class Watch:
             **self._query,
             "watch": "1",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._version,
-            "timeoutSeconds": str(LASTS),
+            "resourceVersion": self._resource_version,
+            "timeoutSeconds": str(WATCH_TIMEOUT_SECONDS),
         }
-        silence = LASTS + SILENCE
-        async with self._api.request("GET", self._path, query, stream=True, silence=silence) as response:
+        idle_timeout = WATCH_TIMEOUT_SECONDS + WATCH_GRACE_SECONDS
+        async with self._api.request(
+            "GET", self._path, query, stream=True, idle_timeout=idle_timeout
+        ) as response:
             if response.status != 200:
-                self._end(self._api.answer(response.status, await response.read()))
+                self._begin_anew(self._api.answer(response.status, await response.read()))
                 return
-            self._found()
+            self._watching()
             began = time.monotonic()
             try:
                 async for change in _changes(response.content.iter_any()):
-                    self._good_until = time.monotonic() + LASTS + SILENCE
+                    self._synced_until = time.monotonic() + WATCH_TIMEOUT_SECONDS + WATCH_GRACE_SECONDS
                     if change["type"] == "ERROR":
-                        self._end(Answer(change["object"].get("code", 500), change["object"]))
+                        self._begin_anew(Answer(change["object"].get("code", 500), change["object"]))
                         return
-                    self._take(change["type"], change["object"])
-                    self._version = change["object"]["metadata"]["resourceVersion"]
+                    self._handle(change["type"], change["object"])
+                    self._resource_version = change["object"]["metadata"]["resourceVersion"]
             except aiohttp.ClientError:  # what is between the two may end what is idle, again and again
-                if time.monotonic() - began < STEADY or not self.is_live:
+                if time.monotonic() - began < STEADY_WATCH_SECONDS or not self.is_synced:
                     raise
             except BaseException:
-                self._good_until = 0.0
+                self._synced_until = 0.0
                 raise
-            self._good_until = time.monotonic() + BETWEEN
+            self._synced_until = time.monotonic() + REWATCH_SECONDS
 
-    def _take(self, what: str, found: Object) -> None:
+    def _handle(self, what: str, found: Object) -> None:
         if what in ("ADDED", "MODIFIED"):
-            self._sink.put(found)
+            self._handler.put(found)
         elif what == "DELETED":
-            self._sink.drop(found)  # what is left is a BOOKMARK, which only has a version
+            self._handler.drop(found)  # what is left is a BOOKMARK, which only has a version
 
-    def _end(self, answer: Answer) -> None:
-        self._version, self._good_until = "", 0.0
+    def _begin_anew(self, answer: Answer) -> None:
+        self._resource_version, self._synced_until = "", 0.0
         if answer.status != 410:  # Gone: changes since that version are no longer known
             raise self._api.unexpected("GET", self._path, answer)
 
-    def _found(self) -> None:
-        self._good_until = time.monotonic() + LASTS + SILENCE
+    def _watching(self) -> None:
+        self._synced_until = time.monotonic() + WATCH_TIMEOUT_SECONDS + WATCH_GRACE_SECONDS
         self.is_forbidden = False
-        if self._trouble:
+        if self._last_error:
             log.info("watching %s again", self._path)
-            self._trouble = ""
+            self._last_error = ""
 
-    def _lost(self, error: EngineUnreachable | ConfigError) -> None:
-        self._version, self._good_until = "", 0.0
+    def _not_watching(self, error: EngineUnreachable | ConfigError) -> None:
+        self._resource_version, self._synced_until = "", 0.0
         self.is_forbidden = isinstance(error, Forbidden)
-        if self._trouble != str(error):
-            self._trouble = str(error)
+        if self._last_error != str(error):
+            self._last_error = str(error)
             log.warning("%s is not watched, asked for each time instead: %s", self._path, error)
 
 

@@ -38,7 +38,7 @@ class Kinds:
         prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
         answer = await self._api.call("GET", prefix)
         if answer.status >= 400:
-            raise EngineRefused(f"create {kind}", answer.status, f"{version}: {answer.words}")
+            raise EngineRefused(f"create {kind}", answer.status, f"{version}: {answer.message}")
         return {
             item["kind"]: Kind(f"{prefix} {item['name']}", item["namespaced"])
             for item in answer.content.get("resources") or ()

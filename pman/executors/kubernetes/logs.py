@@ -14,21 +14,21 @@ from pman.executors.kubernetes.reads import (
     Native,
     end_time,
     has_ended,
-    has_log,
+    has_started,
     main_container,
+    main_container_has_ended,
     name,
-    started,
     uid,
 )
 from pman.executors.shared.multiplex import Sources, merged, prefixed
 
-AGAIN = 0.3
+POD_POLL_SECONDS = 0.3
 """Seconds between two looks for pods that start later, while a job is followed; most are at the memory."""
 
-LAST_WORDS = 10.0
+FOLLOW_GRACE_SECONDS = 10.0
 """Seconds that a followed log may go on after the Job has ended."""
 
-HOPE = 300.0
+LOG_RECOVERY_SECONDS = 300.0
 """Seconds after the end of a Job for which a log that its node does not show is awaited: whoever asks then
 keeps the answer, while a kubelet that starts again, or a connection to it, takes a minute."""
 
@@ -47,7 +47,7 @@ class Logs:
             native = await self._inspect(jid)
         except UnknownJob:
             return
-        pods = [pod for pod in native["pods"] if started(pod)]
+        pods = [pod for pod in native["pods"] if has_started(pod)]
         several = _is_several(native)
         share = -(-tail // max(1, len(pods)))
         awaited = _is_awaited(native["job"])
@@ -70,13 +70,13 @@ class Logs:
             ended = has_ended(native["job"])
             several = _is_several(native)
             for pod in native["pods"]:
-                if started(pod) and uid(pod) not in sources:
+                if has_started(pod) and uid(pod) not in sources:
                     chunks = self._log(pod, tail, follow=True)
                     sources.add(uid(pod), prefixed(name(pod), chunks) if several else chunks)
             if not ended:
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(POD_POLL_SECONDS)
             sources.check()
-        await sources.ended(LAST_WORDS)
+        await sources.ended(FOLLOW_GRACE_SECONDS)
 
     async def _log(
         self, pod: Object, tail: int, *, follow: bool, awaited: bool = False
@@ -91,23 +91,27 @@ class Logs:
             **({"follow": "1"} if follow else {}),
         }
         where = f"{path(self._namespace, PODS, name(pod))}/log"
-        silence = None if follow else self._api.timeout
-        async with self._api.request("GET", where, query, stream=True, silence=silence) as response:
+        idle_timeout = None if follow else self._api.timeout
+        async with self._api.request("GET", where, query, stream=True, idle_timeout=idle_timeout) as response:
             if response.status in (200, 204):  # 204: a pod that no node has
                 async for chunk in response.content.iter_any():
                     yield chunk
                 return
             answer = self._api.answer(response.status, await response.read())
-        if answer.status in (400, 404) and not has_log(pod):  # "waiting to start", or it never ran
+        if answer.status in (400, 404) and not main_container_has_ended(
+            pod
+        ):  # "waiting to start", or it never ran
             return
         error = self._api.unexpected("GET", where, answer)
         if isinstance(error, Forbidden) or _is_of_the_server(answer):
             raise error
         if awaited:
-            raise EngineUnreachable(f"the log of {name(pod)} cannot be read now: {answer.words}", error.hint)
+            raise EngineUnreachable(
+                f"the log of {name(pod)} cannot be read now: {answer.message}", error.hint
+            )
         if answer.status in (400, 404) and follow:  # gone meanwhile
             return
-        yield f"pman: the log of {name(pod)} cannot be read: {answer.words}\n".encode()
+        yield f"pman: the log of {name(pod)} cannot be read: {answer.message}\n".encode()
 
 
 def _is_of_the_server(answer: Answer) -> bool:
@@ -120,7 +124,7 @@ def _is_awaited(job: Object) -> bool:
     ended = end_time(job)
     if not ended:
         return False
-    return (datetime.now(UTC) - datetime.fromisoformat(ended)).total_seconds() < HOPE
+    return (datetime.now(UTC) - datetime.fromisoformat(ended)).total_seconds() < LOG_RECOVERY_SECONDS
 
 
 def _is_several(native: Native) -> bool:

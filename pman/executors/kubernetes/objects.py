@@ -19,7 +19,15 @@ from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.kubernetes.api import Answer, Api, Object, path
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.kinds import JOBS, Kinds
-from pman.executors.kubernetes.reads import is_going, is_pmans, labels, name, stripped, uid, version
+from pman.executors.kubernetes.reads import (
+    is_pmans,
+    is_terminating,
+    labels,
+    name,
+    resource_version,
+    uid,
+    without_managed_fields,
+)
 from pman.job import JID_LABEL, LABEL_PREFIX, Document
 
 log = logging.getLogger(__name__)
@@ -27,13 +35,13 @@ log = logging.getLogger(__name__)
 COMPLETED = f"{LABEL_PREFIX}completed"
 """Annotation of a Job whose documents another call than its own has found complete."""
 
-TURN = 0.25
+RETRY_SECONDS = 0.25
 """Seconds between two tries to take a name."""
 
-PATIENCE = 80
+ATTEMPTS = 80
 """Tries for what is being deleted, or what the API server could not do."""
 
-YOUNG = 8
+ORPHAN_ATTEMPTS = 8
 """Tries after which what belongs to no Job counts as left behind: before, another pman may be at it."""
 
 
@@ -118,7 +126,7 @@ class _Call:
         self._made: list[tuple[Manifest, Object]] = []
 
     async def apply(self) -> Object:
-        if self._before and (found := await self._find(self._job)) and not is_going(found):
+        if self._before and (found := await self._find(self._job)) and not is_terminating(found):
             await self._complete(found)
         early = [(each, await self._ensure(each, None)) for each in self._before]
         job = await self._create_job()
@@ -126,7 +134,7 @@ class _Call:
             await self._own(each, found, job)
         for each in self._after:
             await self._ensure(each, job)
-        return stripped(job)
+        return without_managed_fields(job)
 
     async def take_back(self, *, is_answered: bool) -> None:
         """What was created; what cannot be reached now stays, and is completed by a repeat."""
@@ -146,7 +154,7 @@ class _Call:
         """But for what another call has made its Job's; False for a Job that another call has completed."""
         own = {uid(each) for _, each in self._made}
         found: Object | None = made
-        for _ in range(PATIENCE):
+        for _ in range(ATTEMPTS):
             if found is None or uid(found) != uid(made) or not self._owners(found) <= own:
                 return True
             if COMPLETED in (found["metadata"].get("annotations") or {}):
@@ -158,17 +166,17 @@ class _Call:
 
     async def _create_job(self) -> Object:
         told = ""
-        for _ in range(PATIENCE):
+        for _ in range(ATTEMPTS):
             answer = await self._post(self._job, self._job.body)
             if answer.status < 400:
                 return self._keep(self._job, answer.content)
-            told = answer.words
+            told = answer.message
             found = await self._find(self._job)
-            if found and not is_going(found):
+            if found and not is_terminating(found):
                 await self._complete(found)
             elif found:
                 told = _going(found)
-            await asyncio.sleep(TURN)
+            await asyncio.sleep(RETRY_SECONDS)
         raise EngineRefused("create Job", 409, told)
 
     async def _complete(self, job: Object) -> None:
@@ -180,31 +188,31 @@ class _Call:
             self._made.clear()  # it is the Job's now
             patch = {"metadata": {"uid": uid(job), "annotations": {COMPLETED: "yes"}}}
             answer = await self._api.call("PATCH", self._path(self._job), body=patch)
-            if answer.status in (404, 409) or (answer.status < 400 and is_going(answer.content)):
+            if answer.status in (404, 409) or (answer.status < 400 and is_terminating(answer.content)):
                 return
             if answer.status >= 400:
-                raise EngineRefused("patch Job", answer.status, answer.words)
+                raise EngineRefused("patch Job", answer.status, answer.message)
         raise NameTaken(f"a Job {self._jid} exists")
 
     async def _ensure(self, manifest: Manifest, job: Object | None) -> Object:
         """The object: created, or found as an earlier call left it. Raises NameTaken, EngineRefused."""
         body = _owned(manifest.body, _references(job)) if job else manifest.body
         told = ""
-        for turn in range(PATIENCE):
+        for turn in range(ATTEMPTS):
             answer = await self._post(manifest, body)
             if answer.status < 400:
                 return self._keep(manifest, answer.content)
-            told = answer.words
+            told = answer.message
             found = await self._find(manifest)
             if found and not self._is_ours(found):
                 break
-            if found and not is_going(found):
+            if found and not is_terminating(found):
                 if settled := await self._settle(manifest, found, job, turn):
                     return settled
                 continue
             if found:
                 told = _going(found)
-            await asyncio.sleep(TURN)
+            await asyncio.sleep(RETRY_SECONDS)
         raise EngineRefused(f"create {manifest.kind}", 409, told)
 
     async def _settle(
@@ -216,10 +224,10 @@ class _Call:
             return found
         if not owners and has(found, manifest.body):
             return await self._own(manifest, found, job) if job else found
-        if job is None and (other := await self._find(self._job)) and not is_going(other):
+        if job is None and (other := await self._find(self._job)) and not is_terminating(other):
             await self._complete(other)
-        if not owners and turn < YOUNG:
-            await asyncio.sleep(TURN)
+        if not owners and turn < ORPHAN_ATTEMPTS:
+            await asyncio.sleep(RETRY_SECONDS)
         else:
             await self._delete(manifest, found)
         return None
@@ -230,14 +238,18 @@ class _Call:
         if uid(job) in self._owners(found):
             return found
         patch = {
-            "metadata": {"uid": uid(found), "resourceVersion": version(found), "ownerReferences": references}
+            "metadata": {
+                "uid": uid(found),
+                "resourceVersion": resource_version(found),
+                "ownerReferences": references,
+            }
         }
         answer = await self._api.call("PATCH", self._path(manifest), body=patch)
         if answer.status < 400:
             return _object(answer)
         if answer.status in (404, 409):
             return await self._ensure(manifest, job)
-        raise EngineRefused(f"patch {manifest.kind}", answer.status, answer.words)
+        raise EngineRefused(f"patch {manifest.kind}", answer.status, answer.message)
 
     async def _post(self, manifest: Manifest, body: Object) -> Answer:
         """201 or 409. Raises EngineRefused, EngineUnreachable.
@@ -254,7 +266,7 @@ class _Call:
             cut = True
             answer = await self._api.call("POST", where, body=body)
         if answer.status >= 400 and answer.status != 409:
-            raise EngineRefused(f"create {manifest.kind}", answer.status, answer.words)
+            raise EngineRefused(f"create {manifest.kind}", answer.status, answer.message)
         if answer.status == 409 and cut:
             found = await self._find(manifest)
             if found and self._is_ours(found) and has(found["metadata"], _marks(body)):
@@ -268,15 +280,15 @@ class _Call:
         """
         options = {
             "propagationPolicy": "Foreground" if manifest is self._job else "Background",
-            "preconditions": {"uid": uid(found), "resourceVersion": version(found)},
+            "preconditions": {"uid": uid(found), "resourceVersion": resource_version(found)},
         }
         answer = await self._api.call("DELETE", self._path(manifest), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):
-            raise EngineRefused(f"delete {manifest.kind}", answer.status, answer.words)
+            raise EngineRefused(f"delete {manifest.kind}", answer.status, answer.message)
         return answer.status != 409
 
     async def _find(self, manifest: Manifest) -> Object | None:
-        return await self._api.find(self._path(manifest))
+        return await self._api.get(self._path(manifest))
 
     def _keep(self, manifest: Manifest, found: Object) -> Object:
         self._made.append((manifest, found))

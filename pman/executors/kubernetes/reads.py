@@ -7,21 +7,21 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pman.executors.kubernetes.api import PAGE, Api, Forbidden, Object, path
+from pman.executors.kubernetes.api import PAGE_SIZE, Api, Forbidden, Object, path
 from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
 from pman.job import JID_LABEL
 
 MAIN_CONTAINER = "kubectl.kubernetes.io/default-container"
 """Annotation of a pod whose first container is not the plugin's."""
 
-ONE_BY_ONE = 8
+EVENT_QUERIES_LIMIT = 8
 """Pods up to which the events of each are asked for; of more, those of the whole namespace."""
 
 Native = Mapping[str, Any]
 """job, pods, events."""
 
 
-class State:
+class Reads:
     """What the API server says now."""
 
     def __init__(self, api: Api, namespace: str) -> None:
@@ -30,8 +30,8 @@ class State:
 
     async def job(self, jid: str) -> Object | None:
         """The Job of that name, whoever's it is and be it on its way out."""
-        found = await self._api.find(path(self._namespace, JOBS, jid))
-        return stripped(found) if found else None
+        found = await self._api.get(path(self._namespace, JOBS, jid))
+        return without_managed_fields(found) if found else None
 
     async def native(self, jid: str) -> Native | None:
         """None where there is no job of pman's, or it is being deleted.
@@ -39,7 +39,7 @@ class State:
         The pods after the Job: what its conditions tell of has happened to them by then.
         """
         job = await self.job(jid)
-        if job is None or not is_pmans(job) or is_going(job):
+        if job is None or not is_pmans(job) or is_terminating(job):
             return None
         pods = await self.pods_of(job)
         return native(job, pods, await self._events([job, *pods]))
@@ -48,19 +48,19 @@ class State:
         """By the uid: an earlier Job of the same name may have left some."""
         chosen = (job["spec"].get("selector") or {}).get("matchLabels") or {"controller-uid": uid(job)}
         selector = ",".join(f"{name}={value}" for name, value in chosen.items())
-        return [pod for pod in await self._pods(selector) if owner(pod) == uid(job)]
+        return [pod for pod in await self._pods(selector) if owner_uid(pod) == uid(job)]
 
     async def pods(self, jid: str) -> list[Object]:
         """Those of all Jobs that have or had this name."""
-        return [pod for pod in await self._pods(f"{JID_LABEL}={jid}") if owner(pod, jid)]
+        return [pod for pod in await self._pods(f"{JID_LABEL}={jid}") if owner_uid(pod, jid)]
 
     async def jobs(self) -> list[Object]:
-        found = await self._api.items(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
-        return [job for job in found if is_pmans(job) and not is_going(job)]
+        found = await self._api.list_all(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
+        return [job for job in found if is_pmans(job) and not is_terminating(job)]
 
     async def _pods(self, selector: str) -> list[Object]:
-        found = await self._api.items(path(self._namespace, PODS), {"labelSelector": selector})
-        return [stripped(pod) for pod in found]
+        found = await self._api.list_all(path(self._namespace, PODS), {"labelSelector": selector})
+        return [without_managed_fields(pod) for pod in found]
 
     async def _events(self, objects: Sequence[Object]) -> list[Object]:
         """The warnings; none where pman may not see them any more.
@@ -70,18 +70,18 @@ class State:
         """
         warnings = "type=Warning"
         fields = [f"{warnings},involvedObject.uid={uid(each)}" for each in objects]
-        if len(fields) > ONE_BY_ONE:
+        if len(fields) > EVENT_QUERIES_LIMIT:
             fields = [warnings]
-        answers = await asyncio.gather(*(self._asked_events(each) for each in fields))
+        answers = await asyncio.gather(*(self._query_events(each) for each in fields))
         wanted = {uid(each) for each in objects}
         found = [event for answer in answers for event in answer]
         return [event for event in found if event["involvedObject"].get("uid") in wanted]
 
-    async def _asked_events(self, fields: str) -> list[Object]:
+    async def _query_events(self, fields: str) -> list[Object]:
         where = path(self._namespace, EVENTS)
         with contextlib.suppress(Forbidden):
-            found = await self._api.read(where, {"fieldSelector": fields, "limit": str(PAGE)})
-            return [stripped(event) for event in found.get("items") or ()]
+            found = await self._api.read(where, {"fieldSelector": fields, "limit": str(PAGE_SIZE)})
+            return [without_managed_fields(event) for event in found.get("items") or ()]
         return []
 
 
@@ -94,7 +94,7 @@ def native(job: Object, pods: Iterable[Object], events: Iterable[Object]) -> Nat
     }
 
 
-def stripped(found: Object) -> Object:
+def without_managed_fields(found: Object) -> Object:
     """Without the record of who set which field: half of an object, and of no use here."""
     if "managedFields" not in found["metadata"]:
         return found
@@ -110,7 +110,7 @@ def uid(found: Object) -> str:
     return str(found["metadata"]["uid"])
 
 
-def version(found: Object) -> str:
+def resource_version(found: Object) -> str:
     """Of this state of the object: says whether two are the same, not which one is newer."""
     return str(found["metadata"].get("resourceVersion", ""))
 
@@ -123,12 +123,12 @@ def is_pmans(job: Object) -> bool:
     return labels(job).get(JID_LABEL) == name(job)
 
 
-def is_going(found: Object) -> bool:
+def is_terminating(found: Object) -> bool:
     """Whether it is deleted and only waits for a finalizer."""
     return bool(found["metadata"].get("deletionTimestamp"))
 
 
-def owner(pod: Object, jid: str = "") -> str:
+def owner_uid(pod: Object, jid: str = "") -> str:
     """The uid of the Job that made it; with a jid, only of one of that name."""
     for reference in pod["metadata"].get("ownerReferences") or ():
         if reference.get("controller") and reference["kind"] == "Job" and jid in ("", reference["name"]):
@@ -137,15 +137,15 @@ def owner(pod: Object, jid: str = "") -> str:
 
 
 def has_ended(job: Object) -> bool:
-    return bool(_ends(job))
+    return bool(_end_conditions(job))
 
 
 def end_time(job: Object) -> str:
     """ISO 8601; empty where it has not ended."""
-    return max((str(each.get("lastTransitionTime") or "") for each in _ends(job)), default="")
+    return max((str(each.get("lastTransitionTime") or "") for each in _end_conditions(job)), default="")
 
 
-def _ends(job: Object) -> list[Object]:
+def _end_conditions(job: Object) -> list[Object]:
     conditions = (job.get("status") or {}).get("conditions") or ()
     return [
         each for each in conditions if each["type"] in ("Complete", "Failed") and each["status"] == "True"
@@ -157,7 +157,7 @@ def main_container(pod: Object) -> str:
     return str(named or pod["spec"]["containers"][0]["name"])
 
 
-def started(pod: Object) -> bool:
+def has_started(pod: Object) -> bool:
     """Whether the main container runs or ran: whether there is a log."""
     for each in (pod.get("status") or {}).get("containerStatuses") or ():
         if each["name"] == main_container(pod):
@@ -165,13 +165,13 @@ def started(pod: Object) -> bool:
     return False
 
 
-def has_log(pod: Object) -> bool:
+def main_container_has_ended(pod: Object) -> bool:
     """Whether the main container ran and has ended: whether its node must know the log, or has lost it."""
     known = (pod.get("status") or {}).get("containerStatuses") or ()
     return any(each["name"] == main_container(pod) and _has_run(each) for each in known)
 
 
-def is_over(pod: Object) -> bool:
+def pod_has_ended(pod: Object) -> bool:
     """Whether no process of it is left, nor will be."""
     status = pod.get("status") or {}
     if status.get("phase") in ("Succeeded", "Failed"):

@@ -10,48 +10,57 @@ from collections.abc import Callable, Sequence
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.kubernetes.api import Api, Object, path
 from pman.executors.kubernetes.kinds import JOBS, PODS
-from pman.executors.kubernetes.reads import State, has_ended, is_going, is_over, is_pmans, name, uid, version
+from pman.executors.kubernetes.reads import (
+    Reads,
+    has_ended,
+    is_pmans,
+    is_terminating,
+    name,
+    pod_has_ended,
+    resource_version,
+    uid,
+)
 from pman.job import REASON_LABEL
 
 log = logging.getLogger(__name__)
 
-GRACE = 2
+GRACE_SECONDS = 2
 """Seconds that the processes of a deleted job have to end. 0 would forget the pod before they do."""
 
-GRACE_AGAIN = 1
-"""For a pod that is still there AGAIN seconds later: a change of it, so that its kubelet looks again.
+SECOND_GRACE_SECONDS = 1
+"""For a pod that is still there after SECOND_DELETE_SECONDS: a change of it, so that its kubelet looks again.
 
 A kubelet (1.20) that is told to end a pod before it has noticed that a container of it has begun lets
 the container run, and looks again after a minute or more. It takes 1 for 2 anyway.
 """
 
-AGAIN = 4.0
+SECOND_DELETE_SECONDS = 4.0
 
-PATIENCE = 60.0
+REMOVAL_TIMEOUT_SECONDS = 60.0
 """Seconds that a removal waits for them; a lost node never tells of their end. pfcon waits 100."""
 
-LOOKS = (0.1, 0.2, 0.3, 0.5)
+POLL_SECONDS = (0.1, 0.2, 0.3, 0.5)
 """Seconds between two looks at them; the last one goes on."""
 
-TRIES = 5
+CONFLICT_ATTEMPTS = 5
 """How often a change is tried that somebody else's change came before."""
 
 
 class Removal:
-    def __init__(self, api: Api, namespace: str, state: State, deleted: Callable[[Object], None]) -> None:
+    def __init__(self, api: Api, namespace: str, reads: Reads, deleted: Callable[[Object], None]) -> None:
         """`deleted` is told each Job that has just been deleted."""
         self._api = api
         self._namespace = namespace
-        self._state = state
+        self._reads = reads
         self._deleted = deleted
 
     async def remove(self, jid: str) -> None:
         """Returns when no process of it writes any more. Raises UnknownJob, EngineRefused."""
-        job = await self._state.job(jid)
+        job = await self._reads.job(jid)
         if job and not is_pmans(job):
             raise UnknownJob(jid)
-        pods = await self._alive(jid, job)  # looked for before, so as to be faster than the cluster
-        if job and not is_going(job):
+        pods = await self._living_pods(jid, job)  # looked for before, so as to be faster than the cluster
+        if job and not is_terminating(job):
             await self._delete(job)
         if job:
             self._deleted(job)
@@ -64,14 +73,14 @@ class Removal:
 
         Raises UnknownJob, EngineRefused.
         """
-        for _ in range(TRIES):
-            job = await self._state.job(jid)
-            if job is None or not is_pmans(job) or is_going(job):
+        for _ in range(CONFLICT_ATTEMPTS):
+            job = await self._reads.job(jid)
+            if job is None or not is_pmans(job) or is_terminating(job):
                 raise UnknownJob(jid)
             if has_ended(job) or REASON_LABEL in (job["metadata"].get("annotations") or {}):
                 return job
             patch = {
-                "metadata": {"resourceVersion": version(job), "annotations": {REASON_LABEL: reason}},
+                "metadata": {"resourceVersion": resource_version(job), "annotations": {REASON_LABEL: reason}},
                 "spec": {"activeDeadlineSeconds": 1},
             }
             answer = await self._api.call("PATCH", path(self._namespace, JOBS, jid), body=patch)
@@ -79,7 +88,7 @@ class Removal:
                 found: Object = answer.content
                 return found
             if answer.status not in (404, 409):  # 409: the Job has changed meanwhile, it may have ended
-                raise EngineRefused("end", answer.status, answer.words)
+                raise EngineRefused("end", answer.status, answer.message)
         raise EngineRefused("end", 409, f"the Job {jid} changes all the time")
 
     async def _delete(self, job: Object) -> None:
@@ -87,30 +96,34 @@ class Removal:
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid(job)}}
         answer = await self._api.call("DELETE", path(self._namespace, JOBS, name(job)), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):  # gone; another one by now
-            raise EngineRefused("remove", answer.status, answer.words)
+            raise EngineRefused("remove", answer.status, answer.message)
 
-    async def _alive(self, jid: str, job: Object | None) -> list[Object]:
+    async def _living_pods(self, jid: str, job: Object | None) -> list[Object]:
         """The pods that may still have processes; of an earlier Job of the name, where there is none."""
-        pods = await self._state.pods_of(job) if job else await self._state.pods(jid)
-        return [pod for pod in pods if not is_over(pod)]
+        pods = await self._reads.pods_of(job) if job else await self._reads.pods(jid)
+        return [pod for pod in pods if not pod_has_ended(pod)]
 
     async def _await_end(self, jid: str, job: Object | None, pods: Sequence[Object]) -> None:
-        until, look = time.monotonic() + PATIENCE, 0
+        until, look = time.monotonic() + REMOVAL_TIMEOUT_SECONDS, 0
         told: dict[str, float] = {}
         again: set[str] = set()
         while True:
             now = time.monotonic()
             new = [pod for pod in pods if uid(pod) not in told]
-            late = [pod for pod in pods if uid(pod) not in again and now > told.get(uid(pod), now) + AGAIN]
+            late = [
+                pod
+                for pod in pods
+                if uid(pod) not in again and now > told.get(uid(pod), now) + SECOND_DELETE_SECONDS
+            ]
             told.update((uid(pod), now) for pod in new)
             again.update(map(uid, late))
             await asyncio.gather(
-                *(self._delete_pod(pod, GRACE) for pod in new),
-                *(self._delete_pod(pod, GRACE_AGAIN) for pod in late),
+                *(self._delete_pod(pod, GRACE_SECONDS) for pod in new),
+                *(self._delete_pod(pod, SECOND_GRACE_SECONDS) for pod in late),
             )
-            await asyncio.sleep(LOOKS[min(look, len(LOOKS) - 1)] if pods else 0)
+            await asyncio.sleep(POLL_SECONDS[min(look, len(POLL_SECONDS) - 1)] if pods else 0)
             look += 1
-            pods = await self._alive(jid, job)
+            pods = await self._living_pods(jid, job)
             if not pods:
                 return
             if time.monotonic() > until:
@@ -122,4 +135,4 @@ class Removal:
         options = {"gracePeriodSeconds": grace, "preconditions": {"uid": uid(pod)}}
         answer = await self._api.call("DELETE", path(self._namespace, PODS, name(pod)), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):
-            raise EngineRefused("remove", answer.status, answer.words)
+            raise EngineRefused("remove", answer.status, answer.message)
