@@ -12,9 +12,8 @@ import yaml
 
 from pman.errors import ConfigError, PmanError
 from pman.job import Document, JobDetails, JobInfo
-from pman.translation.failures import FAILURES
 from pman.translation.masking import MASK, Masking
-from pman.translation.rules import NativeState, Rules, moment
+from pman.translation.rules import FAILURES, NativeState, Rules, moment
 
 T = TypeVar("T")
 

@@ -34,11 +34,11 @@ from markupsafe import Markup
 from pman.errors import ConfigError, Fault
 from pman.job import Document
 from pman.resources import TEMPLATES
-from pman.translation.failures import FAILURES
 from pman.translation.languages import wdl
 from pman.translation.languages.literals import LANGUAGES, WORDS, Words
 from pman.translation.languages.placement import MARK, MisplacedError, placed
 from pman.translation.overrides import check_blocks, check_files
+from pman.translation.rules import FAILURES
 from pman.translation.sourcemap import NOTE, Notes, Origins, noted, without_notes
 
 # Filters and functions that mark HTML as safe: here they would leave a value unescaped.

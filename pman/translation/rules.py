@@ -19,8 +19,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
 from pman.job import JobInfo, JobStatus
 from pman.translation import statefile
-from pman.translation.failures import FAILURES
 from pman.translation.statefile import Rule
+
+FAILURES = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+"""What a template, or an expression of a rule, may raise that meets values it was not written for."""
 
 NativeState = Mapping[str, Any]
 """All that an engine says of a job, as plain data."""

@@ -1,4 +1,4 @@
-"""The text of a template: its blocks to the letter, its comments, and what it extends."""
+"""The text of a template: its blocks to the letter, its comments, what it extends; and places in YAML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import yaml
 from jinja2 import BaseLoader, Environment, nodes
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 
@@ -153,3 +154,25 @@ def uses_super(block: str) -> bool:
         isinstance(call.node, nodes.Name) and call.node.name == "super"
         for call in SYNTAX.parse(block).find_all(nodes.Call)
     )
+
+
+def composed(text: str) -> yaml.Node | None:
+    """The first document of a text that is known to be readable; JSON is YAML here."""
+    return yaml.compose(text, Loader=yaml.CSafeLoader)
+
+
+def place(root: yaml.Node | None, path: Sequence[str | int]) -> yaml.Mark | None:
+    """The begin of the value at a path, or of its key; of what is around it, where it is not there."""
+    node, mark = root, root.start_mark if root else None
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            pair = next((pair for pair in node.value if pair[0].value == str(step)), None)
+            if pair is None:
+                break
+            mark, node = pair[0].start_mark, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            mark = node.start_mark
+        else:
+            break
+    return mark

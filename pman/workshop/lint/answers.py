@@ -11,10 +11,9 @@ from jinja2 import BaseLoader
 
 from pman.errors import ConfigError, EngineUnreachable
 from pman.resources import STATES
-from pman.translation.failures import FAILURES
 from pman.translation.fields import Details
 from pman.translation.overrides import RULES
-from pman.translation.rules import SECTIONS, Rules
+from pman.translation.rules import FAILURES, SECTIONS, Rules
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.states import written
 from pman.workshop.samples import samples

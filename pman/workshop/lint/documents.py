@@ -9,9 +9,9 @@ from pman.job import Document
 from pman.translation.languages.placement import MisplacedError
 from pman.translation.render import Templates, UnreadableError
 from pman.translation.sourcemap import Notes, Origins
+from pman.translation.sources import composed, place
 from pman.workshop.lint import native, shell
 from pman.workshop.lint.findings import Finding, distinct, of_fault
-from pman.workshop.lint.places import composed, place
 from pman.workshop.samples import Sample, pairs, samples
 
 

@@ -31,9 +31,9 @@ from pman.resources import STATES, TEMPLATES
 from pman.translation.overrides import RULES, meant
 from pman.translation.render import loader
 from pman.translation.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
+from pman.translation.sources import place
 from pman.translation.statefile import Rule
 from pman.workshop.lint.findings import Finding
-from pman.workshop.lint.places import place
 
 SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
 
