@@ -58,7 +58,7 @@ async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterat
         async for check in _of_engine(translation, executor):
             yield check
     finally:
-        await executor.close()
+        await executors.close(executor)
 
 
 async def _of_engine(translation: Translation, executor: Executor) -> AsyncIterator[Check]:

@@ -30,7 +30,7 @@ async def _asked(known: Settings) -> Mapping[str, Any]:
     try:
         return await executor.facts()
     finally:
-        await executor.close()
+        await executors.close(executor)
 
 
 def lines(names_and_texts: Sequence[tuple[str, str]]) -> str:

@@ -14,7 +14,7 @@ from pman.engine.overdue import CHECK_INTERVAL_SECONDS, end_overdue
 from pman.engine.reader import Reader
 from pman.engine.submission import RETRY_INTERVAL_SECONDS, Submission, check_directories
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
-from pman.executors import Executor
+from pman.executors import Executor, Holding
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.settings import Settings
 from pman.translation.explain import Explanation, explain
@@ -200,13 +200,14 @@ class Engine:
         """The job's documents as the engine holds them, masked. Raises UnknownJob."""
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
-        return self._translation.applied(native, await self._executor.held(jid), facts)
+        held = await self._executor.held(jid) if isinstance(self._executor, Holding) else {}
+        return self._translation.applied(native, held, facts)
 
     async def close(self) -> None:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self._executor.close()
+        await executors.close(self._executor)
 
     async def _remove(self, jid: str) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from pman.engine.cache import EndedDetails, EndedJobs, RecentLogs
 from pman.engine.logtail import Tail, with_cause
 from pman.errors import UnknownJob
-from pman.executors import Executor
+from pman.executors import Cached, Executor
 from pman.job import JobDetails, JobInfo
 from pman.translation.rules import NativeState
 from pman.translation.translation import Translation
@@ -27,6 +27,7 @@ class Reader:
     def __init__(self, translation: Translation, executor: Executor) -> None:
         self._translation = translation
         self._executor = executor
+        self._revision = executor.revision if isinstance(executor, Cached) else _no_revision
         self._ended = EndedJobs()
         self._details = EndedDetails()
         self._logs = RecentLogs(self._tail)
@@ -47,7 +48,7 @@ class Reader:
 
     def cached_status(self, jid: str) -> tuple[JobInfo, bytes] | None:
         """Answers as `status`, without a question to the engine, where a job is known to have ended."""
-        return self._ended.unchanged(jid, self._executor.revision(jid))
+        return self._ended.unchanged(jid, self._revision(jid))
 
     async def info(self, jid: str, *, fresh: bool = False) -> JobInfo:
         """The job without its log; fresh: asked of the engine now. Raises UnknownJob, EngineUnreachable."""
@@ -59,7 +60,7 @@ class Reader:
         Nothing may come between the two calls of the executor, or they may speak of different states.
         """
         native = await self._executor.inspect(jid, fresh=fresh)
-        revision = self._executor.revision(jid)
+        revision = self._revision(jid)
         return self._translation.rules.read(jid, native), revision
 
     async def details(self, jid: str, facts: Mapping[str, Any]) -> JobDetails:
@@ -83,10 +84,10 @@ class Reader:
 
     async def _read_details(self, jid: str, facts: Mapping[str, Any], read: ReadDetails) -> JobDetails:
         """A job that has ended comes from the cache, while the engine is known to say the same of it."""
-        if cached := self._details.unchanged(jid, self._executor.revision(jid)):
+        if cached := self._details.unchanged(jid, self._revision(jid)):
             return cached
         native = await self._executor.inspect(jid)
-        revision = self._executor.revision(jid)
+        revision = self._revision(jid)
         details = read(jid, native, facts)
         if details.info.ended:
             self._details.remember(jid, details, revision)
@@ -104,3 +105,7 @@ class Reader:
             async for chunk in self._executor.logs(jid, lines):
                 tail.add(chunk)
         return tail.text()
+
+
+def _no_revision(_: str) -> None:
+    """The engine must be asked each time whether it says the same of a job."""

@@ -19,7 +19,7 @@ from pman.errors import (
     Refused,
     UnknownJob,
 )
-from pman.executors import Executor
+from pman.executors import Executor, Startable
 from pman.job import Document, Job, JobInfo
 from pman.translation.rules import Rules
 
@@ -34,6 +34,7 @@ class Submission:
 
     def __init__(self, executor: Executor, rules: Rules, reader: Reader) -> None:
         self._executor = executor
+        self._startable = executor if isinstance(executor, Startable) else None
         self._rules = rules
         self._reader = reader
 
@@ -59,9 +60,9 @@ class Submission:
                 f"the engine says: {taken}",
             ) from taken
         _check_digest(job, info)
-        if info.status == "notstarted":
+        if info.status == "notstarted" and self._startable:
             try:
-                await self._executor.resume(job.jid)
+                await self._startable.resume(job.jid)
             except EngineRefused as refused:
                 if answer := await self._refusal(job.jid, refused):
                     raise answer from refused
@@ -82,30 +83,32 @@ class Submission:
         answer = self._rules.refusal(refused)
         if answer.status == 201:
             return None
-        if refused.made is not None:
-            await self._executor.discard(jid, refused.made)
+        if refused.made is not None and self._startable:
+            await self._startable.discard(jid, refused.made)
         return answer
 
     async def resume_unfinished(self) -> None:
         """Start the jobs that another pman, or this one before, has applied and not started."""
+        if self._startable is None:
+            return
         unfinished: list[str] | None = None
         while unfinished is None or unfinished:
             try:
                 if unfinished is None:
-                    unfinished = list(await self._executor.unfinished())
+                    unfinished = list(await self._startable.unfinished())
                 while unfinished:
-                    await self._resume(unfinished[0])
+                    await self._resume(self._startable, unfinished[0])
                     unfinished.pop(0)
             except EngineUnreachable as error:
                 log.warning("what was left unstarted waits: %s", error)
                 await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
-    async def _resume(self, jid: str) -> None:
+    async def _resume(self, executor: Startable, jid: str) -> None:
         try:
             info = await self._reader.info(jid, fresh=True)
             if info.status == "notstarted":
                 log.info("%s was never started (%s); taking it up", jid, info.message)
-                await self._executor.resume(jid)
+                await executor.resume(jid)
         except (UnknownJob, ConfigError, EngineRefused) as error:
             log.warning("%s could not be taken up: %s", jid, error)
 

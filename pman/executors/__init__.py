@@ -1,11 +1,17 @@
-"""What carries rendered documents to an engine; one module a transport, found by entry point."""
+"""What carries rendered documents to an engine: the protocol that each engine's executor meets.
+
+One folder is one transport, named by an entry point of the group `pman.executors`, so that a package of
+its own may add another; `shared/` has what several of them need. An executor knows of pman only jobs and
+errors; the types here are for `engine/` and `cli/`. Begin with `Executor`, then read `docker/executor.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from pman.errors import ConfigError
 from pman.job import Document
 
 
@@ -30,29 +36,11 @@ class Executor(Protocol):
         engine's own words), which names what it has left.
         """
 
-    async def discard(self, jid: str, made: str) -> None:
-        """Delete what a refused call has left, and nothing else of that name."""
-
-    async def resume(self, jid: str) -> None:
-        """Start what was created and never started; nothing where nothing is left to do.
-
-        Raises EngineRefused.
-        """
-
-    async def unfinished(self) -> Sequence[str]:
-        """The jobs that were applied and never started, since whoever applied them ended before."""
-
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         """All that the engine says of the job, as plain data. Raises UnknownJob.
 
-        From a memory that the engine keeps up to date, where there is one; fresh: asked now.
+        From a cache that the engine keeps up to date, where there is one; fresh: asked now.
         """
-
-    def revision(self, jid: str) -> Hashable | None:
-        """Differs as soon as `inspect` would; None where that cannot be known without asking."""
-
-    async def held(self, jid: str) -> Mapping[str, str]:
-        """The texts of documents that are kept beside what `inspect` tells, by name; seldom asked for."""
 
     def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         """The last `tail` lines, stdout and stderr as they came, undecoded; with follow, to the end."""
@@ -75,7 +63,43 @@ class Executor(Protocol):
     async def ping(self) -> str:
         """The engine's name and version."""
 
-    async def close(self) -> None: ...
+
+@runtime_checkable
+class Startable(Protocol):
+    """Creates a job and starts it in two steps, so that one may be left between the two."""
+
+    async def resume(self, jid: str) -> None:
+        """Start what was created and never started, unless that is done already. Raises EngineRefused."""
+
+    async def unfinished(self) -> Sequence[str]:
+        """The jobs that were applied and never started, since whoever applied them ended before."""
+
+    async def discard(self, jid: str, made: str) -> None:
+        """Delete what a refused call has left (EngineRefused.made), and nothing else of that name."""
+
+
+@runtime_checkable
+class Cached(Protocol):
+    """Knows without asking whether the engine still says the same of a job."""
+
+    def revision(self, jid: str) -> Hashable | None:
+        """Differs as soon as `inspect` would; None where that is not known at the moment."""
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """Has documents of a job that `inspect` does not tell."""
+
+    async def held(self, jid: str) -> Mapping[str, str]:
+        """Their texts, by name; seldom asked for. Raises UnknownJob."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """Has connections or tasks of its own."""
+
+    async def close(self) -> None:
+        """End them; no call is made thereafter."""
 
 
 def names() -> list[str]:
@@ -84,8 +108,27 @@ def names() -> list[str]:
 
 
 def connect(engine: str, settings: Mapping[str, Any]) -> Executor:
-    """A client for an engine; nothing is sent yet."""
-    (found,) = entry_points(group="pman.executors", name=engine)
-    factory = found.load()
-    executor: Executor = factory(settings)
+    """A client for an engine; nothing is sent yet. Raises ConfigError for one that lacks methods."""
+    (entry,) = entry_points(group="pman.executors", name=engine)
+    executor: Executor = entry.load()(settings)
+    if missing := sorted(_missing(executor)):
+        raise ConfigError(
+            f"the engine {engine} cannot be used: its executor has no {', '.join(missing)}",
+            f"{entry.value} must return what has all methods of Executor, see pman/executors/__init__.py",
+        )
     return executor
+
+
+async def close(executor: Executor) -> None:
+    """End what the executor has open, if it has anything."""
+    if isinstance(executor, Closable):
+        await executor.close()
+
+
+def _missing(executor: object) -> Iterator[str]:
+    """The methods of Executor that it lacks, and of Startable where it has some of them only."""
+    for protocol in (Executor, Startable):
+        methods = [name for name, value in vars(protocol).items() if callable(value) and name[0] != "_"]
+        absent = [name for name in methods if not callable(getattr(executor, name, None))]
+        if protocol is Executor or len(absent) < len(methods):
+            yield from absent

@@ -44,7 +44,7 @@ def native(swarm: Live) -> Any:
 async def executor(swarm: Live) -> AsyncIterator[Executor]:
     connected = executors.connect("swarm", settings_of("swarm", **swarm.engine.environment).values)
     yield connected
-    await connected.close()
+    await executors.close(connected)
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,23 +35,10 @@ class Shelf:
         self.jobs[jid] = documents[0].content
         return self.jobs[jid]
 
-    async def resume(self, jid): ...
-
-    async def discard(self, jid, made): ...
-
-    async def unfinished(self):
-        return []
-
     async def inspect(self, jid, *, fresh=False):
         if jid not in self.jobs:
             raise UnknownJob(jid)
         return self.jobs[jid]
-
-    async def held(self, jid):
-        return {}
-
-    def revision(self, jid):
-        return None
 
     async def active(self):
         return []
@@ -67,8 +57,6 @@ class Shelf:
 
     async def ping(self):
         return "Shelf 1"
-
-    async def close(self): ...
 '''
 
 TEMPLATE = """
@@ -133,3 +121,35 @@ def test_an_engine_of_another_package_is_a_module_and_a_folder(shelf: dict[str, 
         assert requests.delete(f"{server.url}on-the-shelf/", timeout=60).status_code == 404
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("method", "another", "named"),
+    [
+        ("async def ping(self)", "async def pong(self)", "no ping"),
+        ("async def end(self", "async def _end(self", "no end"),
+        ("async def ping(self)", "async def resume(self)", "no discard, ping, unfinished"),
+    ],
+)
+def test_an_engine_that_lacks_a_method_is_refused_at_the_start_and_by_a_check(
+    shelf: dict[str, str], method: str, another: str, named: str
+) -> None:
+    (Path(shelf["PYTHONPATH"]) / "shelf.py").write_text(MODULE.replace(method, another))
+    refused = f"the engine shelf cannot be used: its executor has {named}"
+
+    server, check = (
+        subprocess.run(
+            [sys.executable, "-m", "pman", command],
+            env={"PATH": os.environ["PATH"], "PORT": "0", **shelf},
+            cwd=shelf["PYTHONPATH"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        for command in ("serve", "check")
+    )
+
+    assert (server.returncode, check.returncode) == (2, 1)
+    assert refused in server.stderr
+    assert refused in " ".join(check.stdout.split())

@@ -86,7 +86,7 @@ async def main(engine: str, address: str) -> None:
     for name, command in COMMANDS.items():
         if not (engine == "podman" and name == "restarting"):  # Podman has no such word
             states[name] = await _brought_into(name, command, translation, executor, address)
-    await executor.close()
+    await executors.close(executor)
     for name, found in states.items():
         write(engine, name, {"recorded_from": version}, found)
     for name, (source, changes) in DERIVED[engine].items():

@@ -219,7 +219,7 @@ async def _record(name: str) -> Native:
     finally:
         with contextlib.suppress(UnknownJob):
             await executor.remove(jid)
-        await executor.close()
+        await executors.close(executor)
 
 
 async def _reached(executor: Executor, jid: str, case: Case) -> Native:

@@ -80,7 +80,7 @@ async def main() -> None:
             name: await _brought_into(name, case, translation, executor, facts, state)
             for name, case in CASES.items()
         }
-        await executor.close()
+        await executors.close(executor)
     version = f"pman {__version__} on {platform.system()}"
     for name, native in found.items():
         write("local", name, {"recorded_from": version}, native)

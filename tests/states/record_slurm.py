@@ -145,7 +145,7 @@ async def main() -> None:
         await executor.facts()
         version = await executor.ping()
         states[name] = await _brought_into(name, case, Translation(settings), executor)
-        await executor.close()
+        await executors.close(executor)
 
     await asyncio.gather(*(one(name, case) for name, case in CASES.items()))
     for name in CASES:

@@ -191,7 +191,7 @@ async def main(address: str) -> None:
         states[name] = await _brought_into(name, case, translation, executor)
         while name == "out-of-memory" and not _is_told_out_of_memory(states[name]):
             states[name] = await _brought_into(name, case, translation, executor)
-        await executor.close()
+        await executors.close(executor)
         _write(name, {"recorded_from": version}, states[name])
     for name, (source, change, words) in DERIVED.items():
         derived = deepcopy(states[source])

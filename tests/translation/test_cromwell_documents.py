@@ -704,7 +704,7 @@ async def test_what_is_no_cromwell_is_told_as_such() -> None:
         assert "<html>" in str(error.value)
         assert "CROMWELL_URL" in error.value.hint
     finally:
-        await executor.close()
+        await executors.close(executor)
         await runner.cleanup()
 
 

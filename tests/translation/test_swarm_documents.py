@@ -443,7 +443,7 @@ async def engine(directory: Path, **answers: Answer) -> AsyncIterator[tuple[exec
     try:
         yield executor, calls
     finally:
-        await executor.close()
+        await executors.close(executor)
         await runner.cleanup()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -98,15 +98,6 @@ class CromwellExecutor:
             return _native(metadata, known=False)
         raise AssertionError  # there is always a next generation
 
-    async def discard(self, jid: str, made: str) -> None:
-        """Nothing: a refused submission leaves nothing."""
-
-    async def resume(self, jid: str) -> None:
-        """Nothing to do: a workflow is created and started in one."""
-
-    async def unfinished(self) -> Sequence[str]:
-        return ()
-
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         """Who asks for a name that Cromwell does not tell of waits until it surely would.
 
@@ -121,10 +112,6 @@ class CromwellExecutor:
         _, metadata, _ = await self._find(jid, fresh=False)
         files = await self._server.submitted(metadata["id"])
         return {name: text for name, field in FORM.items() if (text := files.get(_FILES[field]))}
-
-    def revision(self, jid: str) -> Hashable | None:
-        """Not known without asking."""
-        return None
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = self._watch(jid)

@@ -109,10 +109,6 @@ class DockerExecutor:
             return {**container, "State": state}
         return container
 
-    async def held(self, jid: str) -> Mapping[str, str]:
-        """Nothing: the engine tells the whole document."""
-        return {}
-
     def revision(self, jid: str) -> Hashable | None:
         return self._memory.revision(jid)
 

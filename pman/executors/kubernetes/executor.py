@@ -81,15 +81,6 @@ class KubernetesExecutor:
         self._store.add_created_job(job)
         return state.native(job, [], [])
 
-    async def discard(self, jid: str, made: str) -> None:
-        """Nothing: what was created of several documents is taken back at once."""
-
-    async def resume(self, jid: str) -> None:
-        """Nothing: the cluster starts what was created."""
-
-    async def unfinished(self) -> Sequence[str]:
-        return ()
-
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         self._watch()
         if not fresh and self._is_current() and (known := self._store.native(jid)):
@@ -104,10 +95,6 @@ class KubernetesExecutor:
         if len(self._direct_reads) > DIRECT_READS_LIMIT:
             del self._direct_reads[next(iter(self._direct_reads))]
         return found
-
-    async def held(self, jid: str) -> Mapping[str, str]:
-        """Nothing: the engine tells the whole document."""
-        return {}
 
     def revision(self, jid: str) -> Hashable | None:
         return self._store.revision(jid) if self._is_current() and jid not in self._direct_reads else None

@@ -84,9 +84,6 @@ class LocalExecutor:
     async def held(self, jid: str) -> Mapping[str, str]:
         return await asyncio.to_thread(documents, self._directory(jid))
 
-    def revision(self, jid: str) -> None:
-        """Not known without a look at the files, which costs no more than an inspection."""
-
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = partial(self._has_ended, jid) if follow else None
         with contextlib.suppress(FileNotFoundError):
@@ -107,9 +104,6 @@ class LocalExecutor:
 
     async def ping(self) -> str:
         return f"local processes of {platform.node()} ({platform.platform(terse=True)}), not isolated"
-
-    async def close(self) -> None:
-        """Nothing is open; jobs go on."""
 
     # --- at start ------------------------------------------------------------------------------
 

@@ -134,9 +134,6 @@ class SlurmExecutor:
         """Without the script once SLURM has it: it holds the environment, and is deleted here."""
         return await asyncio.to_thread(self._directories.documents, jid)
 
-    def revision(self, jid: str) -> None:
-        """Not known without a look at the files."""
-
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         file = self._directories.directory(jid) / "log"
 

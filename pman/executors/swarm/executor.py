@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 from pman.errors import EngineRefused, UnknownJob
@@ -62,15 +62,6 @@ class SwarmExecutor:
         await self._services.create(body)
         return {"service": {"Spec": body}, "tasks": [], "containers": {}, "lost": []}
 
-    async def discard(self, jid: str, made: str) -> None:
-        """Nothing: a service is created and started in one."""
-
-    async def resume(self, jid: str) -> None:
-        """Nothing to do: a service is created and started in one."""
-
-    async def unfinished(self) -> Sequence[str]:
-        return ()
-
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         """Nobody is told of an end before it is certain that the swarm neither repeats nor changes it."""
         service = await self._found(jid)
@@ -84,14 +75,6 @@ class SwarmExecutor:
         closed = has_ended(service, tasks, lost) and await self._close(service, record(tasks, known, lost))
         # What is lost may come back and go on, unless the service is closed and keeps that it was lost.
         return {"service": service, "tasks": tasks, "containers": known, "lost": lost if closed else []}
-
-    async def held(self, jid: str) -> Mapping[str, str]:
-        """Nothing: the engine tells the whole document."""
-        return {}
-
-    def revision(self, jid: str) -> Hashable | None:
-        """Never known: Docker's event stream tells of services, not of their tasks."""
-        return None
 
     def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         return self._logs.follow(jid, tail) if follow else self._logs.read(jid, tail)
