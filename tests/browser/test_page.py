@@ -62,7 +62,7 @@ def test_a_filter_and_a_search_are_in_the_address_and_narrow_the_table(docker: L
     docker.run(bad)
     page = visit(docker).go("/")
 
-    page.get_by_label("Search by name, image or message").fill(bad["jid"])
+    page.get_by_label("Search by name or image").fill(bad["jid"])
     expect(page.get_by_role("row", name=re.compile(good["jid"]))).to_have_count(0)
     expect(page.get_by_role("row", name=re.compile(bad["jid"]))).to_contain_text("failed with exit code 3")
     expect(page).to_have_url(re.compile(f"q={bad['jid']}"))
@@ -72,7 +72,7 @@ def test_a_filter_and_a_search_are_in_the_address_and_narrow_the_table(docker: L
 
     page.reload()
     expect(page.get_by_role("radio", name="succeeded")).to_be_checked()
-    expect(page.get_by_label("Search by name, image or message")).to_have_value(bad["jid"])
+    expect(page.get_by_label("Search by name or image")).to_have_value(bad["jid"])
 
 
 def test_what_a_job_says_is_text_and_never_part_of_the_page(docker: Live, visit: Visits) -> None:
@@ -472,7 +472,7 @@ def test_without_javascript_jobs_are_found_read_rendered_and_cancelled(docker: L
     docker.started(request["jid"])
     page = visit(docker, java_script_enabled=False).go("/")
 
-    page.get_by_label("Search by name, image or message").fill(request["jid"])
+    page.get_by_label("Search by name or image").fill(request["jid"])
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("link", name=request["jid"]).click()
     until(lambda: page.reload() and "line 1" in page.get_by_role("region", name="Log").inner_text())

@@ -22,7 +22,7 @@ from pman.web.app import create_app
 from pman.web.page.code import rows
 from pman.web.page.dryrun import without_values
 from pman.web.page.examples import EXAMPLES
-from pman.web.page.jobs import Wanted, counted, limits, news
+from pman.web.page.jobs import Query, counted, limits, news
 from pman.web.page.session import COOKIE
 from pman.web.page.view import STATIC, duration, sentence
 from tests.a_job import a_job_details, settings_of, site_templates
@@ -340,20 +340,44 @@ def test_limits_are_told_in_short_and_what_is_unlimited_is_left_out(asked: dict[
     assert limits(asked) == text
 
 
-def test_a_search_wants_all_words_anywhere_and_the_status() -> None:
-    jobs = [
-        a_job_details(jid="one", image="an/image:1", message="Out of memory", status="finishedWithError"),
-        a_job_details(jid="two", image="an/image:2", status="started"),
-    ]
+@pytest.mark.parametrize(
+    ("query", "jids"),
+    [
+        ("", ["job-1", "job-2", "other-3"]),
+        ("status=started", ["job-2"]),
+        ("status=started,finishedWithError&q=JOB", ["job-1", "job-2"]),
+        ("q=image:1", ["job-1", "other-3"]),
+        ("q=exit code 3", []),
+        ("q=1 job", []),
+    ],
+)
+async def test_status_and_search_mean_on_the_page_what_they_mean_in_the_api(
+    query: str, jids: list[str]
+) -> None:
+    executor = listed("job-1", "job-2", "other-3")
+    running = {"Config": {**NATIVE["Config"], "Image": "an/image:2"}, "State": {"Status": "running"}}
+    executor.jobs["job-2"] = {**NATIVE, **running}
+    page = client(executor)
 
-    def found(status: str, q: str) -> list[str]:
-        return [job.info.jid for job in Wanted(status, q, 1).of(jobs)]
+    shown = await (await page.get(f"/?{query}")).get_data(as_text=True)
+    answer = await (await page.get(f"/api/v2/jobs?{query}")).get_json()
 
-    assert found("", "IMAGE memory") == ["one"]
-    assert found("", "image") == ["one", "two"]
-    assert found("started", "image") == ["two"]
-    assert found("", "one two") == []
-    assert Wanted("started", "a b", 2).address(1) == "/?status=started&q=a+b"
+    assert sorted(re.findall(r'<tr id="job-([^"]+)"', shown)) == jids
+    assert sorted(job["jid"] for job in answer["jobs"]) == jids
+
+
+async def test_a_status_that_there_is_not_is_refused_on_the_page_as_in_the_api() -> None:
+    response = await client(listed()).get("/?status=finished")
+
+    assert response.status_code == 400
+    assert "use notstarted, started" in await response.get_data(as_text=True)
+
+
+async def test_several_statuses_of_an_address_stay_chosen_when_the_table_is_asked_for_anew() -> None:
+    shown = await (await client(listed()).get("/?status=started,notstarted")).get_data(as_text=True)
+
+    assert re.search(r'name="status" value="started,notstarted" checked', shown)
+    assert Query("started,notstarted", "a b", 2).address(1) == "/?status=started%2Cnotstarted&q=a+b"
 
 
 def test_the_count_tells_each_status_and_what_is_narrowed() -> None:

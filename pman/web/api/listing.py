@@ -28,7 +28,9 @@ Place = tuple[float, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Filter:
+    """Which jobs: those for which all of it holds. The API and the page mean the same by it."""
+
     statuses: frozenset[str]
     """Any of them; none: any."""
 
@@ -40,6 +42,32 @@ class Choice:
     words: str
     """In the name or the image, in any case of the letters."""
 
+    @classmethod
+    def of(cls, args: MultiDict[str, str]) -> Self:
+        """Raises BadRequest."""
+        return cls(
+            statuses=frozenset(_status(word) for text in args.getlist("status") for word in text.split(",")),
+            labels=tuple(_label(text) for text in args.getlist("label")),
+            newer=_span("newer", args.get("newer")),
+            older=_span("older", args.get("older")),
+            words=args.get("q", "").casefold(),
+        )
+
+    def takes(self, job: JobDetails, now: datetime) -> bool:
+        return (
+            (not self.statuses or job.info.status in self.statuses)
+            and all(name in job.labels and value in (None, job.labels[name]) for name, value in self.labels)
+            and (not self.words or self.words in f"{job.info.jid}\n{job.info.image}".casefold())
+            and (self.newer is None or (job.created is not None and now - job.created < self.newer))
+            and (self.older is None or (job.created is not None and now - job.created >= self.older))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A filter, and which page of the jobs that it takes."""
+
+    filter: Filter
     limit: int
     after: Place | None
     """The last job of the page before."""
@@ -49,30 +77,17 @@ class Choice:
         """Raises BadRequest."""
         only("status", "label", "newer", "older", "q", "limit", "cursor")
         return cls(
-            statuses=frozenset(_status(word) for text in args.getlist("status") for word in text.split(",")),
-            labels=tuple(_label(text) for text in args.getlist("label")),
-            newer=_span("newer", args.get("newer")),
-            older=_span("older", args.get("older")),
-            words=args.get("q", "").casefold(),
+            filter=Filter.of(args),
             limit=_limit(args.get("limit", str(LIMIT))),
             after=_place(args["cursor"]) if "cursor" in args else None,
         )
 
     def page(self, jobs: Sequence[JobDetails], now: datetime) -> tuple[Sequence[JobDetails], str | None]:
         """The jobs, and the cursor of the next page: a place, so it stays right when jobs come and go."""
-        chosen = sorted((job for job in jobs if self._takes(job, now)), key=_place_of)
+        chosen = sorted((job for job in jobs if self.filter.takes(job, now)), key=_place_of)
         left = [job for job in chosen if self.after is None or _place_of(job) > self.after]
-        found = left[: self.limit]
-        return found, _cursor(_place_of(found[-1])) if len(left) > len(found) else None
-
-    def _takes(self, job: JobDetails, now: datetime) -> bool:
-        return (
-            (not self.statuses or job.info.status in self.statuses)
-            and all(name in job.labels and value in (None, job.labels[name]) for name, value in self.labels)
-            and (not self.words or self.words in f"{job.info.jid}\n{job.info.image}".casefold())
-            and (self.newer is None or (job.created is not None and now - job.created < self.newer))
-            and (self.older is None or (job.created is not None and now - job.created >= self.older))
-        )
+        page = left[: self.limit]
+        return page, _cursor(_place_of(page[-1])) if len(left) > len(page) else None
 
 
 def _place_of(job: JobDetails) -> Place:

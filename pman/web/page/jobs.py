@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
+from werkzeug.datastructures import MultiDict
 
 from pman.engine.feed import Event, Feed
 from pman.errors import PmanError
-from pman.job import JobDetails, JobInfo
+from pman.job import JobDetails
 from pman.translation.request import JID
+from pman.web.api.listing import Filter
 from pman.web.api.sse import streamed_events
 from pman.web.page.view import STATUSES, View
 
@@ -22,10 +24,12 @@ ON_A_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Query:
     """What the table shows; all of it is in the address, so that it can be sent and comes back."""
 
     status: str
+    """As API v2 takes it: one, or several by commas; '': any."""
+
     q: str
     page: int
 
@@ -33,10 +37,10 @@ class Wanted:
     def narrowed(self) -> bool:
         return bool(self.status or self.q)
 
-    def of(self, jobs: Sequence[JobDetails]) -> list[JobDetails]:
-        """Those that have the status, and every word of the search somewhere."""
-        words = self.q.casefold().split()
-        return [job for job in jobs if self.status in ("", job.info.status) and _has(job.info, words)]
+    def filter(self) -> Filter:
+        """The API's, of the same words. Raises BadRequest."""
+        words = {"status": self.status, "q": self.q}
+        return Filter.of(MultiDict({name: word for name, word in words.items() if word}))
 
     def address(self, page: int) -> str:
         given = {"status": self.status, "q": self.q, "page": str(page) if page > 1 else ""}
@@ -44,16 +48,11 @@ class Wanted:
         return f"/?{query}" if query else "/"
 
 
-def _has(job: JobInfo, words: Sequence[str]) -> bool:
-    text = "\n".join((job.jid, job.image, job.message, job.cmd)).casefold()
-    return all(word in text for word in words)
-
-
-def wanted() -> Wanted:
-    """What this request asks for; a status or page that there is none of counts as none."""
-    status, page = request.args.get("status", ""), request.args.get("page", "1")
-    return Wanted(
-        status if status in STATUSES else "",
+def _query() -> Query:
+    """What this request asks for; a page that there is none of counts as the first."""
+    page = request.args.get("page", "1")
+    return Query(
+        ",".join(filter(None, request.args.getlist("status"))),
         request.args.get("q", "")[:200].strip(),
         max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
     )
@@ -119,23 +118,25 @@ def limits(request: Mapping[str, Any]) -> str:
 def routes(page: Blueprint, feed: Feed, view: View) -> None:
     @page.get("/")
     async def jobs() -> Response:
-        asked, error, found = wanted(), None, list[JobDetails]()
+        query, error, found = _query(), None, list[JobDetails]()
+        takes = query.filter().takes
         try:
             found = sorted(await feed.jobs(), key=_newest, reverse=True)
         except PmanError as failure:
             if "HX-Request" in request.headers:
                 raise  # the jobs that are shown stay
             error = failure
-        narrowed = asked.of(found)
+        now = datetime.now(UTC)
+        narrowed = [job for job in found if takes(job, now)]
         pages = max(1, -(-len(narrowed) // ON_A_PAGE))
-        asked = replace(asked, page=min(asked.page, pages))
+        query = replace(query, page=min(query.page, pages))
         removed = request.args.get("removed", "")
         return view.answer(
             "jobs.html",
             status=error.status if error else 200,
             section="Jobs",
-            wanted=asked,
-            rows=[row(job) for job in narrowed[(asked.page - 1) * ON_A_PAGE : asked.page * ON_A_PAGE]],
+            query=query,
+            rows=[row(job) for job in narrowed[(query.page - 1) * ON_A_PAGE : query.page * ON_A_PAGE]],
             pages=pages,
             told="" if error else counted(found, len(narrowed)),
             error=error,
