@@ -117,6 +117,14 @@ class EngineUnreachable(PmanError):
     status = 503
 
 
+class ConnectionCut(EngineUnreachable):
+    """No answer came at all: the call may have gone through, or not."""
+
+
+class TimedOut(ConnectionCut):
+    """No answer came in time: the same call again would wait as long."""
+
+
 class Busy(PmanError):
     """pman has too much of it to do at once: try again later."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pman.errors import EngineUnreachable
+from pman.errors import ConnectionCut, EngineUnreachable
 from pman.executors.docker import cache as module
 from pman.executors.docker.api import Api
 from pman.executors.docker.cache import Memory
@@ -299,7 +299,7 @@ async def test_an_engine_that_does_not_answer_is_no_longer_believed(engine: Engi
     learn(memory, "a")
 
     with pytest.raises(EngineUnreachable, match="cut"), memory.asking("b"):
-        raise EngineUnreachable("cut") from OSError()
+        raise ConnectionCut("cut")
 
     assert memory.revision("a") is None
     await connected(memory)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from pman.errors import ConfigError, EngineUnreachable
+from pman.errors import ConfigError, ConnectionCut, EngineUnreachable, TimedOut
 from pman.executors.shared.http import Http
 
 ADDRESSES = [
@@ -38,3 +43,32 @@ async def test_an_address_of_another_kind_is_refused_without_its_password() -> N
         Http("An engine", "ftp://name:secret@a", 5, setting="A_SETTING")
 
     assert "secret" not in str(error.value)
+
+
+async def _cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.close()
+
+
+async def _hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize(("answer", "error"), [(_cut, ConnectionCut), (_hang, TimedOut)])
+async def test_a_call_that_no_answer_came_to_may_have_gone_through_and_the_error_says_so(
+    tmp_path: Path,
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any],
+    error: type[Exception],
+) -> None:
+    server = await asyncio.start_unix_server(answer, tmp_path / "a.sock")
+    http = Http("An engine", f"unix://{tmp_path}/a.sock", 1, setting="A_SETTING")
+
+    try:
+        with pytest.raises(ConnectionCut) as raised:
+            await http.call("POST", "/a")
+    finally:
+        await http.close()
+        server.close()
+
+    assert type(raised.value) is error

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from pman.errors import EngineRefused, EngineUnreachable, NameTaken
+from pman.errors import EngineRefused, EngineUnreachable, NameTaken, TimedOut
 from pman.executors.shared.http import Http
 
 WORKFLOWS = "/api/workflows/v1"
@@ -45,9 +45,9 @@ class Server:
         """
         try:
             await self._submit(workflow, form)
-        except EngineUnreachable as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise
+        except TimedOut:
+            raise
+        except EngineUnreachable:
             await self._submit(workflow, form)
 
     async def metadata(self, workflow: str, *, options: bool = False) -> Metadata | None:

@@ -20,7 +20,7 @@ from docker.context import ContextAPI
 from docker.errors import DockerException
 from docker.tls import TLSConfig
 
-from pman.errors import ConfigError, EngineUnreachable
+from pman.errors import ConfigError, ConnectionCut, EngineUnreachable, TimedOut
 from pman.executors.shared.http import Http
 
 API_VERSION = (1, 41)
@@ -62,16 +62,16 @@ class Api:
     async def create(
         self, path: str, query: Mapping[str, str], body: object, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """A POST that takes a name, sent again where the engine closed a kept-alive connection meanwhile.
+        """A POST that takes a name, sent again where it was cut: an engine may close idle connections.
 
         Whether or not the first one went through, the second is safe: the name can be taken only once.
         """
         try:
             return await self.call("POST", path, query, body, headers)
-        except EngineUnreachable as error:
-            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
-                raise
-        return await self.call("POST", path, query, body, headers)
+        except TimedOut:
+            raise
+        except ConnectionCut:
+            return await self.call("POST", path, query, body, headers)
 
     @asynccontextmanager
     async def request(

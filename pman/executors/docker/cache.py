@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from pman.errors import EngineUnreachable
+from pman.errors import ConnectionCut, EngineUnreachable
 from pman.executors.docker.api import Api, words
 from pman.job import JID_LABEL
 
@@ -120,9 +120,8 @@ class Memory:
         self._asks.setdefault(jid, []).append(ask)
         try:
             yield ask
-        except EngineUnreachable as error:
-            if error.__cause__:  # no answer at all: the events' connection may be as dead, and not know it
-                self._doubt(str(error))
+        except ConnectionCut as error:  # the events' connection may be as dead, and not know it
+            self._doubt(str(error))
             raise
         finally:
             valid = ask in self._asks.get(jid, ())

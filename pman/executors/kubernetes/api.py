@@ -17,7 +17,7 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-from pman.errors import ConfigError, EngineUnreachable
+from pman.errors import ConfigError, ConnectionCut, EngineUnreachable, TimedOut
 from pman.executors.kubernetes.access import Access, authorization
 
 log = logging.getLogger(__name__)
@@ -150,12 +150,12 @@ class Api:
                 status = response.status
                 yield response
         except TimeoutError as error:
-            raise EngineUnreachable(
+            raise TimedOut(
                 f"Kubernetes at {self.address} did not answer {method} {path} within {self.timeout} s",
                 "the API server hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineUnreachable(
+            raise ConnectionCut(
                 f"Kubernetes does not answer at {self.address}: {error or type(error).__name__}",
                 f"is it running? {self._access.source}",
             ) from error

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken
+from pman.errors import ConfigError, ConnectionCut, EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.kubernetes.api import Answer, Api, Object, path
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.kinds import JOBS, Kinds
@@ -260,9 +260,7 @@ class _Call:
         cut = False
         try:
             answer = await self._api.call("POST", where, body=body)
-        except EngineUnreachable as error:
-            if error.__cause__ is None:  # the API server itself said so
-                raise
+        except ConnectionCut:
             cut = True
             answer = await self._api.call("POST", where, body=body)
         if answer.status >= 400 and answer.status != 409:

@@ -1,4 +1,4 @@
-"""HTTP to one engine over one kept-alive pool; whatever keeps it from answering is EngineUnreachable.
+"""HTTP to one engine over one kept-alive pool; whatever keeps it from answering is ConnectionCut.
 
 aiohttp, and not requests: it does not block the event loop, and speaks over unix sockets too.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from pman.errors import ConfigError, EngineUnreachable
+from pman.errors import ConfigError, ConnectionCut, TimedOut
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Http:
         """A response whose body is still to be read; `options` are aiohttp's (params, json, data, headers).
 
         A stream may take as long as it likes, though not without a byte; an endless one may be silent.
-        Raises EngineUnreachable.
+        Raises ConnectionCut.
         """
         session = self._streams if stream else self._session
         if stream:
@@ -62,14 +62,14 @@ class Http:
                 took = (time.monotonic() - began) * 1e3
                 log.debug("%s %s %d %.1f ms", method, path, response.status, took)
         except TimeoutError as error:
-            raise EngineUnreachable(
+            raise TimedOut(
                 f"{self.kind} at {self.address} did not answer {method} {path} within {self._timeout} s",
                 "the engine hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             denied = getattr(error, "errno", None) == errno.EACCES
             told = "" if isinstance(error, aiohttp.InvalidURL) else str(error)  # that one shows all of it
-            raise EngineUnreachable(
+            raise ConnectionCut(
                 f"{self.kind} does not answer at {self.address}: {told or type(error).__name__}",
                 f"pman's user may not use this socket: it must be in the socket's group; see {self._setting}"
                 if denied
@@ -77,7 +77,7 @@ class Http:
             ) from error
 
     async def call(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
-        """Status and body. Raises EngineUnreachable."""
+        """Status and body. Raises ConnectionCut."""
         async with self.request(method, path, **options) as response:
             return response.status, await response.read()
 
