@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from referencing.jsonschema import DRAFT202012
 
 from pman.errors import ConfigError, Fault
 from pman.resources import SCHEMA
+from pman.suggest import did_you_mean, one_of
 
 
 def _max_bytes(_: Validator, limit: int, text: object, __: object) -> Iterator[ValidationError]:
@@ -179,8 +179,8 @@ def _not_known(error: ValidationError) -> str:
     known = list(cast(Mapping[str, Any], error.schema).get("properties", {}))
     found = []
     for name in unknown(error):
-        near = difflib.get_close_matches(name, known, 1)
-        found.append(f"{name} (did you mean {near[0]}?)" if near else name)
+        near = did_you_mean(name, known)
+        found.append(f"{name} ({near})" if near else name)
     return f"{', '.join(found)} is not known; use {', '.join(known)}"
 
 
@@ -200,12 +200,6 @@ def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[s
     allowed = [str(value) for value in choices]
     told = one_of(str(error.instance), allowed)
     return ": ".join(part for part in (_shown(error.instance, secrets), wanted, told) if part)
-
-
-def one_of(given: str, allowed: Sequence[str]) -> str:
-    """What to use instead, and which of it was probably meant."""
-    near = difflib.get_close_matches(given, allowed, 1)
-    return f"use {', '.join(allowed)}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def _describe(schema: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from referencing.exceptions import Unresolvable
 
 from pman import schema
 from pman.errors import ConfigError, Fault
+from pman.suggest import nearest, one_of
 
 SETTINGS = schema.load("settings.json")
 DECLARED: Mapping[str, Mapping[str, Any]] = SETTINGS["properties"]
@@ -91,7 +91,7 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
             faults.append(_fault(name, text, str(error)))
     engine = values.setdefault("CONTAINER_ENV", DECLARED["CONTAINER_ENV"]["default"])
     if engine not in engines:
-        raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, schema.one_of(engine, engines))])
+        raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, one_of(engine, engines))])
     narrowing = engine_schema(engine, "settings")
     for declared in (properties(narrowing), DECLARED):  # the engine's own defaults first
         for name in declared:
@@ -113,9 +113,8 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
 def _misspelt(names: Iterable[str]) -> Iterator[Fault]:
     """What is nearly a variable of pman's; what is far from all is somebody else's."""
     for name in names:
-        near = difflib.get_close_matches(name, DECLARED, 1, cutoff=0.85)
-        if near and name not in DECLARED:
-            yield Fault(name, f"{name} is not known; did you mean {near[0]}?")
+        if name not in DECLARED and (near := nearest(name, DECLARED, likeness=0.85)):
+            yield Fault(name, f"{name} is not known; did you mean {near}?")
 
 
 def engine_schema(engine: str, part: str) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from pman.cli import terminal
 from pman.cli.templates import shown
 from pman.errors import BadRequest, ConfigError
-from pman.schema import one_of
+from pman.suggest import one_of
 from pman.translation.explain import Explanation, Tried, explain, jid_of
 from pman.translation.inventory.inventory import names
 from pman.translation.render import loader

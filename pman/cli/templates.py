@@ -17,8 +17,8 @@ from pman import __version__
 from pman.cli import terminal
 from pman.errors import ConfigError
 from pman.resources import TEMPLATES
-from pman.schema import one_of
 from pman.settings import listed
+from pman.suggest import one_of
 from pman.translation.inventory.docs import TemplateDocs, Variable
 from pman.translation.inventory.docs import docs as documentation
 from pman.translation.inventory.inventory import Block, EngineTemplates, TemplateFile, engines, find

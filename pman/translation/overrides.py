@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from jinja2 import BaseLoader, Environment, nodes
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 
 from pman.errors import ConfigError, Fault
+from pman.suggest import meant, nearest
 
 RULES = "state.yaml"
 
@@ -48,7 +48,7 @@ def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> 
     if not set(found) & set(engines):
         raise ConfigError(f"PMAN_TEMPLATES={site!r}: no folder of an engine in it; use {', '.join(engines)}")
     for folder in found:
-        if folder not in engines and difflib.get_close_matches(folder, engines, 1):
+        if folder not in engines and nearest(folder, engines):
             raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {meant(folder, engines)}")
 
 
@@ -144,9 +144,3 @@ def _line(output: nodes.Output) -> int:
         else ""
     )
     return output.lineno + blank.count("\n")
-
-
-def meant(name: str, known: Sequence[str]) -> str:
-    """What was meant, or all there is."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else f"use {', '.join(known)}" if known else "there is none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ from markupsafe import Markup
 from pman.errors import ConfigError, Fault
 from pman.job import Document
 from pman.resources import TEMPLATES
+from pman.suggest import nearest
 from pman.translation.languages import wdl
 from pman.translation.languages.literals import LANGUAGES, WORDS, Words
 from pman.translation.languages.placement import MARK, MisplacedError, placed
@@ -91,8 +91,8 @@ class _Unknown(StrictUndefined):
     def _undefined_message(self) -> str:
         source, name = self._undefined_obj, self._undefined_name
         if isinstance(source, Fields):
-            near = difflib.get_close_matches(str(name), list(source._values), 1)
-            told = f"did you mean {source._name}.{near[0]}?" if near else f"use {', '.join(source._values)}"
+            near = nearest(str(name), source._values)
+            told = f"did you mean {source._name}.{near}?" if near else f"use {', '.join(source._values)}"
             return f"{source._name}.{name} is not known; {told}"
         return super()._undefined_message
 

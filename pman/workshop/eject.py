@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import indent
 
 from pman.errors import ConfigError, Fault
-from pman.schema import one_of
+from pman.suggest import one_of
 from pman.translation.inventory import record
 from pman.translation.inventory.inventory import BUILTIN, find
 from pman.translation.overrides import RULES

@@ -228,7 +228,7 @@ def test_an_upgrade_is_told_as_a_difference_of_three_until_it_is_accepted(
     path.write_text(path.read_text().replace("  Memory:", "  PidsLimit: 512\n  Memory:"))
 
     def pman(*words: str) -> subprocess.CompletedProcess[str]:
-        code = "from pman.cli import main; main(prog_name='pman')"
+        code = "from pman.cli.main import main; main(prog_name='pman')"
         environ = {**os.environ, "PYTHONPATH": str(upgraded), "PMAN_TEMPLATES": "site"}
         return subprocess.run(
             [sys.executable, "-c", code, "templates", "check", *words],

@@ -11,7 +11,7 @@ from jinja2.exceptions import TemplateNotFound
 
 from pman.errors import ConfigError, Fault
 from pman.resources import TEMPLATES
-from pman.schema import one_of
+from pman.suggest import one_of
 from pman.translation import statefile
 from pman.translation.inventory.header import header
 from pman.translation.overrides import RULES

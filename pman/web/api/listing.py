@@ -15,6 +15,7 @@ from werkzeug.datastructures import MultiDict
 from pman import schema
 from pman.errors import BadRequest
 from pman.job import JobDetails, JobStatus
+from pman.suggest import one_of
 from pman.web.api.params import only
 
 LIMIT, MOST = 100, 1000
@@ -127,7 +128,7 @@ def _place(cursor: str) -> Place:
 
 def _status(word: str) -> str:
     if word not in STATUSES:
-        raise BadRequest(f"status={word[:100]!r}: {schema.one_of(word, STATUSES)}")
+        raise BadRequest(f"status={word[:100]!r}: {one_of(word, STATUSES)}")
     return word
 
 

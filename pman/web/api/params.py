@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
 from quart import request
 
 from pman.errors import BadRequest, UnknownJob
+from pman.suggest import did_you_mean
 from pman.translation.request import JID
 
 _YES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -23,10 +22,7 @@ def only(*names: str) -> None:
     """Raises BadRequest for a parameter that would be ignored: `dryrun` would submit."""
     for name in request.args:
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            raise BadRequest(
-                f"?{name}: not known here; {f'did you mean {near[0]}?' if near else 'leave it out'}"
-            )
+            raise BadRequest(f"?{name}: not known here; {did_you_mean(name, names, 'leave it out')}")
 
 
 def flag(name: str) -> bool:

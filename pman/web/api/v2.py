@@ -17,6 +17,7 @@ from pman.engine.feed import Feed
 from pman.engine.previews import DryRuns, check_size, installed
 from pman.errors import BadRequest, EngineUnreachable, NotJson
 from pman.job import Document
+from pman.suggest import one_of
 from pman.translation import diff
 from pman.translation.honoured import Matrix, Row, working
 from pman.translation.inventory import inventory
@@ -123,7 +124,7 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
         wanted = await _rendering()
         name, templates = wanted.get("engine", engine.settings.engine), wanted.get("templates", "site")
         if name not in installed():
-            raise BadRequest(f"engine={name!r}: {schema.one_of(name, installed())}")
+            raise BadRequest(f"engine={name!r}: {one_of(name, installed())}")
         given = wanted["request"]
         body = given if isinstance(given, str) else json.dumps(given)
         facts, unasked = None, f"no {name} was asked"
@@ -156,7 +157,7 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
         found = await dry_runs.made(listed)
         names = [each.engine for each in found]
         if wanted is not None and wanted not in names:
-            raise BadRequest(f"engine={wanted!r}: {schema.one_of(wanted, names)}")
+            raise BadRequest(f"engine={wanted!r}: {one_of(wanted, names)}")
         return {"engines": [_templates(each) for each in found if wanted in (None, each.engine)]}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from pman import schema
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.settings import engine_schema, properties
+from pman.suggest import did_you_mean, nearest
 
 KUBERNETES = "1.29"
 """The version of Kubernetes whose API is taken where none is named."""
@@ -85,8 +85,7 @@ def _told(error: ValidationError) -> Iterator[Wrong]:
     if error.validator == "additionalProperties" and error.validator_value is False:
         known = list(error.schema.get("properties", {})) if isinstance(error.schema, Mapping) else []
         for name in schema.unknown(error):
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}" if known else ""
+            hint = did_you_mean(name, known, f"known here: {', '.join(known)}" if known else "")
             yield Wrong((*path, name), "unknown-field", f"{name} is no field here", hint)
     elif error.validator == "required":
         name = schema.missing(error)
@@ -134,14 +133,13 @@ def _unknown_object(directory: Path, kind: str, api: str, group: str) -> NotInAp
         name, _, own = path.stem.partition("-")
         groups.setdefault(own, []).append(name)
     if group in groups:
-        near = difflib.get_close_matches(kind.lower(), groups[group], 1)
         elsewhere = sorted(own for own, names in groups.items() if kind.lower() in names)
-        hint = f"did you mean {near[0]}?" if near else f"it is in {', '.join(elsewhere)}" if elsewhere else ""
-        return NotInApi(Wrong(("kind",), "wrong-value", f"{api} has no {kind}", hint))
-    if near := difflib.get_close_matches(group, list(groups), 1, cutoff=0.8):
-        return NotInApi(
-            Wrong(("apiVersion",), "wrong-value", f"there is no {api}", f"did you mean {near[0]}?")
+        hint = did_you_mean(
+            kind.lower(), groups[group], f"it is in {', '.join(elsewhere)}" if elsewhere else ""
         )
+        return NotInApi(Wrong(("kind",), "wrong-value", f"{api} has no {kind}", hint))
+    if near := nearest(group, groups, likeness=0.8):
+        return NotInApi(Wrong(("apiVersion",), "wrong-value", f"there is no {api}", f"did you mean {near}?"))
     return Unknown(f"no schema of {kind} of {api} is known")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from yaml import YAMLError
 
 from pman.errors import ConfigError
 from pman.settings import engine_schema, properties
+from pman.suggest import nearest
 from pman.translation.inventory import inventory
 from pman.translation.overrides import unread
 from pman.translation.render import Templates, loader
@@ -72,9 +72,9 @@ def _engines(directories: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted({folder.name for folder in folders} & set(SHIPPED) | own))
 
 
-def _near(name: str) -> list[str]:
+def _near(name: str) -> str | None:
     """The engine that was meant, where it is nearly one."""
-    return [] if name in SHIPPED else difflib.get_close_matches(name, SHIPPED, 1)
+    return None if name in SHIPPED else nearest(name, SHIPPED)
 
 
 def _of_folders(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def _of_folders(directories: Sequence[Path], engines: Sequence[str]) -> Iterator
         for folder in folders:
             if folder.name not in engines and (near := _near(folder.name)):
                 told = f"{folder.name} is no engine, so nothing reads this folder"
-                yield Finding("unknown-engine", told, str(folder), 0, f"did you mean {near[0]}?")
+                yield Finding("unknown-engine", told, str(folder), 0, f"did you mean {near}?")
         if not {folder.name for folder in folders} & set(engines):
             told = "no folder of an engine in it, so nothing reads it"
             yield Finding("unknown-engine", told, str(directory), 0, f"use {', '.join(SHIPPED)}")

@@ -12,7 +12,6 @@ the first that does. From that alone:
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pman import schema
 from pman.errors import ConfigError, EngineUnreachable
 from pman.resources import STATES, TEMPLATES
-from pman.translation.overrides import RULES, meant
+from pman.suggest import meant, nearest
+from pman.translation.overrides import RULES
 from pman.translation.render import loader
 from pman.translation.rules import ANSWERED, FUNCTIONS, Rules, check_expression, check_text, environment
 from pman.translation.sources import place
@@ -273,9 +273,8 @@ def _fields_never_seen(file: Written, seen: _Seen) -> Iterator[Finding]:
         template = text if at[-1] in ("message", "hint") else f"{{{{ {text} }}}}"
         for name, known in _misspelt_fields(template, seen):
             told = f"{name} is in no recorded state, so it is never there"
-            near = difflib.get_close_matches(name.rpartition(".")[2], known, 1, CLOSE)
-            if near:
-                yield Finding("unknown-word", told, file.path, file.line(*at), f"did you mean {near[0]}?")
+            if near := nearest(name.rpartition(".")[2], known, CLOSE):
+                yield Finding("unknown-word", told, file.path, file.line(*at), f"did you mean {near}?")
 
 
 def _misspelt_fields(template: str, seen: _Seen) -> Iterator[tuple[str, list[str]]]:
@@ -420,10 +419,10 @@ class _Trial:
         for path, words in _compared(str(rule.source.get("when", ""))):
             said = self.words.get(".".join(path), set())
             for word in words - said:
-                near = difflib.get_close_matches(word, sorted(said), 1, CLOSE)
+                near = nearest(word, sorted(said), CLOSE)
                 if near and len(word) > 3:
                     told = f"{'.'.join(path)} was never {word!r} in the recorded states"
-                    yield Finding("unknown-word", told, rule.file, rule.line, f"did you mean {near[0]!r}?")
+                    yield Finding("unknown-word", told, rule.file, rule.line, f"did you mean {near!r}?")
 
 
 def _unconditional(rule: Rule) -> bool:

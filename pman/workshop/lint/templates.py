@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxErr
 from pman import schema
 from pman.errors import ConfigError
 from pman.settings import DECLARED
-from pman.translation.overrides import lost, meant, parsed
+from pman.suggest import did_you_mean, meant
+from pman.translation.overrides import lost, parsed
 from pman.translation.render import compile_template, environment_for
 from pman.workshop.lint.findings import Finding
 
@@ -170,13 +170,8 @@ def _filters(tree: nodes.Template, file: str, environment: Environment) -> Itera
         for node in tree.find_all(node_type):
             name = node.name
             if name not in known:
-                hint = _UNSAFE if name in jinja.filters and kind == "filter" else _near(name, list(known))
+                hint = _UNSAFE if name in jinja.filters and kind == "filter" else did_you_mean(name, known)
                 yield Finding("unknown-filter", f"there is no {kind} {name!r}", file, node.lineno, hint)
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else ""
 
 
 def _blocks(environment: Environment, name: str) -> Iterator[Finding]:
@@ -196,7 +191,7 @@ def _parts(tree: nodes.Template, file: str, known: Sequence[str]) -> Iterator[Fi
                 continue
             if isinstance(wanted.value, str) and wanted.value not in known:
                 told = f"it {word} {wanted.value!r}, which does not exist"
-                yield Finding("unknown-template", told, file, node.lineno, _near(wanted.value, known))
+                yield Finding("unknown-template", told, file, node.lineno, did_you_mean(wanted.value, known))
 
 
 def _unused_macros(
