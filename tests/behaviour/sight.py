@@ -18,7 +18,7 @@ from pman.translation.honoured import Row, rows
 from tests import engines
 from tests.engines import slurm
 from tests.engines.cluster import ClusterError
-from tests.live import Live, TimeLimited, live, until
+from tests.live import Live, live, until
 
 NOWHERE = {
     "CROMWELL_URL": "http://127.0.0.1:1",
@@ -99,12 +99,10 @@ class Sight:
         engine: engines.Engine,
         storebase: Path,
         directory: Path,
-        time_limited: TimeLimited,
         stack: ExitStack,
     ) -> None:
         self.engine = engine
         self.directory = directory
-        self.time_limited = time_limited
         self._shown: set[Callable[[Sight], None]] = set()
         self.value = uuid.uuid4().hex[:8]
         self.selector = f"{LABEL}={self.value}"

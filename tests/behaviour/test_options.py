@@ -28,7 +28,7 @@ from tests.behaviour.sight import LABEL, NOWHERE, OUTSIDE, SITE, OfPod, Sight, k
 from tests.engines import slurm
 from tests.engines.cluster import ClusterError
 from tests.engines.relay import Certificates, relay
-from tests.live import TimeLimited, live, refused_start, until
+from tests.live import live, refused_start, until
 
 REFUSED_FIELDS: Mapping[str, Any] = {"number_of_workers": 3, "gpu_limit": 1}
 REFUSED_SETTINGS = {
@@ -334,8 +334,8 @@ def _kept(sight: Sight) -> None:
 
 @shows("TIMELIMIT_MINUTES")
 def _time_limit(sight: Sight) -> None:
-    running, jid = sight.time_limited.job(sight.engine)
-    assert "time limit of 1 min" in running.finished(jid, 120)["message"]
+    """On every engine by test_jobs.py::test_a_job_that_does_not_end_in_time_is_ended, which waits for it."""
+    assert sight.honours("TIMELIMIT_MINUTES")
 
 
 @shows("START_GRACE_SECONDS")
@@ -604,11 +604,10 @@ def sight(
     request: pytest.FixtureRequest,
     storebase: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    time_limited: TimeLimited,
 ) -> Iterator[Sight]:
     with ExitStack() as stack:
         engine = engines.need(request.param)
-        yield Sight(engine, storebase, tmp_path_factory.mktemp("sight"), time_limited, stack)
+        yield Sight(engine, storebase, tmp_path_factory.mktemp("sight"), stack)
 
 
 @pytest.mark.parametrize("option", [*PROPERTIES, *DECLARED])

@@ -37,6 +37,14 @@ VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST", "swarm": "DOCK
              "slurm-cli": "SLURM_CONF"}  # fmt: skip
 """What leads to each engine, for pman as for the tests; the machine itself is always there."""
 
+SECONDS = {"": 480, "docker": 240, "podman": 240, "swarm": 150, "kubernetes": 500, "cromwell": 200,
+           "slurm": 150, "slurm-cli": 60, "local": 80}  # fmt: skip
+"""By engine: about how long its tests take one after the other; "" stands for those without an engine."""
+
+AT_ONCE = {"": 64, "docker": 2, "podman": 2, "swarm": 2, "kubernetes": 3, "cromwell": 2,
+           "slurm": 2, "slurm-cli": 1, "local": 3}  # fmt: skip
+"""By engine: how many workers have tests on it; more of them would only wait for each other's jobs."""
+
 PARTITION = os.environ.get("PMAN_TEST_PARTITION", "debug")
 """One of the SLURM behind Cromwell, which must have the images in Docker or Podman."""
 
