@@ -16,12 +16,12 @@ from aiohttp import web
 from pman.errors import ConnectionCut, EngineUnreachable
 from pman.executors.docker import cache as module
 from pman.executors.docker.api import Api
-from pman.executors.docker.cache import Memory
+from pman.executors.docker.cache import Cache
 from pman.job import JID_LABEL
 
 
 class Engine:
-    """Docker's API, as much of it as the memory asks for."""
+    """Docker's API, as much of it as the cache asks for."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
@@ -92,13 +92,13 @@ async def api(engine: Engine) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-async def memory(engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Memory]:
+async def cache(engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cache]:
     """With the engine's events."""
-    monkeypatch.setattr(module, "AGAIN", 0.05)
-    memory = Memory(api)
-    await connected(memory)
-    yield memory
-    await memory.close()
+    monkeypatch.setattr(module, "RECONNECT_SECONDS", 0.05)
+    cache = Cache(api)
+    await connected(cache)
+    yield cache
+    await cache.close()
 
 
 async def until(holds: Callable[[], Any], seconds: float = 10) -> None:
@@ -110,72 +110,72 @@ async def until(holds: Callable[[], Any], seconds: float = 10) -> None:
         await asyncio.sleep(0.005)
 
 
-async def connected(memory: Memory) -> None:
+async def connected(cache: Cache) -> None:
     def keeps() -> bool:
-        learn(memory, "the-first")
-        return memory.revision("the-first") is not None
+        learn(cache, "the-first")
+        return cache.revision("the-first") is not None
 
     await until(keeps)
-    memory.forget("the-first")
+    cache.forget("the-first")
 
 
-def learn(memory: Memory, jid: str, answer: bytes = b"{}") -> None:
-    with memory.asking(jid) as ask:
+def learn(cache: Cache, jid: str, answer: bytes = b"{}") -> None:
+    with cache.asking(jid) as ask:
         ask.keep(answer)
 
 
-def known(memory: Memory, jid: str) -> bool:
+def known(cache: Cache, jid: str) -> bool:
     """All ways to ask agree."""
-    answers = {memory.inspection(jid) is None, memory.revision(jid) is None, memory.age(jid) is None}
+    answers = {cache.inspection(jid) is None, cache.revision(jid) is None, cache.age(jid) is None}
     assert len(answers) == 1
     return answers == {False}
 
 
-def age(memory: Memory, jid: str, seconds: float) -> None:
+def age(cache: Cache, jid: str, seconds: float) -> None:
     """As if it had been asked for so long ago."""
-    revision, asked = memory._known[jid]
-    memory._known[jid] = revision, asked - seconds
+    revision, asked = cache._revisions[jid]
+    cache._revisions[jid] = revision, asked - seconds
 
 
 # --- what is known -----------------------------------------------------------------------------------
 
 
-async def test_an_answer_is_remembered_with_its_revision_and_its_age(memory: Memory) -> None:
-    learn(memory, "a", b"one")
+async def test_an_answer_is_remembered_with_its_revision_and_its_age(cache: Cache) -> None:
+    learn(cache, "a", b"one")
 
-    assert memory.inspection("a") == b"one"
-    assert memory.revision("a") is not None
-    assert 0 <= (memory.age("a") or -1) < 5
-    assert not known(memory, "b")
+    assert cache.inspection("a") == b"one"
+    assert cache.revision("a") is not None
+    assert 0 <= (cache.age("a") or -1) < 5
+    assert not known(cache, "b")
 
 
-async def test_a_revision_is_another_one_where_the_answer_is_another_one(memory: Memory) -> None:
-    learn(memory, "a", b"one")
-    first = memory.revision("a")
-    learn(memory, "a", b"two")
-    second = memory.revision("a")
-    learn(memory, "a", b"one")
+async def test_a_revision_is_another_one_where_the_answer_is_another_one(cache: Cache) -> None:
+    learn(cache, "a", b"one")
+    first = cache.revision("a")
+    learn(cache, "a", b"two")
+    second = cache.revision("a")
+    learn(cache, "a", b"one")
 
     assert first != second
-    assert memory.revision("a") == first
+    assert cache.revision("a") == first
 
 
-async def test_an_event_makes_it_forget_this_job_and_no_other(engine: Engine, memory: Memory) -> None:
-    learn(memory, "a")
-    learn(memory, "b")
+async def test_an_event_makes_it_forget_this_job_and_no_other(engine: Engine, cache: Cache) -> None:
+    learn(cache, "a")
+    learn(cache, "b")
 
     engine.tell("a", "rename")
 
-    await until(lambda: memory.revision("a") is None)
-    assert memory.inspection("a") is None
-    assert memory.inspection("b") == b"{}"
+    await until(lambda: cache.revision("a") is None)
+    assert cache.inspection("a") is None
+    assert cache.inspection("b") == b"{}"
 
 
 async def test_events_of_other_containers_and_halves_of_events_do_no_harm(
-    engine: Engine, memory: Memory
+    engine: Engine, cache: Cache
 ) -> None:
-    learn(memory, "a")
-    learn(memory, "b")
+    learn(cache, "a")
+    learn(cache, "b")
     event = json.dumps({"Actor": {"Attributes": {JID_LABEL: "b"}}}).encode()
 
     engine.say({"Action": "die", "Actor": {"Attributes": {"name": "a"}}})
@@ -183,225 +183,225 @@ async def test_events_of_other_containers_and_halves_of_events_do_no_harm(
     engine.send(b"\n" + event[:20])
     engine.send(event[20:] + b"\n")
 
-    await until(lambda: memory.revision("b") is None)
-    assert memory.inspection("a") == b"{}"
+    await until(lambda: cache.revision("b") is None)
+    assert cache.inspection("a") == b"{}"
 
 
-async def test_what_happens_while_the_engine_is_asked_is_not_lost(engine: Engine, memory: Memory) -> None:
-    learn(memory, "b")
+async def test_what_happens_while_the_engine_is_asked_is_not_lost(engine: Engine, cache: Cache) -> None:
+    learn(cache, "b")
 
-    with memory.asking("a") as first, memory.asking("a") as second:
+    with cache.asking("a") as first, cache.asking("a") as second:
         first.keep(b"running")
         second.keep(b"running")
         engine.tell("a")
         engine.tell("b")
-        await until(lambda: memory.revision("b") is None)
+        await until(lambda: cache.revision("b") is None)
 
-    assert not known(memory, "a")
-    learn(memory, "a", b"exited")
-    assert memory.inspection("a") == b"exited"
+    assert not known(cache, "a")
+    learn(cache, "a", b"exited")
+    assert cache.inspection("a") == b"exited"
 
 
 async def test_of_two_that_ask_before_and_after_an_event_the_later_is_kept(
-    engine: Engine, memory: Memory
+    engine: Engine, cache: Cache
 ) -> None:
-    with memory.asking("a") as early:
-        memory.forget("a")
-        learn(memory, "a", b"exited")
+    with cache.asking("a") as early:
+        cache.forget("a")
+        learn(cache, "a", b"exited")
         early.keep(b"running")
 
-    assert memory.inspection("a") == b"exited"
+    assert cache.inspection("a") == b"exited"
 
 
-async def test_an_answer_without_a_container_is_not_kept(memory: Memory) -> None:
-    with memory.asking("a"):
+async def test_an_answer_without_a_container_is_not_kept(cache: Cache) -> None:
+    with cache.asking("a"):
         pass
 
-    assert memory.revision("a") is None
+    assert cache.revision("a") is None
 
 
-async def test_after_a_while_the_engine_is_asked_again_and_the_revision_stays(memory: Memory) -> None:
-    learn(memory, "a", b"one")
-    before = memory.revision("a")
+async def test_after_a_while_the_engine_is_asked_again_and_the_revision_stays(cache: Cache) -> None:
+    learn(cache, "a", b"one")
+    before = cache.revision("a")
 
-    age(memory, "a", module.TRUSTED)
-    assert not known(memory, "a")
+    age(cache, "a", module.MAX_AGE_SECONDS)
+    assert not known(cache, "a")
 
-    learn(memory, "a", b"one")
-    assert memory.revision("a") == before
+    learn(cache, "a", b"one")
+    assert cache.revision("a") == before
 
 
 # --- connections -------------------------------------------------------------------------------------
 
 
 async def test_events_are_asked_for_from_a_second_before_by_the_clock_of_the_engine(
-    engine: Engine, memory: Memory
+    engine: Engine, cache: Cache
 ) -> None:
     assert engine.queries[0]["since"] == str(784111777 - 1)
     assert json.loads(engine.queries[0]["filters"]) == {"type": ["container"]}
 
 
 async def test_without_events_nothing_is_remembered_and_after_a_reconnect_all_is_asked_again(
-    engine: Engine, memory: Memory
+    engine: Engine, cache: Cache
 ) -> None:
-    learn(memory, "a")
+    learn(cache, "a")
 
     engine.cut()
-    await until(lambda: memory.revision("a") is None)
-    learn(memory, "a")
-    await connected(memory)
+    await until(lambda: cache.revision("a") is None)
+    learn(cache, "a")
+    await connected(cache)
 
-    assert memory.revision("a") is None
-    learn(memory, "a")
-    assert memory.inspection("a") == b"{}"
+    assert cache.revision("a") is None
+    learn(cache, "a")
+    assert cache.inspection("a") == b"{}"
 
 
-async def test_what_was_asked_before_a_reconnect_is_not_kept_after_it(engine: Engine, memory: Memory) -> None:
-    with memory.asking("a") as ask:
+async def test_what_was_asked_before_a_reconnect_is_not_kept_after_it(engine: Engine, cache: Cache) -> None:
+    with cache.asking("a") as ask:
         engine.cut()
-        await until(lambda: memory._stream is None)
-        await connected(memory)
+        await until(lambda: cache._stream is None)
+        await connected(cache)
         ask.keep(b"old")
 
-    assert memory.revision("a") is None
+    assert cache.revision("a") is None
 
 
 async def test_an_engine_that_gives_no_events_is_told_once_and_asked_each_time(
     engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "AGAIN", 0.01)
+    monkeypatch.setattr(module, "RECONNECT_SECONDS", 0.01)
     engine.refusal = 403
-    memory = Memory(api)
+    cache = Cache(api)
 
-    learn(memory, "a")
+    learn(cache, "a")
     await until(lambda: len(engine.queries) > 2)
-    learn(memory, "a")
+    learn(cache, "a")
 
-    assert memory.revision("a") is None
+    assert cache.revision("a") is None
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [record.getMessage() for record in told] == [
         "polls ask Docker for now, since its events do not come: 403: you may not"
     ]
-    await memory.close()
+    await cache.close()
 
 
-async def test_what_is_no_event_ends_the_trust_in_a_connection(engine: Engine, memory: Memory) -> None:
-    learn(memory, "a")
+async def test_what_is_no_event_ends_the_trust_in_a_connection(engine: Engine, cache: Cache) -> None:
+    learn(cache, "a")
 
     engine.send(b"<html>" + JID_LABEL.encode() + b"\n")
 
-    await until(lambda: memory.revision("a") is None)
-    await connected(memory)
+    await until(lambda: cache.revision("a") is None)
+    await connected(cache)
     assert len(engine.queries) == 2
 
 
-async def test_an_engine_that_does_not_answer_is_no_longer_believed(engine: Engine, memory: Memory) -> None:
-    learn(memory, "a")
+async def test_an_engine_that_does_not_answer_is_no_longer_believed(engine: Engine, cache: Cache) -> None:
+    learn(cache, "a")
 
-    with pytest.raises(EngineUnreachable, match="cut"), memory.asking("b"):
+    with pytest.raises(EngineUnreachable, match="cut"), cache.asking("b"):
         raise ConnectionCut("cut")
 
-    assert memory.revision("a") is None
-    await connected(memory)
+    assert cache.revision("a") is None
+    await connected(cache)
     assert len(engine.queries) == 2
 
 
-async def test_an_engine_that_cannot_tell_of_one_container_is_believed_of_the_others(memory: Memory) -> None:
-    learn(memory, "a")
+async def test_an_engine_that_cannot_tell_of_one_container_is_believed_of_the_others(cache: Cache) -> None:
+    learn(cache, "a")
 
-    with pytest.raises(EngineUnreachable, match="500"), memory.asking("b"):
+    with pytest.raises(EngineUnreachable, match="500"), cache.asking("b"):
         raise EngineUnreachable("500")
 
-    assert memory.inspection("a") == b"{}"
+    assert cache.inspection("a") == b"{}"
 
 
 async def test_an_engine_that_does_not_tell_of_a_new_container_is_not_believed_until_it_does(
-    engine: Engine, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn(memory, "a")
+    learn(cache, "a")
 
-    monkeypatch.setattr(module, "SILENCE", 60)
-    with memory.creating("b"):
+    monkeypatch.setattr(module, "EVENT_DEADLINE_SECONDS", 60)
+    with cache.creating("b"):
         pass
-    assert memory.inspection("a") == b"{}"
-    monkeypatch.setattr(module, "SILENCE", -1)
-    with memory.creating("c"):
+    assert cache.inspection("a") == b"{}"
+    monkeypatch.setattr(module, "EVENT_DEADLINE_SECONDS", -1)
+    with cache.creating("c"):
         pass
-    assert memory.inspection("a") is None
+    assert cache.inspection("a") is None
 
     await until(lambda: len(engine.queries) == 2 and engine.streams)
-    learn(memory, "a")
-    assert memory.inspection("a") is None
+    learn(cache, "a")
+    assert cache.inspection("a") is None
     engine.tell("d")
-    await connected(memory)
+    await connected(cache)
 
 
 async def test_of_a_container_that_is_created_before_the_events_come_none_is_awaited(
     engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SILENCE", 0.0)
-    memory = Memory(api)
+    monkeypatch.setattr(module, "EVENT_DEADLINE_SECONDS", 0.0)
+    cache = Cache(api)
 
-    with memory.creating("a"):
+    with cache.creating("a"):
         pass
-    await until(lambda: engine.streams and memory._stream)  # who creates also listens from then on
-    learn(memory, "b")
+    await until(lambda: engine.streams and cache._stream)  # who creates also listens from then on
+    learn(cache, "b")
 
-    assert memory.inspection("b") == b"{}"
+    assert cache.inspection("b") == b"{}"
     assert len(engine.queries) == 1
-    await memory.close()
+    await cache.close()
 
 
 async def test_a_creation_that_is_told_or_refused_leaves_no_doubt(
-    engine: Engine, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SILENCE", 0.0)
-    learn(memory, "a")
+    monkeypatch.setattr(module, "EVENT_DEADLINE_SECONDS", 0.0)
+    learn(cache, "a")
 
-    with memory.creating("b"):
+    with cache.creating("b"):
         engine.tell("b", "create")
-        await until(lambda: "b" not in memory._owed)
-    with pytest.raises(KeyError), memory.creating("c"):
+        await until(lambda: "b" not in cache._awaited)
+    with pytest.raises(KeyError), cache.creating("c"):
         raise KeyError
 
-    assert memory.inspection("a") == b"{}"
+    assert cache.inspection("a") == b"{}"
 
 
 # --- bounds ------------------------------------------------------------------------------------------
 
 
 async def test_the_last_used_inspections_are_kept_and_the_revisions_of_all(
-    memory: Memory,
+    cache: Cache,
 ) -> None:
-    memory._limit = 25
+    cache._max_bytes = 25
     for jid in "abc":
-        learn(memory, jid, jid.encode() * 10)
-        assert memory.inspection("a")
+        learn(cache, jid, jid.encode() * 10)
+        assert cache.inspection("a")
 
-    assert [memory.inspection(jid) for jid in "abc"] == [b"a" * 10, None, b"c" * 10]
-    assert memory.revision("b") is not None
+    assert [cache.inspection(jid) for jid in "abc"] == [b"a" * 10, None, b"c" * 10]
+    assert cache.revision("b") is not None
 
 
-async def test_the_number_of_revisions_is_bounded_and_old_ones_go(memory: Memory) -> None:
-    memory._most = 3
+async def test_the_number_of_revisions_is_bounded_and_old_ones_go(cache: Cache) -> None:
+    cache._max_revisions = 3
     for jid in "abcd":
-        learn(memory, jid)
-    assert [memory.revision(jid) is not None for jid in "abcd"] == [False, True, True, True]
+        learn(cache, jid)
+    assert [cache.revision(jid) is not None for jid in "abcd"] == [False, True, True, True]
 
     for jid in "bcd":
-        age(memory, jid, 2 * module.TRUSTED)
-    learn(memory, "e")
+        age(cache, jid, 2 * module.MAX_AGE_SECONDS)
+    learn(cache, "e")
 
-    assert list(memory._known) == list(memory._bodies) == ["e"]
-    assert memory._size == 2
+    assert list(cache._revisions) == list(cache._inspections) == ["e"]
+    assert cache._size == 2
 
 
-async def test_an_old_answer_that_goes_leaves_the_one_that_is_on_its_way(memory: Memory) -> None:
-    learn(memory, "a", b"old")
-    age(memory, "a", 2 * module.TRUSTED)
+async def test_an_old_answer_that_goes_leaves_the_one_that_is_on_its_way(cache: Cache) -> None:
+    learn(cache, "a", b"old")
+    age(cache, "a", 2 * module.MAX_AGE_SECONDS)
 
-    with memory.asking("a") as ask:
+    with cache.asking("a") as ask:
         ask.keep(b"new")
-        learn(memory, "b")
+        learn(cache, "b")
 
-    assert memory.inspection("a") == b"new"
+    assert cache.inspection("a") == b"new"

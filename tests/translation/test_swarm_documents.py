@@ -689,7 +689,7 @@ async def test_the_lines_of_a_log_that_is_kept_end_with_a_newline_only(
 async def test_a_removal_that_does_not_see_the_end_of_a_task_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(swarm_executor, "REMOVAL", 0.2)
+    monkeypatch.setattr(swarm_executor, "REMOVAL_TIMEOUT_SECONDS", 0.2)
     native = states.native("swarm", "running")
 
     async with engine(

@@ -13,20 +13,20 @@ from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, words
-from pman.executors.docker.cache import Memory
+from pman.executors.docker.cache import Cache
 from pman.executors.docker.markers import Markers
 from pman.job import JID_LABEL
 
-GOING = "no such container"
+BEING_REMOVED = "no such container"
 """What Podman 4.3.1 answers with 500 for a container that another call removes at this moment."""
 
-LEASE = 5.0
+START_LEASE_SECONDS = 5.0
 """Seconds after its creation from which on a container that is not started is anybody's to start."""
 
-OWN_LEASE = 2.0
+OWN_START_LEASE_SECONDS = 2.0
 """Seconds in which its creator starts it without another look. The engine tells ages in whole seconds."""
 
-STARTED = 10_000
+MAX_STARTED = 10_000
 """How many containers that this pman started it remembers; a race can only be about the last few."""
 
 _NOT_STARTED = ("created", "configured", "initialized")
@@ -37,29 +37,29 @@ class NoSuchImageError(Exception):
 
 
 class Containers:
-    def __init__(self, api: Api, markers: Markers, memory: Memory) -> None:
+    def __init__(self, api: Api, markers: Markers, cache: Cache) -> None:
         self._api = api
         self._markers = markers
-        self._memory = memory
+        self._cache = cache
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._started: dict[str, None] = {}
 
     async def create(self, jid: str, body: Mapping[str, Any]) -> str:
         """The new container's id. Raises NoSuchImageError, NameTaken, EngineRefused."""
-        with self._memory.creating(jid):
+        with self._cache.creating(jid):
             return await self._create(jid, body)
 
     async def _create(self, jid: str, body: Mapping[str, Any]) -> str:
         status, answer = await self._api.create("/containers/create", {"name": jid}, body)
         if status == 201:
             return str(json.loads(answer)["Id"])
-        told = words(answer)
-        if status == 404 and "no such image" in told.lower():
+        message = words(answer)
+        if status == 404 and "no such image" in message.lower():
             raise NoSuchImageError
-        if status == 409 or "is already in use" in told:  # Podman: 500
+        if status == 409 or "is already in use" in message:  # Podman: 500
             await self._visible(jid)
-            raise NameTaken(told)
-        raise EngineRefused("create", status, told)
+            raise NameTaken(message)
+        raise EngineRefused("create", status, message)
 
     async def start(self, jid: str, identity: str, asked: float) -> None:
         """Start what was created by a call at `asked` (time.monotonic).
@@ -67,7 +67,7 @@ class Containers:
         Raises EngineRefused, with the container that is left.
         """
         try:
-            if time.monotonic() - asked < OWN_LEASE:
+            if time.monotonic() - asked < OWN_START_LEASE_SECONDS:
                 await self._start(identity)
             else:
                 await self.resume(jid)
@@ -80,7 +80,7 @@ class Containers:
         container, age = await self.find(jid)
         identity = container["Id"] if container else ""
         while container and container["Id"] == identity and not_started(container):
-            if age >= LEASE or identity in self._starting:
+            if age >= START_LEASE_SECONDS or identity in self._starting:
                 await self._start(identity)
                 return
             await asyncio.sleep(0.1)
@@ -88,10 +88,10 @@ class Containers:
 
     async def find(self, jid: str) -> tuple[Mapping[str, Any] | None, float]:
         """The container and its age in seconds by the engine's clock; None for what is not pman's."""
-        with self._memory.asking(jid) as ask:
+        with self._cache.asking(jid) as ask:
             async with self._api.request("GET", _path(jid)) as response:
                 body = await response.read()
-            if response.status == 404 or (response.status == 500 and GOING in words(body)):
+            if response.status == 404 or (response.status == 500 and BEING_REMOVED in words(body)):
                 return None, 0
             if response.status != 200:
                 raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(body)}")
@@ -117,7 +117,7 @@ class Containers:
         """Running or not. Raises EngineRefused."""
         query = {"force": "1", "v": "1"}
         status, answer = await self._api.call("DELETE", f"/containers/{identity}", query)
-        gone = status == 404 or (status == 500 and GOING in words(answer))
+        gone = status == 404 or (status == 500 and BEING_REMOVED in words(answer))
         if not gone and status not in (200, 204, 409):  # 409: being removed already
             raise EngineRefused("remove", status, words(answer))
 
@@ -152,7 +152,7 @@ class Containers:
         status, answer = await self._api.call("POST", f"/containers/{identity}/start")
         if status in (204, 304):
             self._started[identity] = None
-            if len(self._started) > STARTED:
+            if len(self._started) > MAX_STARTED:
                 del self._started[next(iter(self._started))]
             return
         refused = EngineRefused("start", status, words(answer))

@@ -12,18 +12,18 @@ from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.docker.api import Api, docker_address, podman_address, words
-from pman.executors.docker.cache import Memory
+from pman.executors.docker.cache import Cache
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.frames import demultiplexed
 from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Markers
-from pman.executors.docker.pulls import Waiting
+from pman.executors.docker.pulls import Pulls
 from pman.executors.docker.storebase import storebase
 from pman.job import Document
 
 log = logging.getLogger(__name__)
 
-FOLLOW_AGAIN = 0.5
+FOLLOW_INTERVAL_SECONDS = 0.5
 """Seconds between two looks whether a job that is followed has its image by now."""
 
 
@@ -43,9 +43,9 @@ class DockerExecutor:
         self._settings = settings
         self._markers = Markers(api)
         self._images = Images(api)
-        self._memory = Memory(api)
-        self._containers = Containers(api, self._markers, self._memory)
-        self._waiting = Waiting(self._markers, self._images, self._containers)
+        self._cache = Cache(api)
+        self._containers = Containers(api, self._markers, self._cache)
+        self._pulls = Pulls(self._markers, self._images, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
         version, info = await asyncio.gather(self._api.json("/version"), self._api.json("/info"))
@@ -62,7 +62,7 @@ class DockerExecutor:
         try:
             identity = await self._containers.create(jid, body)
         except NoSuchImageError:
-            await self._waiting.hold(jid, body)
+            await self._pulls.hold(jid, body)
             return await self.inspect(jid)
         await self._containers.start(jid, identity, asked)
         return _as_started(jid, body)
@@ -80,21 +80,21 @@ class DockerExecutor:
         except EngineRefused as refused:
             log.warning("%s was refused, and something of it is left: %s", jid, refused)
         finally:
-            self._memory.forget(jid)
+            self._cache.forget(jid)
 
     async def resume(self, jid: str) -> None:
         container, _ = await self._containers.find(jid)
         if container:
             await self._containers.resume(jid)
         elif marker := await self._markers.find("pending", jid):
-            self._waiting.take(jid, marker.body)
+            self._pulls.take(jid, marker.body)
 
     async def unfinished(self) -> Sequence[str]:
         created = self._containers.jids({"status": ["created"]})
         return sorted(set().union(*await asyncio.gather(created, self._markers.jids(["pending"]))))
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
-        if not fresh and (remembered := self._memory.inspection(jid)):
+        if not fresh and (remembered := self._cache.inspection(jid)):
             return cast(Mapping[str, Any], json.loads(remembered))
         container, _ = await self._containers.find(jid)
         if container is None:
@@ -110,7 +110,7 @@ class DockerExecutor:
         return container
 
     def revision(self, jid: str) -> Hashable | None:
-        return self._memory.revision(jid)
+        return self._cache.revision(jid)
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
@@ -121,21 +121,21 @@ class DockerExecutor:
                     async for chunk in demultiplexed(response.content.iter_any()):
                         yield chunk
                     return
-                told = words(await response.read())
-            if "not support reading" in told:
-                yield f"pman: the engine does not show this log: {told}\n".encode()
+                message = words(await response.read())
+            if "not support reading" in message:
+                yield f"pman: the engine does not show this log: {message}\n".encode()
                 return
             if response.status != 404:
-                raise EngineUnreachable(f"{self._api.kind} cannot show the log of {jid}: {told}")
+                raise EngineUnreachable(f"{self._api.kind} cannot show the log of {jid}: {message}")
             if not follow or not await self._markers.find("pending", jid):
                 return
-            await asyncio.sleep(FOLLOW_AGAIN)
+            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
 
     async def end(self, jid: str, reason: str) -> None:
         container, _ = await self._containers.find(jid)
         if container and not not_started(container):
             await self._containers.kill(jid, container["Id"])
-            self._memory.forget(jid)
+            self._cache.forget(jid)
         elif container and not container["State"].get("Error"):
             await self._markers.fail(jid, container["Config"], EngineRefused("end", 0, reason))
         elif marker := await self._markers.find("pending", jid):
@@ -155,7 +155,7 @@ class DockerExecutor:
         marked = await self._markers.remove_all(jid)
         if container:
             await self._containers.delete(container["Id"])
-            self._memory.forget(jid)
+            self._cache.forget(jid)
         elif not marked:
             raise UnknownJob(jid)
 
@@ -167,9 +167,9 @@ class DockerExecutor:
         return f"{self._api.kind} {version['Version']} (API {version['ApiVersion']})"
 
     async def close(self) -> None:
-        await self._waiting.close()
+        await self._pulls.close()
         await self._images.close()
-        await self._memory.close()
+        await self._cache.close()
         await self._api.close()
 
 

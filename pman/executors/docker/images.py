@@ -16,7 +16,7 @@ from pman.executors.docker.api import Api, words
 
 log = logging.getLogger(__name__)
 
-_AGAIN = 5
+RETRY_INTERVAL_SECONDS = 5
 """Seconds after which an engine that went away during a pull is asked again."""
 
 
@@ -28,7 +28,7 @@ class Images:
     async def pull(self, image: str) -> None:
         """Until the engine has it or says no, whatever the number of jobs that wait. Raises EngineRefused."""
         if image not in self._pulls:
-            self._pulls[image] = task = asyncio.create_task(self._until_told(image))
+            self._pulls[image] = task = asyncio.create_task(self._until_answered(image))
             task.add_done_callback(lambda _: self._pulls.pop(image, None))
         await asyncio.shield(self._pulls[image])
 
@@ -38,13 +38,13 @@ class Images:
             task.cancel()
         await asyncio.gather(*pulls, return_exceptions=True)
 
-    async def _until_told(self, image: str) -> None:
+    async def _until_answered(self, image: str) -> None:
         while True:
             try:
                 return await self._once(image)
             except EngineUnreachable as error:
                 log.warning("pull of %s interrupted: %s", image, error)
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
     async def _once(self, image: str) -> None:
         repository, tag = docker.utils.parse_repository_tag(image)

@@ -20,10 +20,10 @@ from pman.executors.docker.markers import Markers
 
 log = logging.getLogger(__name__)
 
-GRACE = 2.0
+PULL_WAIT_SECONDS = 2.0
 """Seconds for which a submission waits for a pull, so that a wrong name is told at once."""
 
-AGAIN = 2.0
+RETRY_INTERVAL_SECONDS = 2.0
 """Seconds after which an engine that did not answer is asked again."""
 
 _TRIES = 25
@@ -32,7 +32,7 @@ _TRIES = 25
 _PAUSE = 0.2
 
 
-class Waiting:
+class Pulls:
     def __init__(self, markers: Markers, images: Images, containers: Containers) -> None:
         self._markers = markers
         self._images = images
@@ -49,7 +49,7 @@ class Waiting:
         if (await self._containers.find(jid))[0]:
             raise NameTaken(f"a job {jid} exists")  # a marker beside its container does no harm
         task = self.take(jid, body)
-        await asyncio.wait({task}, timeout=GRACE)
+        await asyncio.wait({task}, timeout=PULL_WAIT_SECONDS)
         if task.done():
             task.result()
 
@@ -81,7 +81,7 @@ class Waiting:
                 await self._take(jid, body)
             except EngineUnreachable as error:
                 log.warning("%s waits for its image: %s", jid, error)
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
             except EngineRefused as refused:
                 if refused.native["call"] != "start" and await self._is_wanted(jid, body):
                     refused.made = (await self._markers.fail(jid, body, refused)).identity

@@ -28,13 +28,13 @@ from pman.job import REASON_LABEL, Document
 
 log = logging.getLogger(__name__)
 
-REMOVAL = 20.0
+REMOVAL_TIMEOUT_SECONDS = 20.0
 """Seconds for which a removal waits for the processes of a job, on a node that may be gone."""
 
-KEPT_LINES, KEPT_BYTES = 1000, 64 * 2**10
+LOG_LINES, LOG_BYTES = 1000, 64 * 2**10
 """Of the log of a job that pman ends; a label is part of every answer about its service."""
 
-KILLED = 137
+SIGKILL_EXIT_CODE = 137
 """Exit code of what was ended by SIGKILL, by the kernel for want of memory among others."""
 
 
@@ -87,7 +87,7 @@ class SwarmExecutor:
         tasks = await self._services.tasks(service) if service else []
         if service and (living or not tasks):
             await self._services.close(service)
-        end = time.monotonic() + REMOVAL
+        end = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
         while living and time.monotonic() < end:
             await asyncio.sleep(0.1)
             living = await self._services.living(jid)
@@ -107,7 +107,7 @@ class SwarmExecutor:
         """The swarm removes the tasks that it ends; the end of the log is kept in a label."""
         if await self._going_on(jid) is None:
             return
-        said = b"".join([chunk async for chunk in self._logs.read(jid, KEPT_LINES)])[-KEPT_BYTES:]
+        said = b"".join([chunk async for chunk in self._logs.read(jid, LOG_LINES)])[-LOG_BYTES:]
         kept = said.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         if service := await self._going_on(jid):  # it may have ended while its log was read
             await self._services.close(service, {REASON_LABEL: reason, LOG_LABEL: kept})
@@ -151,4 +151,7 @@ def _told(task: Task) -> str:
 
 def _was_killed(task: Task) -> bool:
     status = task["Status"]
-    return status["State"] == "failed" and (status.get("ContainerStatus") or {}).get("ExitCode") == KILLED
+    return (
+        status["State"] == "failed"
+        and (status.get("ContainerStatus") or {}).get("ExitCode") == SIGKILL_EXIT_CODE
+    )

@@ -16,20 +16,20 @@ from pman.job import LABEL_PREFIX
 LOG_LABEL = f"{LABEL_PREFIX}log"
 """The end of the log of a job that pman ended: the swarm removes the tasks, and their logs with them."""
 
-LOOK_AGAIN = 0.5
+FOLLOW_INTERVAL_SECONDS = 0.5
 """Seconds between two looks whether a job that is followed has more tasks by now."""
 
-LOOKS = 10
+LAST_LINE_ATTEMPTS = 10
 """After how many such looks a log that has not come to its last line is at its end."""
 
-ENOUGH = 2**14
+COMPARED_BYTES = 2**14
 """Bytes of the last line that are compared."""
 
-PATIENCE = 300.0
+WHOLE_LOG_SECONDS = 300.0
 """Seconds after the end of a job for which its log must be whole; thereafter the swarm's words may stand
 for what it cannot fetch, say from a node that is gone."""
 
-_SILENT = frozenset(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready"])
+_NOT_BEGUN = frozenset(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready"])
 """The states in which nothing has started: the engine then answers with an error instead of a log."""
 
 
@@ -69,7 +69,7 @@ class Logs:
                     sources.add(task["ID"], _named(jid, task, len(tasks), chunks))
             if all(map(is_over, tasks)):
                 break
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
             sources.check()
         await sources.ended()
         if not sources:
@@ -82,7 +82,7 @@ class Logs:
             tasks = firsts(await self._services.tasks(service))
             if tasks or is_closed(service):
                 return tasks
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
         return ()
 
     async def _followed(self, identity: str, tail: int) -> AsyncGenerator[bytes]:
@@ -91,18 +91,18 @@ class Logs:
         coming = asyncio.ensure_future(anext(stream, None))
         received, looks = b"", 0
         try:
-            while looks < LOOKS:
-                done, _ = await asyncio.wait({coming}, timeout=LOOK_AGAIN)
+            while looks < LAST_LINE_ATTEMPTS:
+                done, _ = await asyncio.wait({coming}, timeout=FOLLOW_INTERVAL_SECONDS)
                 if done:
                     if (chunk := coming.result()) is None:
                         return
                     yield chunk
-                    received = (received + chunk)[-ENOUGH:]
+                    received = (received + chunk)[-COMPARED_BYTES:]
                     coming = asyncio.ensure_future(anext(stream, None))
                 elif await self._services.is_over(identity):
                     looks += 1
                     last = b"".join([chunk async for chunk in self._chunks(identity, 1)])
-                    if received.endswith(last[-ENOUGH:]):
+                    if received.endswith(last[-COMPARED_BYTES:]):
                         return
         finally:
             coming.cancel()
@@ -150,7 +150,7 @@ def _ended_lately(tasks: Sequence[Task]) -> bool:
     if not tasks or not all(map(is_over, tasks)):
         return False
     last = max(str(task["Status"]["Timestamp"])[:19] for task in tasks)  # with nanoseconds, always UTC
-    return (datetime.now(UTC) - datetime.fromisoformat(f"{last}+00:00")).total_seconds() < PATIENCE
+    return (datetime.now(UTC) - datetime.fromisoformat(f"{last}+00:00")).total_seconds() < WHOLE_LOG_SECONDS
 
 
 def _unfetched(told: bytes) -> None:
@@ -161,4 +161,4 @@ def _unfetched(told: bytes) -> None:
 
 
 def _speaks(task: Task) -> bool:
-    return bool(container_id(task)) and task["Status"]["State"] not in _SILENT
+    return bool(container_id(task)) and task["Status"]["State"] not in _NOT_BEGUN

@@ -31,7 +31,7 @@ Task = Mapping[str, Any]
 ENDED = frozenset(["complete", "shutdown", "failed", "rejected", "remove", "orphaned"])
 """The states from which a task goes nowhere (Docker Engine API, TaskState)."""
 
-NOTHING: Mapping[str, Mapping[str, int]] = {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
+NO_TASKS: Mapping[str, Mapping[str, int]] = {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
 
 OPEN_LABEL = f"{LABEL_PREFIX}open"
 """Of a service that is not closed; each look for those would else bring all that ever ended, 3.5 kB each."""
@@ -42,9 +42,9 @@ ENDED_LABEL = f"{LABEL_PREFIX}ended"
 RECORD_BYTES = 2**18
 """Of that, at most: some thousand tasks. A swarm takes no requests above 4 MiB."""
 
-_KEPT = ("ID", "Slot", "NodeID", "CreatedAt", "DesiredState", "Status")
+_RECORDED_FIELDS = ("ID", "Slot", "NodeID", "CreatedAt", "DesiredState", "Status")
 
-_TRIES = 5
+UPDATE_ATTEMPTS = 5
 """How often a service is closed that somebody else changes at the same time."""
 
 
@@ -117,17 +117,17 @@ class Services:
         Tasks that have ended stay, to be seen, until the service is deleted. Raises EngineRefused.
         """
         found: Service | None = service
-        for attempt in range(_TRIES):
+        for attempt in range(UPDATE_ATTEMPTS):
             if found is None or is_closed(found):
                 return
-            spec = {**found["Spec"], "Mode": NOTHING}
+            spec = {**found["Spec"], "Mode": NO_TASKS}
             own = {name: value for name, value in (spec.get("Labels") or {}).items() if name != OPEN_LABEL}
             spec["Labels"] = {**own, **(labels or {})}
             query = {"version": str(found["Version"]["Index"])}
             status, answer = await self._api.call("POST", f"/services/{found['ID']}/update", query, spec)
             if status in (200, 404):
                 return
-            if "out of sequence" not in words(answer) or attempt == _TRIES - 1:
+            if "out of sequence" not in words(answer) or attempt == UPDATE_ATTEMPTS - 1:
                 self._check("update", status, answer)
             found = await self.find(str(service["Spec"]["Name"]))
 
@@ -205,7 +205,7 @@ def record(
     tasks: Sequence[Task], containers: Mapping[str, Mapping[str, Any]], lost: Sequence[str] = ()
 ) -> dict[str, str]:
     """The label that keeps them; none where they are too many."""
-    kept = [{name: task[name] for name in _KEPT if name in task} for task in firsts(tasks)]
+    kept = [{name: task[name] for name in _RECORDED_FIELDS if name in task} for task in firsts(tasks)]
     states = {identity: {"State": container["State"]} for identity, container in containers.items()}
     text = json.dumps({"tasks": kept, "containers": states, "lost": list(lost)}, separators=(",", ":"))
     return {ENDED_LABEL: text} if len(text) <= RECORD_BYTES else {}
