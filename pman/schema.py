@@ -123,7 +123,7 @@ def _references(schema: object) -> Iterator[str]:
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:
     """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
-    found = [Fault(_path(error), message(error, secrets)) for error in errors(checker, instance)]
+    found = [Fault(json_path(error), message(error, secrets)) for error in errors(checker, instance)]
     return list(dict.fromkeys(found))
 
 
@@ -137,7 +137,7 @@ def errors(checker: Validator, instance: Any) -> list[ValidationError]:
     )
 
 
-def _path(error: ValidationError) -> str:
+def json_path(error: ValidationError) -> str:
     path = "$"
     for step in error.absolute_path:
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
