@@ -20,7 +20,7 @@ from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken
 from pman.executors import Startable
 from pman.executors.kubernetes import access, api, connect, informer, logs, objects
 from pman.executors.kubernetes.executor import KubernetesExecutor
-from pman.executors.kubernetes.reads import has_ended
+from pman.executors.kubernetes.status import has_ended
 from pman.job import DIGEST_LABEL, JID_LABEL, Document
 from tests import engines
 from tests.engines.apiserver import Fault, Proxy

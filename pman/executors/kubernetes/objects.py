@@ -19,7 +19,7 @@ from pman.errors import ConfigError, ConnectionCut, EngineRefused, EngineUnreach
 from pman.executors.kubernetes.api import Answer, Api, Object, path
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.kinds import JOBS, Kinds
-from pman.executors.kubernetes.reads import (
+from pman.executors.kubernetes.metadata import (
     is_pmans,
     is_terminating,
     labels,
