@@ -10,11 +10,14 @@ from typing import Any
 from pman.errors import UnknownJob
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.api import Api, Object, is_name, path
+from pman.executors.kubernetes.bundle import Bundle
+from pman.executors.kubernetes.fields import IgnoredFields
 from pman.executors.kubernetes.informer import EventHandler, Informer
-from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
+from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS, Kinds
 from pman.executors.kubernetes.logs import Logs
-from pman.executors.kubernetes.metadata import name
-from pman.executors.kubernetes.objects import Objects
+from pman.executors.kubernetes.manifests import Manifests
+from pman.executors.kubernetes.metadata import name, without_managed_fields
+from pman.executors.kubernetes.objects import Objects, name_taken
 from pman.executors.kubernetes.permissions import Permissions
 from pman.executors.kubernetes.reads import Reads, native
 from pman.executors.kubernetes.removal import Removal
@@ -39,7 +42,9 @@ class KubernetesExecutor:
         self._namespace = namespace = str(settings["JOB_NAMESPACE"])
         self._store = store = Store()
         self._reads = Reads(api, namespace)
+        self._manifests = Manifests(Kinds(api), namespace)
         self._objects = Objects(api, namespace)
+        self._ignored_fields = IgnoredFields()
         self._permissions = Permissions(api, namespace)
         self._logs = Logs(api, namespace, self.inspect)
         self._removal = Removal(api, namespace, self._reads, store.delete_job)
@@ -78,7 +83,14 @@ class KubernetesExecutor:
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         self._watch()
-        job = await self._objects.apply(jid, documents)
+        manifests = await self._manifests.read(jid, documents)
+        if len(manifests) == 1:
+            job, _ = await self._objects.create(manifests[0], name_taken)
+        else:
+            job = await Bundle(self._objects, manifests).apply()
+        job = without_managed_fields(job)
+        sent = next(manifest.body for manifest in manifests if manifest.is_the_job)
+        self._ignored_fields.report(sent, job)
         self._store.add_created_job(job)
         return native(job, [], [])
 
