@@ -18,7 +18,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from pman.errors import ConfigError, Fault
-from pman.resources import SCHEMA
+from pman.resources import SCHEMA, packages
 from pman.suggest import did_you_mean, one_of
 
 
@@ -84,9 +84,19 @@ def load(name: str) -> dict[str, Any]:
 
 @cache
 def registry() -> Registry[Any]:
-    files = sorted(SCHEMA.rglob("*.json"))
+    own = (folder / "schema" for folder in packages())
+    files = [file for folder in (SCHEMA, *own) for file in sorted(folder.rglob("*.json"))]
     schemas = [json.loads(file.read_text("utf-8")) for file in files]
     return Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
+
+
+def engines_settings() -> Mapping[str, Mapping[str, Any]]:
+    """The settings that engines of other packages declare as theirs, by `x-engines` in schema/engines/."""
+    files = (file for folder in packages() for file in sorted((folder / "schema/engines").glob("*.json")))
+    schemas = [json.loads(file.read_text("utf-8")) for file in files]
+    narrowings = [schema.get("$defs", {}).get("settings", {}) for schema in schemas]
+    properties = (each.get("properties", {}) for each in narrowings)
+    return {name: each for own in properties for name, each in own.items() if "x-engines" in each}
 
 
 def validator(schema: Mapping[str, Any]) -> Validator:

@@ -16,7 +16,9 @@ from pman.errors import ConfigError, Fault
 from pman.suggest import nearest, one_of
 
 SETTINGS = schema.load("settings.json")
-DECLARED: Mapping[str, Mapping[str, Any]] = SETTINGS["properties"]
+DECLARED: Mapping[str, Mapping[str, Any]] = {**schema.engines_settings(), **SETTINGS["properties"]}
+"""Every variable: pman's, and those that an engine of another package declares in its own schema."""
+
 KNOWN_ENGINES = {engine for declared in DECLARED.values() for engine in declared["x-engines"]} - {"*"}
 """Those that the settings speak of, installed or not."""
 
