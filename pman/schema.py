@@ -76,9 +76,10 @@ _Validator: type[Validator] = extend(  # type: ignore[no-untyped-call]  # untype
 )
 
 
-def load(name: str) -> dict[str, Any]:
-    """A shipped schema as data, by its path below schema/."""
-    data: dict[str, Any] = json.loads((SCHEMA / name).read_text("utf-8"))
+@cache
+def load(name: str) -> Mapping[str, Any]:
+    """Reads a shipped schema, by its path below schema/."""
+    data: Mapping[str, Any] = json.loads((SCHEMA / name).read_text("utf-8"))
     return data
 
 

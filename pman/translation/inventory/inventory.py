@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,8 +98,11 @@ class EngineTemplates:
         return tuple(file.fault for file in self.files if file.fault)
 
 
-def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
-    """Of every folder that has rules, shipped or a site's. What cannot be read is a fault of its file."""
+def engines(site_dirs: Sequence[Path], only: Container[str] | None = None) -> tuple[EngineTemplates, ...]:
+    """Lists every folder that has rules, shipped or a site's, or `only` those of some engines.
+
+    What cannot be read is a fault of its file.
+    """
     search = loader(site_dirs)
     return tuple(
         EngineTemplates(
@@ -108,6 +111,7 @@ def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
             files=tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
         )
         for engine in names(site_dirs)
+        if only is None or engine in only
     )
 
 
