@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from pman.cli.main import main
 from pman.settings import DECLARED
 from tests import engines
-from tests.live import Live, Server, live, until
+from tests.live import DEADLINE, Live, Server, live, until
 
 NOWHERE = "unix:///nonexistent/engine.sock"
 REQUEST: Mapping[str, Any] = {
@@ -432,6 +432,7 @@ def test_a_request_that_is_no_json_object_cannot_be_named(text: str) -> None:
     assert "the request is no" in done.stderr.replace("not", "no")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_and_delete_it(
     local: Live, tmp_path: Path
 ) -> None:
@@ -446,11 +447,14 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_and_delete_it(
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
 
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
 
     assert process.returncode == 130
     assert f"logs -f {request['jid']}" in told
