@@ -1,7 +1,7 @@
-"""What carries rendered documents to an engine: the protocol that each engine's executor meets.
+"""Executors carry rendered documents to an engine: the protocol that they meet, one folder an engine.
 
-One folder is one transport, named by an entry point of the group `pman.executors`, so that a package of
-its own may add another; `shared/` has what several of them need. An executor knows of pman only jobs and
+Each is named by an entry point of the group `pman.executors`, so that a package of its own may add another;
+`shared/` has what several of them need. An executor knows of pman only jobs and
 errors; the types here are for `engine/` and `cli/`. Begin with `Executor`, then read `docker/executor.py`.
 """
 
@@ -13,7 +13,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from pman.errors import ConfigError
 from pman.job import Document
-from pman.resources import ENGINES
 
 
 class Executor(Protocol):
@@ -23,7 +22,7 @@ class Executor(Protocol):
     """
 
     async def facts(self) -> Mapping[str, Any]:
-        """What only the engine can tell, asked once.
+        """The facts that only the engine can tell, asked once.
 
         `storebase`: where it finds the storebase; `seen`: where pman sees it, if elsewhere; `native`: what
         it says of itself; `documents`: by name, a JSON Schema of what it takes; more as the templates
@@ -38,7 +37,7 @@ class Executor(Protocol):
         """
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
-        """All that the engine says of the job, as plain data. Raises UnknownJob.
+        """The job in the engine's words, as plain data, all of it. Raises UnknownJob.
 
         From a cache that the engine keeps up to date, where there is one; fresh: asked now.
         """
@@ -105,12 +104,12 @@ class Closable(Protocol):
 
 def names() -> list[str]:
     """The engines that are installed."""
-    return sorted(entry_points(group=ENGINES).names)
+    return sorted(entry_points(group="pman.executors").names)
 
 
 def connect(engine: str, settings: Mapping[str, Any]) -> Executor:
     """A client for an engine; nothing is sent yet. Raises ConfigError for one that lacks methods."""
-    (entry,) = entry_points(group=ENGINES, name=engine)
+    (entry,) = entry_points(group="pman.executors", name=engine)
     executor: Executor = entry.load()(settings)
     if missing := sorted(_missing(executor)):
         raise ConfigError(

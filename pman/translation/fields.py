@@ -12,9 +12,8 @@ import yaml
 
 from pman.errors import ConfigError, PmanError
 from pman.job import Document, JobDetails, JobInfo
-from pman.translation.functions import moment
 from pman.translation.masking import MASK, Masking
-from pman.translation.rules import FAILURES, NativeState, Rules
+from pman.translation.rules import FAILURES, NativeState, Rules, moment
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ from pman.errors import ConnectionCut, EngineUnreachable
 from pman.executors.docker import cache as module
 from pman.executors.docker.api import Api
 from pman.executors.docker.cache import Cache
+from pman.executors.shared.bounded import Bounded
 from pman.job import JID_LABEL
 
 
@@ -373,7 +374,7 @@ async def test_a_creation_that_is_told_or_refused_leaves_no_doubt(
 async def test_the_last_used_inspections_are_kept_and_the_revisions_of_all(
     cache: Cache,
 ) -> None:
-    cache._max_bytes = 25
+    cache._inspections = Bounded(25, getsizeof=len)
     for jid in "abc":
         learn(cache, jid, jid.encode() * 10)
         assert cache.inspection("a")
@@ -393,7 +394,7 @@ async def test_the_number_of_revisions_is_bounded_and_old_ones_go(cache: Cache) 
     learn(cache, "e")
 
     assert list(cache._revisions) == list(cache._inspections) == ["e"]
-    assert cache._size == 2
+    assert cache._inspections.currsize == 2
 
 
 async def test_an_old_answer_that_goes_leaves_the_one_that_is_on_its_way(cache: Cache) -> None:

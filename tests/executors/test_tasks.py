@@ -175,7 +175,7 @@ async def test_work_is_repeated_until_the_engine_answers(caplog: pytest.LogCaptu
             raise answer
         return answer
 
-    assert await until_reachable(work, 0.001, "the work waits: %s") == "there"
+    assert await until_reachable(work, 0.001, "the work waits") == "there"
     assert [record.getMessage() for record in caplog.records] == ["the work waits: away"] * 2
 
 

@@ -6,10 +6,11 @@ for what it is good at: where the engine is (DOCKER_HOST, contexts) and TLS.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ class Api:
         except ConnectionCut:
             return await self.call("POST", path, query, body, headers)
 
+    async def description(self) -> dict[str, Any]:
+        """The engine's own words: /info, and of /version ApiVersion and the components' names."""
+        version, info = await asyncio.gather(self.json("/version"), self.json("/info"))
+        components = [component["Name"] for component in version.get("Components") or ()]
+        return {**info, "ApiVersion": version["ApiVersion"], "Components": components}
+
+    async def version(self) -> str:
+        """Such as "20.10.24 (API 1.41)"."""
+        version = await self.json("/version")
+        return f"{version['Version']} (API {version['ApiVersion']})"
+
     @asynccontextmanager
     async def request(
         self,
@@ -95,24 +107,32 @@ class Api:
             yield response
 
     async def _negotiate(self) -> None:
-        """The API version, once."""
+        """Agree on the version of the API."""
         version = await self.json("/version")
         try:
-            known, least = (
+            newest, oldest = (
                 tuple(map(int, version[key].split("."))) for key in ("ApiVersion", "MinAPIVersion")
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise EngineUnreachable(
                 f"what answers at {self._http.address} is no {self.kind}: {version!s:.200}"
             ) from error
-        self._prefix = "/v{}.{}".format(*max(min(API_VERSION, known), least))
+        self._prefix = "/v{}.{}".format(*max(min(API_VERSION, newest), oldest))
 
     async def close(self) -> None:
         await self._http.close()
 
 
+def docker_api(settings: Mapping[str, Any]) -> Api:
+    return Api("Docker", *docker_address(settings), settings["ENGINE_TIMEOUT"])
+
+
+def podman_api(settings: Mapping[str, Any]) -> Api:
+    return Api("Podman", *podman_address(settings), settings["ENGINE_TIMEOUT"])
+
+
 def docker_address(settings: Mapping[str, Any]) -> tuple[str, TLSConfig | None]:
-    """From DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, else the current docker context."""
+    """The address, by DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, else the current docker context."""
     variables = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
     given = {name: settings[name] for name in variables if settings[name]}
     try:
@@ -127,16 +147,21 @@ def docker_address(settings: Mapping[str, Any]) -> tuple[str, TLSConfig | None]:
 
 
 def podman_address(settings: Mapping[str, Any]) -> tuple[str, TLSConfig | None]:
-    """From CONTAINER_HOST, else DOCKER_HOST, else the user's or the system's socket."""
+    """The address, by CONTAINER_HOST, else DOCKER_HOST, else the user's or the system's socket."""
     if settings["CONTAINER_HOST"] or not settings["DOCKER_HOST"]:
         user = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent") / "podman/podman.sock"
-        found = user if user.exists() else Path("/run/podman/podman.sock")
-        settings = {**settings, "DOCKER_HOST": settings["CONTAINER_HOST"] or f"unix://{found}"}
+        socket = user if user.exists() else Path("/run/podman/podman.sock")
+        settings = {**settings, "DOCKER_HOST": settings["CONTAINER_HOST"] or f"unix://{socket}"}
     return docker_address(settings)
 
 
+def filtered(**values: Sequence[str]) -> dict[str, str]:
+    """The query of a list that is to have only what these filters let through."""
+    return {"filters": json.dumps(values)}
+
+
 def words(answer: bytes) -> str:
-    """What the engine says in an error, one line."""
+    """The engine's message of an error, one line."""
     try:
         text = json.loads(answer)["message"]
     except (ValueError, KeyError, TypeError):

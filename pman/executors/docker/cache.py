@@ -1,8 +1,8 @@
-"""What the engine said of containers, for as long as its events do not tell otherwise.
+"""A cache of what the engine said of containers, for as long as its events do not tell otherwise.
 
 Events only make it forget; what was forgotten is asked for when somebody wants to know. So a lost,
 late or repeated event costs a question, or the truth for no longer than `MAX_AGE_SECONDS`, and nothing that
-is told here was put together from events.
+is answered here was put together from events.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ import contextlib
 import json
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from pman.errors import ConnectionCut, EngineUnreachable
 from pman.executors.docker.api import Api, words
+from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.tasks import Attempts, cancel
 from pman.job import JID_LABEL
 
 log = logging.getLogger(__name__)
 
 MAX_AGE_SECONDS = 60.0
-"""Seconds after which an inspection is asked for again: Docker drops events without a word where a
-reader is slow (20.10: 1,191 unread ones)."""
+"""After so long an inspection is asked for again: Docker drops events without a word where a reader
+is slow (20.10: 1,191 unread ones)."""
 
 EVENT_DEADLINE_SECONDS = 5.0
-"""Seconds in which the event of a container that was created here must come. Podman reads the file
-or journal that has its events four times a second."""
+"""Within so long the event of a container that was created here must come. Podman reads the file or
+journal that has its events four times a second."""
 
 RECONNECT_SECONDS, MAX_RECONNECT_SECONDS = 0.5, 30.0
-"""Seconds between two attempts to have the events: the first, and the longest."""
+"""Between two attempts to have the events: the first pause, and the longest."""
 
 MAX_REVISIONS = 100_000
-"""Jobs of which the revision is known, some 300 bytes each."""
+"""Jobs whose revision is known, some 300 bytes each."""
 
 MAX_BYTES = 16 * 2**20
-"""Of inspections, some 5 kB each."""
+"""The size of all inspections, some 5 kB each."""
 
 _LABEL = JID_LABEL.encode()
 
@@ -53,15 +54,13 @@ class Question:
     answer: bytes = b""
 
     def keep(self, answer: bytes) -> None:
-        """Once the question is over, and unless something happened to the job since it began."""
+        """Cache the answer once the question is over, unless something happened to the job since."""
         self.answer = answer
 
 
 class Cache:
-    def __init__(self, api: Api, *, limit: int = MAX_BYTES, revisions: int = MAX_REVISIONS) -> None:
+    def __init__(self, api: Api, *, max_bytes: int = MAX_BYTES, max_revisions: int = MAX_REVISIONS) -> None:
         self._api = api
-        self._max_bytes = limit
-        self._max_revisions = revisions
         self._stream: object = None
         """Stands for the connection on which events come; None where none do."""
 
@@ -69,17 +68,17 @@ class Cache:
         self._reading: asyncio.Task[None] | None = None
         self._questions: dict[str, list[Question]] = {}
         self._revisions: dict[str, tuple[int, float]] = {}
-        """Of each job the revision and when it was asked for, oldest first."""
+        """A job's revision and when it was asked for, by its name, oldest first."""
 
-        self._inspections: OrderedDict[str, bytes] = OrderedDict()
-        """Of some of them the inspection, last used last."""
+        self._max_revisions = max_revisions
+        self._inspections = Bounded[str, bytes](max_bytes, getsizeof=len)
+        """The jobs of some of the revisions, in the engine's words."""
 
-        self._size = 0
         self._awaited: dict[str, float] = {}
         """Jobs whose creation the engine has yet to tell, and by when it must."""
 
         self._is_silent = False
-        """Whether it has not; then its first event has to show that there are any."""
+        """The engine did not tell one in time; then its first event has to show that there are any."""
 
         self._has_warned = False
 
@@ -87,34 +86,33 @@ class Cache:
 
     def age(self, jid: str) -> float | None:
         """Seconds since the engine was asked, where what it said then still holds; else None."""
-        known = self._revisions.get(jid)
-        if known is None or self._stream is None:
+        revision = self._revisions.get(jid)
+        if revision is None or self._stream is None:
             return None
         now = time.monotonic()
         if self._awaited and now > min(self._awaited.values()):
             self._is_silent = True
             self._doubt("of a container that was created here no event came")
             return None
-        age = now - known[1]
+        age = now - revision[1]
         return age if age < MAX_AGE_SECONDS else None
 
     def revision(self, jid: str) -> int | None:
-        """Another one whenever the inspection is another one; None where that is not known."""
+        """A number that changes whenever the inspection does; None where that is not known."""
         return None if self.age(jid) is None else self._revisions[jid][0]
 
     def inspection(self, jid: str) -> bytes | None:
         body = self._inspections.get(jid)
         if body is None or (age := self.age(jid)) is None:
             return None
-        self._inspections.move_to_end(jid)
-        log.debug("%s from memory, %.1f s old", jid, age)
+        log.debug("%s from the cache, %.1f s old", jid, age)
         return body
 
     # --- what fills it, and what empties it ----------------------------------------------------
 
     @contextlib.contextmanager
     def asking(self, jid: str) -> Iterator[Question]:
-        """While the engine is asked for an inspection."""
+        """Around a question to the engine for an inspection."""
         self._begin()
         question = Question(jid, time.monotonic(), self._stream)
         self._questions.setdefault(jid, []).append(question)
@@ -133,13 +131,13 @@ class Cache:
             self._remember(question)
 
     def forget(self, jid: str) -> None:
-        """Something happened to it, or is about to."""
+        """Drop what is known of it: something happened to it, or is about to."""
         self._questions.pop(jid, None)
         self._drop(jid)
 
     @contextlib.contextmanager
     def creating(self, jid: str) -> Iterator[None]:
-        """While the engine is asked to create a container.
+        """Around a call that creates a container.
 
         Where its events come, it must tell of this one soon, or it tells of nothing.
         """
@@ -157,12 +155,10 @@ class Cache:
             self._awaited[jid] = time.monotonic() + EVENT_DEADLINE_SECONDS
 
     async def close(self) -> None:
-        if self._listening:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        await cancel(self._listening)
 
     def _begin(self) -> None:
-        """To listen, with the first call that needs it: there may be no event loop before."""
+        """Listen, from the first call on that needs it: there may be no event loop before."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen())
 
@@ -170,24 +166,20 @@ class Cache:
         self.forget(question.jid)
         self._revisions[question.jid] = hash(question.answer), question.began
         self._inspections[question.jid] = question.answer
-        self._size += len(question.answer)
-        while self._size > self._max_bytes:
-            self._size -= len(self._inspections.popitem(last=False)[1])
-        while (
-            len(self._revisions) > self._max_revisions
-            or next(iter(self._revisions.values()))[1] < question.began - MAX_AGE_SECONDS
-        ):
+        while len(self._revisions) > self._max_revisions or self._oldest() < question.began - MAX_AGE_SECONDS:
             self._drop(next(iter(self._revisions)))  # what is asked at this moment is none the older
+
+    def _oldest(self) -> float:
+        return next(iter(self._revisions.values()))[1]
 
     def _drop(self, jid: str) -> None:
         self._revisions.pop(jid, None)
-        self._size -= len(self._inspections.pop(jid, b""))
+        self._inspections.pop(jid, None)
 
     def _clear(self) -> None:
         self._stream = None
-        for kept in (self._questions, self._revisions, self._inspections, self._awaited):
-            kept.clear()
-        self._size = 0
+        for table in (self._questions, self._revisions, self._inspections, self._awaited):
+            table.clear()
 
     def _doubt(self, why: str) -> None:
         if self._stream is not None and self._reading:
@@ -203,10 +195,10 @@ class Cache:
     # --- the engine's events -------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        """For ever; while there are no events, nothing is known."""
-        pause = RECONNECT_SECONDS
+        """Read events for ever; while there are none, nothing is known."""
+        attempts = Attempts(RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)
         try:
-            while True:
+            async for _ in attempts:
                 began = time.monotonic()
                 self._reading = asyncio.create_task(self._read())
                 await asyncio.wait({self._reading})
@@ -214,19 +206,13 @@ class Cache:
                     error = self._reading.exception()
                     self._warn(str(error) if isinstance(error, EngineUnreachable) else repr(error))
                 self._clear()
-                pause = (
-                    RECONNECT_SECONDS
-                    if time.monotonic() - began > MAX_RECONNECT_SECONDS
-                    else min(2 * pause, MAX_RECONNECT_SECONDS)
-                )
-                await asyncio.sleep(pause)
+                if time.monotonic() - began > MAX_RECONNECT_SECONDS:
+                    attempts.reset()
         finally:
-            if self._reading:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
+            await cancel(self._reading)
 
     async def _read(self) -> None:
-        """Mark what events tell of; nothing here waits for anything but them."""
+        """Drop what events tell of; nothing here waits for anything but them."""
         async with self._api.request("GET", "/_ping") as response:
             date = response.headers.get("Date")
         # By the engine's clock, and a second back, since it answers before it listens to its own

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -12,22 +11,30 @@ from typing import Any
 from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
-from pman.executors.docker.api import Api, words
+from pman.executors.docker.api import Api, filtered, words
 from pman.executors.docker.cache import Cache
 from pman.executors.docker.markers import Markers
+from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.tasks import Attempts, SingleFlight
 from pman.job import JID_LABEL
 
 BEING_REMOVED = "no such container"
-"""What Podman 4.3.1 answers with 500 for a container that another call removes at this moment."""
+"""Podman 4.3.1 says so, with 500, of a container that another call removes at this moment."""
 
 START_LEASE_SECONDS = 5.0
-"""Seconds after its creation from which on a container that is not started is anybody's to start."""
+"""Start lease: after so long, any pman may start a container that its creator has not started."""
 
 OWN_START_LEASE_SECONDS = 2.0
-"""Seconds in which its creator starts it without another look. The engine tells ages in whole seconds."""
+"""So long its creator starts it without another look. The engine tells ages in whole seconds."""
+
+START_INTERVAL_SECONDS = 0.1
+"""Between two looks whether a container's creator has started it."""
+
+VISIBLE_INTERVAL_SECONDS, VISIBLE_TIMEOUT_SECONDS = 0.05, 5.0
+"""An engine reserves a name some 0.1 s before it shows the container."""
 
 MAX_STARTED = 10_000
-"""How many containers that this pman started it remembers; a race can only be about the last few."""
+"""Containers of which this pman knows that it started them; a race can only be about the last few."""
 
 _NOT_STARTED = ("created", "configured", "initialized")
 
@@ -41,8 +48,8 @@ class Containers:
         self._api = api
         self._markers = markers
         self._cache = cache
-        self._starting: dict[str, asyncio.Task[None]] = {}
-        self._started: dict[str, None] = {}
+        self._starting = SingleFlight[str, None]()
+        self._started = Bounded[str, None](MAX_STARTED)
 
     async def create(self, jid: str, body: Mapping[str, Any]) -> str:
         """The new container's id. Raises NoSuchImageError, NameTaken, EngineRefused."""
@@ -77,44 +84,54 @@ class Containers:
 
     async def resume(self, jid: str) -> None:
         """Start what nobody has started; who created it has the first seconds. Raises EngineRefused."""
-        container, age = await self.find(jid)
-        identity = container["Id"] if container else ""
-        while container and container["Id"] == identity and not_started(container):
+        identity = ""
+        async for _ in Attempts(START_INTERVAL_SECONDS):
+            container, age = await self._find(jid)
+            if (
+                not container
+                or not not_started(container)
+                or container["Id"] != (identity or container["Id"])
+            ):
+                return
+            identity = container["Id"]
             if age >= START_LEASE_SECONDS or identity in self._starting:
                 await self._start(identity)
                 return
-            await asyncio.sleep(0.1)
-            container, age = await self.find(jid)
 
-    async def find(self, jid: str) -> tuple[Mapping[str, Any] | None, float]:
-        """The container and its age in seconds by the engine's clock; None for what is not pman's."""
-        with self._cache.asking(jid) as ask:
+    async def find(self, jid: str) -> Mapping[str, Any] | None:
+        """The job's container; None for what is not pman's."""
+        return (await self._find(jid))[0]
+
+    async def _find(self, jid: str) -> tuple[Mapping[str, Any] | None, float]:
+        """The container, and its age in seconds by the engine's clock."""
+        with self._cache.asking(jid) as question:
             async with self._api.request("GET", _path(jid)) as response:
                 body = await response.read()
             if response.status == 404 or (response.status == 500 and BEING_REMOVED in words(body)):
                 return None, 0
             if response.status != 200:
                 raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(body)}")
-            found: Mapping[str, Any] = json.loads(body)
+            container: Mapping[str, Any] = json.loads(body)
             # The engine also finds containers by a part of their id.
-            if found["Name"] != f"/{jid}" or (found["Config"].get("Labels") or {}).get(JID_LABEL) != jid:
+            labels = container["Config"].get("Labels") or {}
+            if container["Name"] != f"/{jid}" or labels.get(JID_LABEL) != jid:
                 return None, 0
             # That one is not started may stand in a marker only, and no event tells that a start failed.
-            if not not_started(found) or found["State"].get("Error"):
-                ask.keep(body)
-        return found, _age(found["Created"], response.headers.get("Date"))
+            if not not_started(container) or container["State"].get("Error"):
+                question.keep(body)
+        return container, _age(container["Created"], response.headers.get("Date"))
 
     async def kill(self, jid: str, identity: str) -> None:
-        """Nothing where it has ended. Raises EngineRefused."""
+        """End it, unless it has ended. Raises EngineRefused."""
         status, answer = await self._api.call("POST", f"/containers/{identity}/kill", {"signal": "SIGKILL"})
         if status in (204, 404, 409):  # 404: gone meanwhile; 409: it does not run
             return
-        container, _ = await self.find(jid)
+        container = await self.find(jid)
         if container and container["Id"] == identity and container["State"]["Running"]:  # Podman: 500 for 409
             raise EngineRefused("end", status, words(answer))
 
     async def delete(self, identity: str) -> None:
-        """Running or not. Raises EngineRefused."""
+        """Delete it, running or not. Raises EngineRefused."""
         query = {"force": "1", "v": "1"}
         status, answer = await self._api.call("DELETE", f"/containers/{identity}", query)
         gone = status == 404 or (status == 500 and BEING_REMOVED in words(answer))
@@ -122,38 +139,28 @@ class Containers:
             raise EngineRefused("remove", status, words(answer))
 
     async def jids(self, filters: Mapping[str, Sequence[str]]) -> set[str]:
-        """Of pman's containers: those whose label is their name."""
-        query = {"all": "1", "filters": json.dumps({"label": [JID_LABEL], **filters})}
-        found = await self._api.json("/containers/json", query)
-        return {
-            item["Labels"][JID_LABEL]
-            for item in found
-            if f"/{item['Labels'][JID_LABEL]}" in (item.get("Names") or ())
-        }
+        """The jobs whose container fits: it has pman's label, with its name for a value."""
+        query = {"all": "1", **filtered(label=[JID_LABEL], **filters)}
+        containers = await self._api.json("/containers/json", query)
+        names = ((each["Labels"][JID_LABEL], each.get("Names") or ()) for each in containers)
+        return {jid for jid, own in names if f"/{jid}" in own}
 
     async def _visible(self, jid: str) -> None:
-        """Wait for what has taken a name: an engine reserves it some 0.1 s before it shows the container."""
-        for _ in range(100):
+        """Returns when the engine shows what has taken a name, or after a while."""
+        async for _ in Attempts(VISIBLE_INTERVAL_SECONDS, within=VISIBLE_TIMEOUT_SECONDS):
             status, _ = await self._api.call("GET", _path(jid))
             if status != 404:
                 return
-            await asyncio.sleep(0.05)
 
     async def _start(self, identity: str) -> None:
-        """Once for each container: to start what has ended meanwhile would run it twice."""
-        if identity in self._started:
-            return
-        if identity not in self._starting:
-            self._starting[identity] = task = asyncio.create_task(self._start_now(identity))
-            task.add_done_callback(lambda _: self._starting.pop(identity, None))
-        await asyncio.shield(self._starting[identity])
+        """Start it, once: to start what has ended meanwhile would run it twice."""
+        if identity not in self._started:
+            await self._starting.run(identity, lambda: self._start_now(identity))
 
     async def _start_now(self, identity: str) -> None:
         status, answer = await self._api.call("POST", f"/containers/{identity}/start")
         if status in (204, 304):
             self._started[identity] = None
-            if len(self._started) > MAX_STARTED:
-                del self._started[next(iter(self._started))]
             return
         refused = EngineRefused("start", status, words(answer))
         left = await self._api.json(f"/containers/{identity}/json")
@@ -171,6 +178,6 @@ def _path(jid: str) -> str:
 
 
 def _age(created: str, date: str | None) -> float:
-    """Seconds. Created has nanoseconds, which datetime cannot read; Date has whole seconds."""
+    """Seconds by two clocks: Created has nanoseconds, which datetime cannot read; Date whole seconds."""
     now = parsedate_to_datetime(date) if date else datetime.now(UTC)
     return (now - datetime.fromisoformat(created[:19] + "+00:00")).total_seconds()

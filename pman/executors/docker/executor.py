@@ -7,32 +7,35 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 from urllib.parse import quote
 
-from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.docker.api import Api, docker_address, podman_address, words
+from pman.errors import EngineRefused, NameTaken, UnknownJob
+from pman.executors.docker.api import Api, docker_api, podman_api
 from pman.executors.docker.cache import Cache
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
-from pman.executors.docker.frames import demultiplexed
+from pman.executors.docker.frames import NoLogError
+from pman.executors.docker.frames import log as log_of
 from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Markers
 from pman.executors.docker.pulls import Pulls
 from pman.executors.docker.storebase import storebase
+from pman.executors.shared.tasks import Attempts
 from pman.job import Document
 
 log = logging.getLogger(__name__)
 
 FOLLOW_INTERVAL_SECONDS = 0.5
-"""Seconds between two looks whether a job that is followed has its image by now."""
+"""Between two looks whether a job that is followed has its image by now."""
 
 
 def connect_docker(settings: Mapping[str, Any]) -> DockerExecutor:
-    return DockerExecutor(Api("Docker", *docker_address(settings), settings["ENGINE_TIMEOUT"]), settings)
+    return DockerExecutor(docker_api(settings), settings)
 
 
 def connect_podman(settings: Mapping[str, Any]) -> DockerExecutor:
-    return DockerExecutor(Api("Podman", *podman_address(settings), settings["ENGINE_TIMEOUT"]), settings)
+    return DockerExecutor(podman_api(settings), settings)
 
 
 class DockerExecutor:
@@ -48,9 +51,7 @@ class DockerExecutor:
         self._pulls = Pulls(self._markers, self._images, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
-        version, info = await asyncio.gather(self._api.json("/version"), self._api.json("/info"))
-        components = [component["Name"] for component in version.get("Components") or ()]
-        native = {**info, "ApiVersion": version["ApiVersion"], "Components": components}
+        native = await self._api.description()
         return {"storebase": await storebase(self._api, self._settings), "native": native}
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
@@ -68,8 +69,8 @@ class DockerExecutor:
         return _as_started(jid, body)
 
     async def discard(self, jid: str, made: str) -> None:
-        """What tells why there is no job, and the container, where it never started."""
-        container, _ = await self._containers.find(jid)
+        """Delete the marker that tells why there is no job, and the container, where it never started."""
+        container = await self._containers.find(jid)
         left = container if container and container["Id"] == made and not_started(container) else None
         failed = await self._markers.find("failed", jid)
         try:
@@ -83,7 +84,7 @@ class DockerExecutor:
             self._cache.forget(jid)
 
     async def resume(self, jid: str) -> None:
-        container, _ = await self._containers.find(jid)
+        container = await self._containers.find(jid)
         if container:
             await self._containers.resume(jid)
         elif marker := await self._markers.find("pending", jid):
@@ -94,13 +95,13 @@ class DockerExecutor:
         return sorted(set().union(*await asyncio.gather(created, self._markers.jids(["pending"]))))
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
-        if not fresh and (remembered := self._cache.inspection(jid)):
-            return cast(Mapping[str, Any], json.loads(remembered))
-        container, _ = await self._containers.find(jid)
+        if not fresh and (inspection := self._cache.inspection(jid)):
+            return cast(Mapping[str, Any], json.loads(inspection))
+        container = await self._containers.find(jid)
         if container is None:
             if marker := await self._markers.latest(jid):
                 return marker.native(jid)
-            container, _ = await self._containers.find(jid)  # taken between the two questions
+            container = await self._containers.find(jid)  # taken between the two questions
             if container is None:
                 raise UnknownJob(jid)
         if not_started(container) and not container["State"].get("Error"):
@@ -113,26 +114,21 @@ class DockerExecutor:
         return self._cache.revision(jid)
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
-        query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
         path = f"/containers/{quote(jid, safe='')}/logs"
-        while True:
-            async with self._api.request("GET", path, query, stream=True, endless=follow) as response:
-                if response.status == 200:
-                    async for chunk in demultiplexed(response.content.iter_any()):
+        subject = f"{self._api.kind} cannot show the log of {jid}"
+        async for _ in Attempts(FOLLOW_INTERVAL_SECONDS):
+            try:
+                async with aclosing(log_of(self._api, path, subject, tail, follow=follow)) as chunks:
+                    async for chunk in chunks:
                         yield chunk
+            except NoLogError:
+                if not follow or not await self._markers.find("pending", jid):
                     return
-                message = words(await response.read())
-            if "not support reading" in message:
-                yield f"pman: the engine does not show this log: {message}\n".encode()
+            else:
                 return
-            if response.status != 404:
-                raise EngineUnreachable(f"{self._api.kind} cannot show the log of {jid}: {message}")
-            if not follow or not await self._markers.find("pending", jid):
-                return
-            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
 
     async def end(self, jid: str, reason: str) -> None:
-        container, _ = await self._containers.find(jid)
+        container = await self._containers.find(jid)
         if container and not not_started(container):
             await self._containers.kill(jid, container["Id"])
             self._cache.forget(jid)
@@ -150,7 +146,7 @@ class DockerExecutor:
         return sorted(set().union(*await asyncio.gather(running, self._markers.jids(["pending"]))))
 
     async def remove(self, jid: str) -> None:
-        container, _ = await self._containers.find(jid)
+        container = await self._containers.find(jid)
         # The marker goes first: whoever waits for the image then knows that nobody wants the job.
         marked = await self._markers.remove_all(jid)
         if container:
@@ -163,8 +159,7 @@ class DockerExecutor:
         return sorted(set().union(*await asyncio.gather(self._containers.jids({}), self._markers.jids())))
 
     async def ping(self) -> str:
-        version = await self._api.json("/version")
-        return f"{self._api.kind} {version['Version']} (API {version['ApiVersion']})"
+        return f"{self._api.kind} {await self._api.version()}"
 
     async def close(self) -> None:
         await self._pulls.close()
@@ -174,7 +169,7 @@ class DockerExecutor:
 
 
 def _as_started(jid: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What has just been started, in the shape of its inspection.
+    """A container that has just been started, in the shape of its inspection.
 
     To inspect it now would wait for the engine's own work on it: 0.1 s for a job that ends at once,
     half of what create and start take (Docker 20.10).

@@ -1,4 +1,4 @@
-"""What an engine holds for pman where it has no container to show: a labelled, empty volume.
+"""Markers: what an engine holds for pman where it has no container to show, as labelled, empty volumes.
 
 A job whose image is still being pulled is held as a `pending` marker, so that it outlives pman and
 every pman of the engine sees it. Why a job could not be taken is a `failed` marker. Volumes, since
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable
-from pman.executors.docker.api import Api, words
+from pman.executors.docker.api import Api, filtered, words
 from pman.job import JID_LABEL, LABEL_PREFIX, REASON_LABEL
 
 Kind = Literal["pending", "failed"]
@@ -45,7 +45,7 @@ class Marker:
         return f"marker {self.created} {hashlib.sha256(labels.encode()).hexdigest()}"
 
     def is_of(self, container: Mapping[str, Any]) -> bool:
-        """Whether it is the same job's; its labels have the digest of the request."""
+        """True for the same job's; its labels have the digest of the request."""
         return bool(container["Config"]["Labels"] == self.body.get("Labels"))
 
     @property
@@ -54,12 +54,12 @@ class Marker:
 
     @property
     def state(self) -> Mapping[str, str]:
-        """What it adds to the State of a container that was never started."""
-        told = {"Error": self.reason, "FinishedAt": self.created}
-        return {"Status": "ended", **told} if self.labels.get(_CALL_LABEL) == "end" else told
+        """The fields that it adds to the State of a container that was never started."""
+        status = {"Status": "ended"} if self.labels.get(_CALL_LABEL) == "end" else {}
+        return {**status, "Error": self.reason, "FinishedAt": self.created}
 
     def native(self, jid: str) -> Mapping[str, Any]:
-        """In the shape of a container's inspection, with a State.Status of its own while there is none."""
+        """The job in the shape of a container's inspection, with a State.Status of its own."""
         body, call = self.body, self.labels.get(_CALL_LABEL)
         state = {
             "Status": {None: "pulling", "pull": "unpulled", "end": "ended"}.get(call, "refused"),
@@ -87,8 +87,8 @@ class Markers:
     async def fail(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> Marker:
         """Keep why the engine would not have a job."""
         why = {_CALL_LABEL: str(refused.native["call"]), REASON_LABEL: str(refused.native["message"])}
-        kept = {name: value for name, value in body.items() if name != "Env"}  # a token is of no more use
-        labels = {**(body.get("Labels") or {}), _DOCUMENT_LABEL: json.dumps(kept), **why}
+        rest = {name: value for name, value in body.items() if name != "Env"}  # a token is of no more use
+        labels = {**(body.get("Labels") or {}), _DOCUMENT_LABEL: json.dumps(rest), **why}
         return await self._create("failed", jid, labels)
 
     async def find(self, kind: Kind, jid: str) -> Marker | None:
@@ -97,8 +97,8 @@ class Markers:
             return None
         if status != 200:
             raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(answer)}")
-        found = _marker(answer)
-        return found if found.labels.get(JID_LABEL) == jid else None
+        marker = _marker(answer)
+        return marker if marker.labels.get(JID_LABEL) == jid else None
 
     async def latest(self, jid: str) -> Marker | None:
         """A failure counts more than the wait that it ended."""
@@ -106,9 +106,9 @@ class Markers:
         return failed or pending
 
     async def remove(self, kind: Kind, jid: str, body: Mapping[str, Any] | None = None) -> bool:
-        """Whether there was one; with a body, only that job's. Raises EngineRefused."""
-        found = await self.find(kind, jid)
-        if not found or (body is not None and found.body != body):
+        """Delete it, with a body only that job's; False where there is none. Raises EngineRefused."""
+        marker = await self.find(kind, jid)
+        if not marker or (body is not None and marker.body != body):
             return False
         status, answer = await self._api.call("DELETE", _path(kind, jid))
         if status not in (204, 404):
@@ -116,12 +116,13 @@ class Markers:
         return status == 204
 
     async def remove_all(self, jid: str) -> bool:
-        """Whether there was any. Raises EngineRefused."""
+        """Delete the job's markers; False where there are none. Raises EngineRefused."""
         return any(await asyncio.gather(*(self.remove(kind, jid) for kind in _KINDS)))
 
     async def jids(self, kinds: Sequence[Kind] = _KINDS) -> set[str]:
-        query = {"filters": json.dumps({"label": [JID_LABEL]})}
-        volumes = (await self._api.json("/volumes", query)).get("Volumes") or ()
+        """The jobs that have a marker of these kinds."""
+        answer = await self._api.json("/volumes", filtered(label=[JID_LABEL]))
+        volumes = answer.get("Volumes") or ()
         names = {volume["Name"]: volume["Labels"][JID_LABEL] for volume in volumes}
         return {jid for name, jid in names.items() if name in {_name(kind, jid) for kind in kinds}}
 

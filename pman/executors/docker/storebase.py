@@ -1,4 +1,4 @@
-"""Where the engine's host has the storebase: pman mounts directories of it, by their paths there."""
+"""Finds where the engine's host has the storebase: pman mounts directories of it, by their paths there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from pman.errors import ConfigError, EngineUnreachable
-from pman.executors.docker.api import Api, words
+from pman.executors.docker.api import Api, filtered, words
 
 STOREBASE_MOUNT = "/var/local/storeBase"
-"""Where pfcon's container mounts the storebase."""
+"""pfcon's container mounts the storebase there."""
 
 
 async def storebase(api: Api, settings: Mapping[str, Any]) -> str:
@@ -30,19 +30,18 @@ async def storebase(api: Api, settings: Mapping[str, Any]) -> str:
         )
     if status != 200:
         raise EngineUnreachable(f"{api.kind} cannot tell where a volume is: {words(answer)}")
-    found = str(json.loads(answer).get("Mountpoint") or "")
-    if not found.startswith("/"):
+    path = str(json.loads(answer).get("Mountpoint") or "")
+    if not path.startswith("/"):
         raise ConfigError(
-            f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({found!r})",
+            f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({path!r})",
             "use a volume of the driver local, or STORAGE_TYPE=host",
         )
-    return found
+    return path
 
 
 async def _mount(api: Api, selector: str) -> Mapping[str, Any]:
     """pfcon's mount of the storebase."""
-    query = {"filters": json.dumps({"label": [selector]})}
-    for container in await api.json("/containers/json", query):
+    for container in await api.json("/containers/json", filtered(label=[selector])):
         for mount in container["Mounts"]:
             if mount["Destination"] == STOREBASE_MOUNT:
                 return cast(Mapping[str, Any], mount)

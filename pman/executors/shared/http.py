@@ -32,7 +32,7 @@ class Http:
         """
         self.kind = kind
         self.address = _shown(address.removeprefix("http+"))
-        """As users write it, and as messages may show it."""
+        """The address as users write it, and as messages may show it."""
 
         self._setting = setting
         self._timeout = timeout
@@ -68,9 +68,9 @@ class Http:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             denied = getattr(error, "errno", None) == errno.EACCES
-            told = "" if isinstance(error, aiohttp.InvalidURL) else str(error)  # that one shows all of it
+            words = "" if isinstance(error, aiohttp.InvalidURL) else str(error)  # that one shows all of it
             raise ConnectionCut(
-                f"{self.kind} does not answer at {self.address}: {told or type(error).__name__}",
+                f"{self.kind} does not answer at {self.address}: {words or type(error).__name__}",
                 f"pman's user may not use this socket: it must be in the socket's group; see {self._setting}"
                 if denied
                 else f"is it running? See {self._setting}",

@@ -69,7 +69,7 @@ class JobDirectories:
         return aside
 
     def is_set_aside(self, jid: str) -> bool:
-        """Whether a call that has not answered yet is deleting a job of this name."""
+        """True while a call that has not answered yet is deleting a job of this name."""
         return any(directory.name.rpartition(".")[0] == jid for directory in self.aside.iterdir())
 
     def abandoned(self) -> Iterator[Path]:
@@ -103,7 +103,7 @@ def refusing(call: str) -> Iterator[None]:
 
 
 def text_of(file: Path) -> str:
-    """What the file says; '' where there is none. Raises other OSErrors."""
+    """The file's text; '' where there is none. Raises other OSErrors."""
     try:
         return file.read_text("utf-8")
     except FileNotFoundError:

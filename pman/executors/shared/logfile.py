@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN = 0.1
-"""Seconds between two looks at a log that is followed."""
+FOLLOW_INTERVAL_SECONDS = 0.1
+"""Between two looks at a log that is followed."""
 
 _BLOCK = 2**16
 
@@ -38,7 +38,7 @@ async def chunks(
                 yield chunk
             if last:
                 return
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
 
 
 def open_within(path: Path, root: Path) -> BinaryIO:
@@ -49,10 +49,10 @@ def open_within(path: Path, root: Path) -> BinaryIO:
     """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
     try:
-        found, real = os.fstat(file.fileno()), os.path.realpath(path)
+        status, real = os.fstat(file.fileno()), os.path.realpath(path)
         inside = os.path.commonpath([real, os.path.realpath(root)]) == os.path.realpath(root)
         # What was opened is looked at, and not what a link may lead to by now.
-        if inside and stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.lstat(real)):
+        if inside and stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.lstat(real)):
             return file
     except BaseException:
         file.close()
@@ -63,7 +63,7 @@ def open_within(path: Path, root: Path) -> BinaryIO:
 
 
 def _seek_lines(file: BinaryIO, count: int) -> None:
-    """To the beginning of the last lines, reading no more of the file than these."""
+    """Go to the beginning of the last lines, reading no more of the file than these."""
     end = position = file.seek(0, os.SEEK_END)
     if not count:
         return

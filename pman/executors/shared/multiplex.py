@@ -11,11 +11,11 @@ AHEAD = 100
 
 
 class Sources:
-    """What is read into one stream; more may come for as long as the stream goes on."""
+    """Sources that are read into one stream; more may come for as long as the stream goes on."""
 
     def __init__(self) -> None:
         self.chunks: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(AHEAD)
-        """None is the end, an exception what came instead of it."""
+        """Chunks, then None at the end, or an exception instead of it."""
         self._reading: dict[str, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:

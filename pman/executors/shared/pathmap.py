@@ -1,4 +1,4 @@
-"""Where pman sees what the machines that run the jobs see under another path: PATH_MAP."""
+"""PATH_MAP: pman sees under another path what the machines see that run the jobs."""
 
 from __future__ import annotations
 

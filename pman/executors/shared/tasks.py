@@ -44,7 +44,7 @@ class SingleFlight(Generic[K, T]):
         self._tasks.pop(key, None)
 
     def is_current(self, key: K) -> bool:
-        """Whether the task that asks is the one that the next caller would join: not once it is forgotten."""
+        """True for the task that asks while the next caller would join it; False once it is forgotten."""
         return self._tasks.get(key) is asyncio.current_task()
 
     async def close(self) -> None:
@@ -110,16 +110,16 @@ class Attempts:
         self._pause = self._first
 
 
-async def until_reachable(work: Callable[[], Awaitable[T]], pause: float, message: str) -> T:
+async def until_reachable(work: Callable[[], Awaitable[T]], pause: float, waits: str) -> T:
     """The result of the work, repeated after a pause (seconds) for as long as it raises EngineUnreachable.
 
-    `message`: what is logged then, with a %s for the error.
+    `waits`: what the log says then, before the error, such as "the pull of alpine is interrupted".
     """
     while True:
         try:
             return await work()
         except EngineUnreachable as error:
-            log.warning(message, error)
+            log.warning("%s: %s", waits, error)
             await asyncio.sleep(pause)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, UnknownJob
-from pman.executors.shared.logfile import LOOK_AGAIN, chunks
+from pman.executors.shared.logfile import FOLLOW_INTERVAL_SECONDS, chunks
 from pman.executors.shared.pathmap import seen
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.directory import Directories, Kept, identity_in
@@ -141,7 +141,7 @@ class SlurmExecutor:
             return await self._has_ended(jid)
 
         while follow and not await asyncio.to_thread(file.exists) and not await ended():  # noqa: ASYNC110  (of a file)
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
         with contextlib.suppress(FileNotFoundError):
             async for chunk in chunks(file, tail, ended if follow else None):
                 yield chunk

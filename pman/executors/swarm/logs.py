@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from pman.errors import EngineUnreachable
-from pman.executors.docker.api import Api, words
-from pman.executors.docker.frames import demultiplexed
+from pman.executors.docker.api import Api
+from pman.executors.docker.frames import NoLogError, OnError, log
 from pman.executors.shared.multiplex import Sources, merged, prefixed
+from pman.executors.shared.tasks import Attempts, cancel
 from pman.executors.swarm.services import Services, Task, container_id, firsts, is_closed, is_over, slot
 from pman.job import LABEL_PREFIX
 
@@ -17,17 +19,17 @@ LOG_LABEL = f"{LABEL_PREFIX}log"
 """The end of the log of a job that pman ended: the swarm removes the tasks, and their logs with them."""
 
 FOLLOW_INTERVAL_SECONDS = 0.5
-"""Seconds between two looks whether a job that is followed has more tasks by now."""
+"""Between two looks whether a job that is followed has more tasks by now."""
 
 LAST_LINE_ATTEMPTS = 10
-"""After how many such looks a log that has not come to its last line is at its end."""
+"""After so many such looks a log that has not come to its last line is at its end."""
 
 COMPARED_BYTES = 2**14
-"""Bytes of the last line that are compared."""
+"""The last line is compared by so much of its end."""
 
 WHOLE_LOG_SECONDS = 300.0
-"""Seconds after the end of a job for which its log must be whole; thereafter the swarm's words may stand
-for what it cannot fetch, say from a node that is gone."""
+"""So long after the end of a job its log must be whole; thereafter the swarm's words may stand for what it
+cannot fetch, say from a node that is gone."""
 
 _NOT_BEGUN = frozenset(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready"])
 """The states in which nothing has started: the engine then answers with an error instead of a log."""
@@ -39,7 +41,7 @@ class Logs:
         self._services = services
 
     async def read(self, jid: str, tail: int) -> AsyncGenerator[bytes]:
-        """As much as there is, worker after worker.
+        """The last lines there are, worker after worker.
 
         Raises EngineUnreachable where the swarm cannot fetch a part of it for now: the platform asks for
         the log of a job once it has ended, and no more.
@@ -47,8 +49,8 @@ class Logs:
         service = await self._services.find(jid)
         if service is None or not tail:
             return
-        if (kept := service["Spec"]["Labels"].get(LOG_LABEL)) is not None:
-            yield _last_lines(kept, tail).encode()
+        if (text := service["Spec"]["Labels"].get(LOG_LABEL)) is not None:
+            yield _last_lines(text, tail).encode()
             return
         tasks = firsts(await self._services.tasks(service))
         on_error = _unfetched if _ended_lately(tasks) else None
@@ -58,7 +60,7 @@ class Logs:
                 yield chunk
 
     def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
-        """To the end of the last worker, also of those that start later."""
+        """The logs to the end of the last worker, also of those that start later."""
         return merged(lambda sources: self._feed(sources, jid, tail))
 
     async def _feed(self, sources: Sources, jid: str, tail: int) -> None:
@@ -77,16 +79,17 @@ class Logs:
             await sources.ended()
 
     async def _begun(self, jid: str) -> Sequence[Task]:
-        """None only where there will be none: a service has its tasks a moment after it is made."""
-        while (service := await self._services.find(jid)) is not None:
+        """Empty only where there will be none: a service has its tasks a moment after it is made."""
+        async for _ in Attempts(FOLLOW_INTERVAL_SECONDS):
+            if (service := await self._services.find(jid)) is None:
+                break
             tasks = firsts(await self._services.tasks(service))
             if tasks or is_closed(service):
                 return tasks
-            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
         return ()
 
     async def _followed(self, identity: str, tail: int) -> AsyncGenerator[bytes]:
-        """To the last line of a task that has ended: the engine keeps its stream open (20.10.24)."""
+        """The log to the last line of a task that has ended: the engine keeps its stream open (20.10.24)."""
         stream = self._chunks(identity, tail, follow=True)
         coming = asyncio.ensure_future(anext(stream, None))
         received, looks = b"", 0
@@ -105,8 +108,7 @@ class Logs:
                     if received.endswith(last[-COMPARED_BYTES:]):
                         return
         finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            await cancel(coming)
             await stream.aclose()  # it goes on where its last chunk was taken, and the reader has gone
 
     async def _chunks(
@@ -115,20 +117,14 @@ class Logs:
         tail: int,
         *,
         follow: bool = False,
-        on_error: Callable[[bytes], None] | None = None,
+        on_error: OnError | None = None,
     ) -> AsyncGenerator[bytes]:
-        query = {"stdout": "1", "stderr": "1", "tail": str(tail), "follow": str(int(follow))}
-        path = f"/tasks/{identity}/logs"
-        async with self._api.request("GET", path, query, stream=True, endless=follow) as response:
-            if response.status == 200:
-                async for chunk in demultiplexed(response.content.iter_any(), on_error):
+        path, subject = f"/tasks/{identity}/logs", "the swarm cannot show the log of a task"
+        source = log(self._api, path, subject, tail, follow=follow, on_error=on_error)
+        async with contextlib.aclosing(source) as chunks:
+            with contextlib.suppress(NoLogError):
+                async for chunk in chunks:
                     yield chunk
-                return
-            told = words(await response.read())
-        if "not support reading" in told:
-            yield f"pman: the engine does not show this log: {told}\n".encode()
-        elif response.status != 404:
-            raise EngineUnreachable(f"the swarm cannot show the log of a task: {told}")
 
 
 def _named(jid: str, task: Task, workers: int, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
@@ -140,7 +136,7 @@ def _share(tail: int, workers: int) -> int:
 
 
 def _last_lines(text: str, count: int) -> str:
-    """As an engine counts them: by newlines, and by nothing else that Unicode takes for the end of a line."""
+    """Lines as an engine counts them: by newlines, and by nothing else that Unicode takes for their end."""
     lines = text.split("\n")
     ended = not lines[-1]
     return "\n".join(lines[-count - ended :])
@@ -153,9 +149,9 @@ def _ended_lately(tasks: Sequence[Task]) -> bool:
     return (datetime.now(UTC) - datetime.fromisoformat(f"{last}+00:00")).total_seconds() < WHOLE_LOG_SECONDS
 
 
-def _unfetched(told: bytes) -> None:
+def _unfetched(message: bytes) -> None:
     raise EngineUnreachable(
-        f"the swarm cannot fetch the log of a task for now: {told.decode(errors='replace').strip()}",
+        f"the swarm cannot fetch the log of a task for now: {message.decode(errors='replace').strip()}",
         "its node must be up to tell it",
     )
 

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
-from pman.executors.docker.api import Api, words
+from pman.executors.docker.api import Api, filtered, words
 from pman.executors.docker.images import registry_auth
 from pman.job import JID_LABEL, LABEL_PREFIX
 
@@ -34,18 +34,18 @@ ENDED = frozenset(["complete", "shutdown", "failed", "rejected", "remove", "orph
 NO_TASKS: Mapping[str, Mapping[str, int]] = {"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 0}}
 
 OPEN_LABEL = f"{LABEL_PREFIX}open"
-"""Of a service that is not closed; each look for those would else bring all that ever ended, 3.5 kB each."""
+"""Marks a service that is not closed; a look for those would else bring all that ever ended, 3.5 kB each."""
 
 ENDED_LABEL = f"{LABEL_PREFIX}ended"
-"""What was to be told of a service's tasks when the last of them had ended."""
+"""Keeps how a service's tasks were when the last of them had ended."""
 
 RECORD_BYTES = 2**18
-"""Of that, at most: some thousand tasks. A swarm takes no requests above 4 MiB."""
+"""The most of that: some thousand tasks. A swarm takes no requests above 4 MiB."""
 
 _RECORDED_FIELDS = ("ID", "Slot", "NodeID", "CreatedAt", "DesiredState", "Status")
 
 UPDATE_ATTEMPTS = 5
-"""How often a service is closed that somebody else changes at the same time."""
+"""A service is closed so often that somebody else changes at the same time."""
 
 
 class Services:
@@ -68,21 +68,21 @@ class Services:
             return None
         if status != 200:
             raise EngineUnreachable(f"the swarm cannot tell the state of {jid}: {words(answer)}")
-        found: Service = json.loads(answer)
+        service: Service = json.loads(answer)
         # The engine also finds services by a part of their id.
-        own = found["Spec"]["Name"] == jid == (found["Spec"].get("Labels") or {}).get(JID_LABEL)
-        return found if own else None
+        spec = service["Spec"]
+        return service if spec["Name"] == jid == (spec.get("Labels") or {}).get(JID_LABEL) else None
 
     async def tasks(self, service: Service) -> list[Task]:
-        """Of the last iteration that has any, by slot, then by age."""
-        status, answer = await self._api.call("GET", "/tasks", _filter("service", str(service["ID"])))
+        """The tasks of the last iteration that has any, by slot, then by age."""
+        status, answer = await self._api.call("GET", "/tasks", filtered(service=[str(service["ID"])]))
         if status == 404:
-            return []  # deleted since it was found
+            return []  # deleted since it was listed
         if status != 200:
             raise EngineUnreachable(f"the swarm cannot tell the tasks of a service: {words(answer)}")
-        found = sorted(json.loads(answer), key=lambda task: (slot(task), task["CreatedAt"]))
-        last = max(map(_iteration, found), default=0)
-        return [task for task in found if _iteration(task) == last]
+        tasks = sorted(json.loads(answer), key=lambda task: (slot(task), task["CreatedAt"]))
+        last = max(map(_iteration, tasks), default=0)
+        return [task for task in tasks if _iteration(task) == last]
 
     async def lost(self, tasks: Sequence[Task]) -> list[str]:
         """The ids of those that the swarm has given up and whose node does not answer: no end will come."""
@@ -91,7 +91,7 @@ class Services:
         return [str(task["ID"]) for task, is_lost in zip(given_up, lost, strict=True) if is_lost]
 
     async def _is_lost(self, node: str) -> bool:
-        """Down, or no more in the swarm; `unknown` are all of them to a new leader, for a moment."""
+        """Tells a node that is down or gone; `unknown` are all of them to a new leader, for a moment."""
         if not node:
             return False  # the task was never anywhere, so the swarm ends it itself
         status, answer = await self._api.call("GET", f"/nodes/{quote(node, safe='')}")
@@ -102,34 +102,34 @@ class Services:
         return status == 404
 
     async def is_over(self, identity: str) -> bool:
-        """Whether a task has ended, or is not there any more."""
+        """True for a task that has ended, and for one that is not there any more."""
         status, answer = await self._api.call("GET", f"/tasks/{identity}")
         return status == 404 or (status == 200 and is_over(json.loads(answer)))
 
     async def living(self, jid: str) -> list[Task]:
-        """What has not ended of a job, its service deleted or not."""
-        found = await self._api.json("/tasks", _filter("label", f"{JID_LABEL}={jid}"))
-        return [task for task in found if not is_over(task)]
+        """The tasks of a job that have not ended, its service deleted or not."""
+        tasks = await self._api.json("/tasks", filtered(label=[f"{JID_LABEL}={jid}"]))
+        return [task for task in tasks if not is_over(task)]
 
     async def close(self, service: Service, labels: Mapping[str, str] | None = None) -> None:
         """End what has not ended, and let nothing run again; the labels are added in the place of OPEN_LABEL.
 
         Tasks that have ended stay, to be seen, until the service is deleted. Raises EngineRefused.
         """
-        found: Service | None = service
+        current: Service | None = service
         for attempt in range(UPDATE_ATTEMPTS):
-            if found is None or is_closed(found):
+            if current is None or is_closed(current):
                 return
-            spec = {**found["Spec"], "Mode": NO_TASKS}
+            spec = {**current["Spec"], "Mode": NO_TASKS}
             own = {name: value for name, value in (spec.get("Labels") or {}).items() if name != OPEN_LABEL}
             spec["Labels"] = {**own, **(labels or {})}
-            query = {"version": str(found["Version"]["Index"])}
-            status, answer = await self._api.call("POST", f"/services/{found['ID']}/update", query, spec)
+            query = {"version": str(current["Version"]["Index"])}
+            status, answer = await self._api.call("POST", f"/services/{current['ID']}/update", query, spec)
             if status in (200, 404):
                 return
             if "out of sequence" not in words(answer) or attempt == UPDATE_ATTEMPTS - 1:
                 self._check("update", status, answer)
-            found = await self.find(str(service["Spec"]["Name"]))
+            current = await self.find(str(service["Spec"]["Name"]))
 
     async def delete(self, service: Service) -> None:
         """Raises EngineRefused."""
@@ -138,16 +138,16 @@ class Services:
             self._check("remove", status, answer)
 
     async def all(self, label: str = JID_LABEL) -> Sequence[Service]:
-        """Those that have pman's label as their name, and this one."""
-        found = await self._api.json("/services", _filter("label", label))
-        return [item for item in found if item["Spec"]["Labels"].get(JID_LABEL) == item["Spec"]["Name"]]
+        """The services of jobs that have this label, too."""
+        services = await self._api.json("/services", filtered(label=[label]))
+        return [each for each in services if each["Spec"]["Labels"].get(JID_LABEL) == each["Spec"]["Name"]]
 
     async def container(self, task: Task) -> Mapping[str, Any] | None:
         """Its inspection, where this engine runs it itself."""
         identity = container_id(task)
         status, answer = await self._api.call("GET", f"/containers/{identity}/json")
-        found: Mapping[str, Any] | None = json.loads(answer) if status == 200 else None
-        return found
+        inspection: Mapping[str, Any] | None = json.loads(answer) if status == 200 else None
+        return inspection
 
     async def forget(self, task: Task) -> None:
         """Delete the container of a task that has ended, where this engine has it."""
@@ -162,7 +162,7 @@ class Services:
 
 
 def slot(task: Task) -> int:
-    """From 0; the API leaves the first one out."""
+    """The number of the worker, from 0; the API leaves the first one out."""
     return int(task.get("Slot") or 0)
 
 
@@ -177,7 +177,7 @@ def firsts(tasks: Sequence[Task]) -> list[Task]:
 
 
 def wanted(service: Service) -> int:
-    """How many tasks are to complete; the API leaves 0 out."""
+    """The number of tasks that are to complete; the API leaves 0 out."""
     return int((service["Spec"]["Mode"].get("ReplicatedJob") or {}).get("TotalCompletions") or 0)
 
 
@@ -195,7 +195,7 @@ def is_given_up(task: Task) -> bool:
 
 
 def has_ended(service: Service, tasks: Sequence[Task], lost: Sequence[str] = ()) -> bool:
-    """Whether each worker has, and nobody has closed the service yet."""
+    """True once each worker has ended, until somebody has closed the service."""
     workers = firsts(tasks)
     ended = all(is_over(task) or task["ID"] in lost for task in workers)
     return not is_closed(service) and len(workers) >= wanted(service) and ended
@@ -205,22 +205,18 @@ def record(
     tasks: Sequence[Task], containers: Mapping[str, Mapping[str, Any]], lost: Sequence[str] = ()
 ) -> dict[str, str]:
     """The label that keeps them; none where they are too many."""
-    kept = [{name: task[name] for name in _RECORDED_FIELDS if name in task} for task in firsts(tasks)]
+    fields = [{name: task[name] for name in _RECORDED_FIELDS if name in task} for task in firsts(tasks)]
     states = {identity: {"State": container["State"]} for identity, container in containers.items()}
-    text = json.dumps({"tasks": kept, "containers": states, "lost": list(lost)}, separators=(",", ":"))
+    text = json.dumps({"tasks": fields, "containers": states, "lost": list(lost)}, separators=(",", ":"))
     return {ENDED_LABEL: text} if len(text) <= RECORD_BYTES else {}
 
 
 def recorded(service: Service) -> Mapping[str, Any] | None:
     """`tasks`, `containers` and `lost` as they were at the end."""
     text = service["Spec"]["Labels"].get(ENDED_LABEL)
-    found: Mapping[str, Any] | None = json.loads(text) if text else None
-    return found
+    tasks: Mapping[str, Any] | None = json.loads(text) if text else None
+    return tasks
 
 
 def _iteration(task: Task) -> int:
     return int((task.get("JobIteration") or {}).get("Index") or 0)
-
-
-def _filter(name: str, value: str) -> dict[str, str]:
-    return {"filters": json.dumps({name: [value]})}

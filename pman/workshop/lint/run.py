@@ -109,10 +109,9 @@ def _of_engine(
         compiled = Templates(engine, search, names)
     except ConfigError as error:
         return [*found, *(of_fault("template-syntax", fault) for fault in error.faults), *_unplaced(error)]
-    trial = documents.of_engine(compiled, engine, kubernetes)
-    found += trial.findings
+    found += documents.of_engine(compiled, engine, kubernetes)
     if directories and engine in SHIPPED and not any(finding.level == "error" for finding in found):
-        found += honoured.of_engine(trial.unread, engine, directories)
+        found += honoured.of_engine(compiled, engine, directories)
     return found
 
 
@@ -124,7 +123,7 @@ def _overrides(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[
     if not directories:
         return
     try:
-        taken = inventory.engines(directories, only=engines)
+        taken = [one for one in inventory.engines(directories) if one.engine in engines]
         unrecorded, changed = drift.unrecorded(taken), drift.changed(taken)
     except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read is told by itself
         return
