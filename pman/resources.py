@@ -1,6 +1,12 @@
-"""Where the shipped templates, schemas and states are: in an installed package, or beside it in a clone."""
+"""Where templates, schemas and recorded states are: pman's own, and those of packages with an engine."""
 
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
+
+ENGINES = "pman.executors"
+"""The group of entry points by which engines are found."""
 
 _PACKAGE = Path(__file__).parent
 _ROOT = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
@@ -9,3 +15,11 @@ TEMPLATES = _ROOT / "templates"
 SCHEMA = _ROOT / "schema"
 STATES = _ROOT / "states"
 """What engines said of jobs, recorded: `ENGINE/NAME.json`, each with `native`, its date and its source."""
+
+
+@cache
+def packages() -> tuple[Path, ...]:
+    """The folders of other packages' engines, which have templates/ and schema/ as pman's own root has."""
+    modules = {entry.module for entry in entry_points(group=ENGINES)}
+    specs = [find_spec(module) for module in sorted(modules) if not module.startswith("pman.")]
+    return tuple(Path(folder) for spec in specs if spec for folder in spec.submodule_search_locations or ())

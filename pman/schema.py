@@ -18,7 +18,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from pman.errors import ConfigError, Fault
-from pman.resources import SCHEMA
+from pman.resources import SCHEMA, packages
 from pman.suggest import did_you_mean, one_of
 
 
@@ -76,17 +76,28 @@ _Validator: type[Validator] = extend(  # type: ignore[no-untyped-call]  # untype
 )
 
 
-def load(name: str) -> dict[str, Any]:
-    """A shipped schema as data, by its path below schema/."""
-    data: dict[str, Any] = json.loads((SCHEMA / name).read_text("utf-8"))
+@cache
+def load(name: str) -> Mapping[str, Any]:
+    """Reads a shipped schema, by its path below schema/."""
+    data: Mapping[str, Any] = json.loads((SCHEMA / name).read_text("utf-8"))
     return data
 
 
 @cache
 def registry() -> Registry[Any]:
-    files = sorted(SCHEMA.rglob("*.json"))
+    own = (folder / "schema" for folder in packages())
+    files = [file for folder in (SCHEMA, *own) for file in sorted(folder.rglob("*.json"))]
     schemas = [json.loads(file.read_text("utf-8")) for file in files]
     return Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
+
+
+def engines_settings() -> Mapping[str, Mapping[str, Any]]:
+    """The settings that engines of other packages declare as theirs, by `x-engines` in schema/engines/."""
+    files = (file for folder in packages() for file in sorted((folder / "schema/engines").glob("*.json")))
+    schemas = [json.loads(file.read_text("utf-8")) for file in files]
+    narrowings = [schema.get("$defs", {}).get("settings", {}) for schema in schemas]
+    properties = (each.get("properties", {}) for each in narrowings)
+    return {name: each for own in properties for name, each in own.items() if "x-engines" in each}
 
 
 def validator(schema: Mapping[str, Any]) -> Validator:
@@ -123,7 +134,7 @@ def _references(schema: object) -> Iterator[str]:
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:
     """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
-    found = [Fault(_path(error), message(error, secrets)) for error in errors(checker, instance)]
+    found = [Fault(json_path(error), message(error, secrets)) for error in errors(checker, instance)]
     return list(dict.fromkeys(found))
 
 
@@ -137,7 +148,7 @@ def errors(checker: Validator, instance: Any) -> list[ValidationError]:
     )
 
 
-def _path(error: ValidationError) -> str:
+def json_path(error: ValidationError) -> str:
     path = "$"
     for step in error.absolute_path:
         path += f"[{step}]" if isinstance(step, int) else f".{step}"

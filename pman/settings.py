@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from jsonschema.protocols import Validator
 from referencing.exceptions import Unresolvable
 
 from pman import schema
@@ -16,7 +18,9 @@ from pman.errors import ConfigError, Fault
 from pman.suggest import nearest, one_of
 
 SETTINGS = schema.load("settings.json")
-DECLARED: Mapping[str, Mapping[str, Any]] = SETTINGS["properties"]
+DECLARED: Mapping[str, Mapping[str, Any]] = {**schema.engines_settings(), **SETTINGS["properties"]}
+"""Every variable: pman's, and those that an engine of another package declares in its own schema."""
+
 KNOWN_ENGINES = {engine for declared in DECLARED.values() for engine in declared["x-engines"]} - {"*"}
 """Those that the settings speak of, installed or not."""
 
@@ -98,8 +102,8 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
             if "default" in declared[name]:
                 values.setdefault(name, declared[name]["default"])
     named = {fault.path for fault in faults}
-    for rules in (narrowing, SETTINGS):  # the engine's first: of a choice it allows less
-        wrong = [(_variable(fault), fault) for fault in schema.faults(schema.validator(rules), values)]
+    for checker in _checkers(engine):
+        wrong = [(_variable(fault), fault) for fault in schema.faults(checker, values)]
         faults += [_from_schema(name, texts, fault) for name, fault in wrong if name not in named]
         named |= {name for name, _ in wrong}
     if faults:
@@ -117,6 +121,13 @@ def _misspelt(names: Iterable[str]) -> Iterator[Fault]:
             yield Fault(name, f"{name} is not known; did you mean {near}?")
 
 
+@cache
+def _checkers(engine: str) -> tuple[Validator, Validator]:
+    """What settings must satisfy, the engine's own first: of a choice it allows less."""
+    return schema.validator(engine_schema(engine, "settings")), schema.validator(SETTINGS)
+
+
+@cache
 def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
     """What an engine narrows of a request or of the settings; nothing where it declares nothing."""
     reference = f"urn:pman:engines:{engine}#/$defs/{part}"

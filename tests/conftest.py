@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -34,11 +35,30 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return ByEngine(config, log)
 
 
+@pytest.fixture(scope="session")
+def pmans(storebase: Path) -> Iterator[Callable[[str], Live]]:
+    """By the name of an engine: the one pman, as shipped, that all tests of a worker share."""
+    running: dict[str, Live] = {}
+    with ExitStack() as stack:
+
+        def shared_by_all(name: str) -> Live:
+            if name not in running:
+                running[name] = stack.enter_context(live(engines.need(name), storebase))
+            return running[name]
+
+        yield shared_by_all
+
+
 @pytest.fixture(scope="session", params=[*engines.NAMES, *engines.VARIANTS])
-def shared(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
+def shared(request: pytest.FixtureRequest, pmans: Callable[[str], Live]) -> Live:
     """Each engine in turn, with one pman for all its tests."""
-    with live(engines.need(request.param), storebase) as running:
-        yield running
+    return pmans(request.param)
+
+
+@pytest.fixture(scope="session")
+def local(pmans: Callable[[str], Live]) -> Live:
+    """The engine that is everywhere, for what does not depend on the engine."""
+    return pmans("local")
 
 
 @pytest.fixture(scope="session")
@@ -56,10 +76,9 @@ def time_limited(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Ti
 
 
 @pytest.fixture(scope="session", params=["docker", "podman"])
-def containers(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
+def containers(request: pytest.FixtureRequest, pmans: Callable[[str], Live]) -> Live:
     """Each engine with containers."""
-    with live(engines.need(request.param), storebase) as running:
-        yield running
+    return pmans(request.param)
 
 
 def pytest_report_header() -> list[str]:

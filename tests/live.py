@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+from click.testing import CliRunner
 
+from pman.cli.main import main
+from pman.translation.assumed import STAND_INS
 from tests.engines import Engine
 
 T = TypeVar("T")
@@ -37,6 +41,13 @@ def until(probe: Callable[[], T | None], deadline: float = DEADLINE) -> T:
     raise AssertionError(f"nothing came of {probe} within {deadline} s")
 
 
+def inherited() -> dict[str, str]:
+    """The part of this process's environment that every pman of a test has."""
+    return {
+        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
+    }
+
+
 def ended(answer: Mapping[str, Any]) -> bool:
     return str(answer["status"]).startswith("finished")
 
@@ -45,23 +56,19 @@ class Server:
     """`pman serve` as a site runs it, with this environment and no other."""
 
     def __init__(self, environment: Mapping[str, str], port: int = 0) -> None:
-        kept = {
-            name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
-        }
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115  (as long as the server)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pman", "serve"],
-            env={**kept, "PORT": str(port), **environment},
+            env={**inherited(), "PORT": str(port), **environment},
             stdin=subprocess.DEVNULL,
             stderr=self.log,
             cwd=tempfile.gettempdir(),
         )
         try:
-            found = until(self._address)
-        except AssertionError:
-            self.stop()
+            self.root = until(self._address)
+        except BaseException:
+            self.stop(signal.SIGKILL)
             raise
-        self.root = found
         self.url = f"{self.root}/api/v1/"
 
     def _address(self) -> str | None:
@@ -74,10 +81,14 @@ class Server:
         return Path(self.log.name).read_text()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        if self.process.poll() is None:
+        """Ends the process and closes its log, even where the process does not listen to `how`."""
+        try:
             self.process.send_signal(how)
-        self.process.wait(20)
-        self.log.close()
+            self.process.wait(DEADLINE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
 
 
 class Live:
@@ -192,9 +203,11 @@ class Live:
         return response.json()["documents"][0]["content"]
 
     def close(self) -> None:
-        with ThreadPoolExecutor(16) as pool:  # on Kubernetes, a running job takes some seconds to go
-            list(pool.map(self.delete, dict.fromkeys(self.submitted)))
-        self.server.stop()
+        try:
+            with ThreadPoolExecutor(16) as pool:  # on Kubernetes, a running job takes some seconds to go
+                list(pool.map(self.delete, dict.fromkeys(self.submitted)))
+        finally:
+            self.server.stop()
 
 
 @contextmanager
@@ -238,17 +251,52 @@ class TimeLimited:
         self._pool.shutdown()
 
 
+@contextmanager
+def program(*words: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A program as a shell starts it in the foreground; killed at the end where it still runs.
+
+    Whoever runs the tests in the background may have SIGINT ignored, and programs inherit that: not this one.
+    """
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen([*words], text=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def refused_start(environment: Mapping[str, str], *options: str) -> str:
-    """What pman says when it does not start."""
-    kept = {
-        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
-    }
+    """What `pman serve` says when it does not start, in this process; `refused_process` has one of its own.
+
+    A start that goes through fails the test at the port, which is taken.
+    """
+    others = dict.fromkeys(os.environ.keys() - inherited().keys())
+    with socket.create_server(("127.0.0.1", 0)) as taken, chdir(tempfile.gettempdir()):
+        port = f"--port={taken.getsockname()[1]}"
+        done = CliRunner().invoke(main, ["serve", port, *options], env={**others, **environment})
+    assert done.exit_code == 2, (done.exit_code, done.output, done.exception)
+    assert "cannot listen there" not in done.stderr, done.stderr
+    return done.stderr
+
+
+def unreached(engine: str, storebase: Path) -> dict[str, str]:
+    """An engine's environment for starts that are refused before the engine is asked: it may be nowhere."""
+    addresses = {name: STAND_INS[name] for name in ("CROMWELL_URL", "SLURMRESTD_URL")}
+    return {"CONTAINER_ENV": engine, "STORAGE_TYPE": "host", "STOREBASE": str(storebase), **addresses}
+
+
+def refused_process(environment: Mapping[str, str], *options: str) -> str:
+    """The same of a real process: a traceback, or a start, fails the test."""
     done = subprocess.run(
         [sys.executable, "-m", "pman", "serve", "--port", "0", *options],
-        env={**kept, **environment},
+        env={**inherited(), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         check=False,
         cwd=tempfile.gettempdir(),
     )

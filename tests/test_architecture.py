@@ -76,7 +76,7 @@ def test_translation_opens_no_connection_and_starts_no_process(module: str) -> N
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("pman.executors")))
 def test_an_executor_knows_of_pman_only_jobs_and_errors(module: str) -> None:
-    known = {"pman.errors", "pman.job"}
+    known = {"pman.errors", "pman.job", "pman.resources"}
 
     assert {name for name in imported(module) if not name.startswith("pman.executors")} <= known
 

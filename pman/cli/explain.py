@@ -18,7 +18,7 @@ from pman.suggest import one_of
 from pman.translation.explain import Explanation, Tried, explain, jid_of
 from pman.translation.inventory.inventory import names
 from pman.translation.render import loader
-from pman.translation.rules import Rules
+from pman.translation.rules import compiled
 
 
 def explained(text: bytes, engine: str, jid: str | None, site_dirs: Sequence[Path]) -> Explanation:
@@ -27,7 +27,7 @@ def explained(text: bytes, engine: str, jid: str | None, site_dirs: Sequence[Pat
     if engine not in known:
         raise ConfigError(f"there are no rules for {engine}; {one_of(engine, known)}")
     native = _native(text)
-    return explain(Rules(engine, loader(site_dirs)), jid or jid_of(native) or "a-job", native)
+    return explain(compiled(engine, loader(site_dirs)), jid or jid_of(native) or "a-job", native)
 
 
 def _native(text: bytes) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pman.errors import ConfigError
 from pman.job import Document
+from pman.resources import ENGINES
 
 
 class Executor(Protocol):
@@ -104,12 +105,12 @@ class Closable(Protocol):
 
 def names() -> list[str]:
     """The engines that are installed."""
-    return sorted(entry_points(group="pman.executors").names)
+    return sorted(entry_points(group=ENGINES).names)
 
 
 def connect(engine: str, settings: Mapping[str, Any]) -> Executor:
     """A client for an engine; nothing is sent yet. Raises ConfigError for one that lacks methods."""
-    (entry,) = entry_points(group="pman.executors", name=engine)
+    (entry,) = entry_points(group=ENGINES, name=engine)
     executor: Executor = entry.load()(settings)
     if missing := sorted(_missing(executor)):
         raise ConfigError(

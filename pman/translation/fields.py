@@ -12,8 +12,9 @@ import yaml
 
 from pman.errors import ConfigError, PmanError
 from pman.job import Document, JobDetails, JobInfo
+from pman.translation.functions import moment
 from pman.translation.masking import MASK, Masking
-from pman.translation.rules import FAILURES, NativeState, Rules, moment
+from pman.translation.rules import FAILURES, NativeState, Rules
 
 T = TypeVar("T")
 

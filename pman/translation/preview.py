@@ -14,7 +14,7 @@ from pman.resources import TEMPLATES
 from pman.settings import Settings
 from pman.translation import assumed
 from pman.translation.assumed import Notes
-from pman.translation.jsonlines import line_of, lines
+from pman.translation.jsontext import line_of, lines
 from pman.translation.masking import MASK
 from pman.translation.translation import Translation
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -245,7 +245,15 @@ def _language(name: str) -> str:
 
 
 def loader(site: Sequence[Path], shipped: Sequence[Path] = (TEMPLATES,)) -> BaseLoader:
-    """Site directories first; the shipped templates also under `builtin/`, for a site to extend."""
+    """Site directories first; the shipped templates also under `builtin/`, for a site to extend.
+
+    It is the same object for the same directories: what is compiled is kept by it.
+    """
+    return _loader(tuple(site), tuple(shipped))
+
+
+@lru_cache(maxsize=64)
+def _loader(site: tuple[Path, ...], shipped: tuple[Path, ...]) -> BaseLoader:
     builtin = FileSystemLoader([str(directory) for directory in shipped])
     own = [FileSystemLoader(str(directory)) for directory in site]
     return ChoiceLoader([*own, builtin, PrefixLoader({"builtin": builtin})])

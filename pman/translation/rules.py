@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 from jinja2 import BaseLoader, ChainableUndefined, Template, meta
@@ -19,7 +17,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Fault, Refused
 from pman.job import JobInfo, JobStatus
 from pman.translation import statefile
-from pman.translation.statefile import Rule
+from pman.translation.functions import FUNCTIONS, TESTS
+from pman.translation.statefile import Rule, StateSource
 
 FAILURES = (
     TemplateError,
@@ -35,6 +34,12 @@ FAILURES = (
 NativeState = Mapping[str, Any]
 """All that an engine says of a job, as plain data."""
 
+ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
+"""The fields that each poll needs; the others are read where API v2 asks for them (fields.py)."""
+
+Section = Literal["fields", "applied"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+
 
 class _Missing(ChainableUndefined):
     """A field that an engine left out: neither more nor less than anything."""
@@ -45,56 +50,46 @@ class _Missing(ChainableUndefined):
     __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]  # an undefined compares with all
 
 
-def _signal_name(number: int) -> str:
-    """The name of a signal, SIGKILL for 9; '' for what is none."""
-    return signal.Signals(number).name if number in {item.value for item in signal.Signals} else ""
+def environment(search: BaseLoader | None = None) -> ImmutableSandboxedEnvironment:
+    """Makes what compiles rules. Engines leave empty fields out, so a missing field is no error in it."""
+    made = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
+    made.globals.update(FUNCTIONS)
+    made.tests.update(TESTS)
+    return made
 
 
-def moment(text: object) -> datetime | None:
-    """Of ISO 8601, also with nanoseconds, or of seconds since 1970; None for '', 0 and Go's zero time."""
-    if isinstance(text, int | float):
-        return datetime.fromtimestamp(text, UTC) if text else None
-    if not text or str(text).startswith("0001-"):
-        return None
-    found = datetime.fromisoformat(str(text))
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+_ENVIRONMENT = environment()
+_TEXTS = 8192
+"""Expressions and messages that are kept; those that are shipped are some 1500."""
 
 
-def _seconds_between(earlier: object, later: object) -> float:
-    """From one timestamp to a later one; 0 where one of the two is not known."""
-    moments = moment(earlier), moment(later)
-    return (moments[1] - moments[0]).total_seconds() if moments[0] and moments[1] else 0
+@lru_cache(maxsize=_TEXTS)
+def expression(text: str) -> TemplateExpression:
+    """Compiles a condition. Raises TemplateError."""
+    return _ENVIRONMENT.compile_expression(text)
 
 
-def _seconds_since(timestamp: object) -> float:
-    """From a timestamp to now, by pman's clock; 0 where it is not known."""
-    return _seconds_between(timestamp, datetime.now(UTC).isoformat())
+@lru_cache(maxsize=_TEXTS)
+def _names(text: str) -> frozenset[str]:
+    """Lists the names that a text uses and does not itself set. Raises TemplateError."""
+    return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(text))) - FUNCTIONS.keys()
 
 
-def _from_json(text: object) -> object:
-    """What a text of JSON holds; none where there is none."""
-    return json.loads(str(text)) if text else None
+def unknown_names(text: str, known: Iterable[str], *, is_expression: bool) -> list[str]:
+    """Lists the names in a text that it is not given. Raises TemplateError for one that cannot be read."""
+    if is_expression:
+        expression(text)
+    return sorted(_names("{{ " + text + " }}" if is_expression else text).difference(known))
 
 
-FUNCTIONS: Mapping[str, Callable[..., object]] = {
-    "signal": _signal_name,
-    "seconds_since": _seconds_since,
-    "seconds_between": _seconds_between,
-    "from_json": _from_json,
-}
-"""Those of expressions and messages."""
-
-
-ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
-"""The fields that each poll needs; the others are read where API v2 asks for them (details.py)."""
-
-
-Section = Literal["fields", "applied"]
-SECTIONS: tuple[Section, ...] = get_args(Section)
-
-
-def _exit_code(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+def _check(at: str, text: str, known: Iterable[str], *, is_expression: bool) -> None:
+    try:
+        names = unknown_names(text, known, is_expression=is_expression)
+    except TemplateError as error:
+        raise ConfigError(f"{at}: {text!r}: {error.message}") from error
+    if names:
+        usable = ", ".join([*known, *(f"{name}()" for name in FUNCTIONS)])
+        raise ConfigError(f"{at}: {', '.join(names)} is not known; use {usable}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +102,14 @@ class _Compiled:
     def source(self) -> Mapping[str, Any]:
         return self.rule.source
 
+    @property
+    def condition(self) -> str:
+        condition: str = self.rule.source.get("when", "true")
+        return condition
+
+    def holds(self, variables: Mapping[str, object]) -> bool:
+        return bool(expression(self.condition)(**variables))
+
 
 class _Decision:
     """A list of rules as one if/elif template: an order of magnitude faster than one expression each."""
@@ -116,135 +119,107 @@ class _Decision:
         environment: ImmutableSandboxedEnvironment,
         where: str,
         rules: Sequence[Rule],
-        known: Iterable[str] = ("native", "site"),
+        known: Sequence[str] = ("native", "site"),
     ) -> None:
         self._rules: list[_Compiled] = []
-        self._conditions: dict[str, TemplateExpression] = {}
-        """Each by itself, compiled when somebody asks."""
-
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
-            condition = rule.source.get("when", "true")
-            check_expression(environment, at, condition, known)
-            chain += "{% elif " + condition + " %}" + str(index)
             texts = [rule.source["message"], rule.source.get("hint", "")]
+            _check(at, rule.source.get("when", "true"), known, is_expression=True)
             for text in texts:
-                check_text(environment, at, text, known)
-            self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
+                _check(at, text, known, is_expression=False)
+            compiled = _Compiled(rule, *map(environment.from_string, texts))
+            chain += "{% elif " + compiled.condition + " %}" + str(index)
+            self._rules.append(compiled)
         self._chain = environment.from_string(chain + "{% endif %}")
 
     def __iter__(self) -> Iterator[_Compiled]:
         return iter(self._rules)
 
     def rule(self, **variables: object) -> _Compiled | None:
+        """Finds the first that holds."""
         index = self._chain.render(variables)
         return self._rules[int(index)] if index else None
 
     def all(self, **variables: object) -> list[_Compiled]:
-        """Every rule that holds, not the first only."""
-        return [rule for rule in self if self.holds(rule.rule, variables)]
-
-    def holds(self, rule: Rule, variables: Mapping[str, object]) -> bool:
-        condition = rule.source.get("when", "true")
-        if condition not in self._conditions:
-            self._conditions[condition] = self._chain.environment.compile_expression(condition)
-        return bool(self._conditions[condition](**variables))
+        """Finds every rule that holds."""
+        return [rule for rule in self if rule.holds(variables)]
 
 
-def environment(search: BaseLoader) -> ImmutableSandboxedEnvironment:
-    """Engines leave empty fields out, so a missing field is no error in it."""
-    found = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
-    found.globals.update(FUNCTIONS)
-    return found
+def compiled(engine: str, search: BaseLoader) -> Rules:
+    """Compiles the rules of an engine, once for the same files. Raises ConfigError as Rules."""
+    return _compiled(engine, search, statefile.lineage(search, f"{engine}/state.yaml"))
 
 
-def check_text(environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]) -> None:
-    try:
-        names = meta.find_undeclared_variables(environment.parse(text)) - {*known, *FUNCTIONS}
-    except TemplateError as error:
-        raise ConfigError(f"{at}: {text!r}: {error.message}") from error
-    if names:
-        told = ", ".join([*known, *(f"{name}()" for name in FUNCTIONS)])
-        raise ConfigError(f"{at}: {', '.join(sorted(names))} is not known; use {told}")
-
-
-def check_expression(
-    environment: ImmutableSandboxedEnvironment, at: str, text: str, known: Iterable[str]
-) -> None:
-    try:
-        environment.compile_expression(text)
-    except TemplateError as error:
-        raise ConfigError(f"{at}: {text!r}: {error.message}") from error
-    check_text(environment, at, "{{ " + text + " }}", known)
+@lru_cache(maxsize=32)
+def _compiled(engine: str, search: BaseLoader, _: tuple[StateSource, ...]) -> Rules:
+    return Rules(engine, search)
 
 
 class Rules:
     """The compiled state.yaml of one engine. Raises ConfigError naming file and rule."""
 
     def __init__(self, engine: str, search: BaseLoader) -> None:
+        """`compiled` gives the same, once for the same files."""
         self._environment = environment(search)
         self.name = f"{engine}/state.yaml"
-        written = statefile.read(search, self.name)
-        at = f"templates/{self.name}"
-        self._names = tuple(written.values)
-        self._values = self._named(at, written.values)
+        self._at = f"templates/{self.name}"
+        self._written = statefile.read(search, self.name)
+        self._names = tuple(self._written.values)
+        self._values = self._named(self._written.values)
         known = ("native", *self._names)
-        self._at = at
-        self._written = written
         self._fields = self._answered()
-        self._states = _Decision(self._environment, f"{at}: rules", written.rules, known)
-        self.tell_overdue = any(rule.source.get("overdue") for rule in written.rules)
+        self._states = _Decision(self._environment, f"{self._at}: rules", self._written.rules, known)
+        self.tell_overdue = any(rule.source.get("overdue") for rule in self._written.rules)
         """Whether a rule calls jobs overdue."""
 
-        self._refusals = _Decision(self._environment, f"{at}: refusals", written.refusals, ("native",))
-        self._checks = _Decision(self._environment, f"{at}: checks", written.checks)
+        refusals, checks = self._written.refusals, self._written.checks
+        self._refusals = _Decision(self._environment, f"{self._at}: refusals", refusals, ("native",))
+        self._checks = _Decision(self._environment, f"{self._at}: checks", checks)
 
     def check_complete(self) -> None:
         """Raises ConfigError where a state may have no rule: such a job would never end for the platform."""
         last = self._written.rules[-1] if self._written.rules else None
         if last is None or last.source.get("when", "true") != "true":
             told = "a state may have no rule: let the last one have no `when`, or extend the shipped ones"
-            file, line = (last.file, last.line) if last else (f"templates/{self.name}", 0)
+            file, line = (last.file, last.line) if last else (self._at, 0)
             raise ConfigError.of([Fault(self.name, told, file, line)])
 
-    def _named(self, at: str, values: Mapping[str, str]) -> Template:
-        """All values as one template that sets them: a third of the time that one expression each takes."""
+    def _named(self, values: Mapping[str, str]) -> Template:
+        """Compiles all values as one template that sets them: a third of the time of one expression each."""
         for index, (name, text) in enumerate(values.items()):
             before = ("native", *list(values)[:index])
-            check_expression(self._environment, f"{at}: values: {name}", text, before)
+            _check(f"{self._at}: values: {name}", text, before, is_expression=True)
         return self._environment.from_string(
             "".join("{% set " + name + " = (" + text + ") %}" for name, text in values.items())
         )
 
     def _answered(self) -> TemplateExpression:
         chosen = {name: text for name, text in self._written.fields.items() if name in ANSWERED}
-        return self._expression(self._at, chosen, ("native", *self._names))
+        return self._expression("fields", chosen, ("native", *self._names))
 
     def written(self, section: Section) -> Mapping[str, str]:
         """The expressions of a section, by the names of what they make."""
-        found: Mapping[str, str] = getattr(self._written, section)
-        return found
+        expressions: Mapping[str, str] = getattr(self._written, section)
+        return expressions
 
     def only(self, section: Section, *names: str) -> Rules:
         """The same rules with these expressions alone in their sections: to tell whether it is those."""
-        found = copy(self)
-        one = {name: self.written(section)[name] for name in names}
-        found._written = replace(
-            self._written,
-            fields=one if section == "fields" else {},
-            applied=one if section == "applied" else {},
-        )
-        found._fields = found._answered()
-        return found
+        some = copy(self)
+        chosen = {name: self.written(section)[name] for name in names}
+        fields, applied = (chosen, {}) if section == "fields" else ({}, chosen)
+        some._written = replace(self._written, fields=fields, applied=applied)
+        some._fields = some._answered()
+        return some
 
     def _expression(
-        self, at: str, fields: Mapping[str, str], known: Iterable[str], section: str = "fields"
+        self, section: Section, expressions: Mapping[str, str], known: Sequence[str]
     ) -> TemplateExpression:
-        """All fields at once, as a dict: a third of the time that one expression each takes."""
-        for text in fields.values():
-            check_expression(self._environment, f"{at}: {section}", text, known)
-        pairs = ", ".join(f"{name!r}: ({text})" for name, text in fields.items())
+        """Compiles all expressions as one dict: a third of the time of one expression each."""
+        for text in expressions.values():
+            _check(f"{self._at}: {section}", text, known, is_expression=True)
+        pairs = ", ".join(f"{name!r}: ({text})" for name, text in expressions.items())
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 
     def read(self, jid: str, native: NativeState) -> JobInfo:
@@ -252,9 +227,7 @@ class Rules:
         try:
             return self._info(jid, native)
         except FAILURES as error:
-            raise ConfigError(
-                f"templates/{self.name}: a rule fails for the state of {jid}: {error}"
-            ) from error
+            raise ConfigError(f"{self._at}: a rule fails for the state of {jid}: {error}") from error
 
     def tried(self, native: NativeState) -> Iterator[tuple[Rule, bool]]:
         """The rules of a state in order, and whether each holds; the first that does decides.
@@ -265,10 +238,10 @@ class Rules:
         for compiled in self._states:
             rule = compiled.rule
             try:
-                holds = self._states.holds(rule, variables)
+                holds = compiled.holds(variables)
             except FAILURES as error:
-                told = f"templates/{self.name}: the rule fails for this state: {error}"
-                raise ConfigError.of([Fault(self.name, told, rule.file, rule.line)]) from error
+                message = f"{self._at}: the rule fails for this state: {error}"
+                raise ConfigError.of([Fault(self.name, message, rule.file, rule.line)]) from error
             yield rule, holds
 
     def reader(
@@ -280,15 +253,14 @@ class Rules:
         """
         chosen = {name: text for name, text in self.written(section).items() if name not in ANSWERED}
         known = ("native", *self._names, *more)
-        compiled = self._expression(self._at, chosen, known, section)
+        compiled = self._expression(section, chosen, known)
 
         def read(native: NativeState, variables: Mapping[str, object]) -> Mapping[str, Any]:
             try:
                 return compiled(**self._variables(native), **variables) or {}
             except FAILURES as error:
-                raise ConfigError(
-                    f"templates/{self.name}: one of its {section} fails for this state: {error}"
-                ) from error
+                message = f"{self._at}: one of its {section} fails for this state: {error}"
+                raise ConfigError(message) from error
 
         return read
 
@@ -297,7 +269,7 @@ class Rules:
         try:
             return {name: value for name, value in self._variables(native).items() if name != "native"}
         except FAILURES as error:
-            raise ConfigError(f"templates/{self.name}: a value fails for this state: {error}") from error
+            raise ConfigError(f"{self._at}: a value fails for this state: {error}") from error
 
     def _variables(self, native: NativeState) -> Mapping[str, Any]:
         if not self._names:
@@ -309,14 +281,14 @@ class Rules:
         variables = self._variables(native)
         rule = self._states.rule(**variables)
         if rule is None:  # not undefined: the platform would cancel a job that may be doing well
-            status, message, hint = "started", f"templates/{self.name} has no rule for this state", ""
+            status, message, hint = "started", f"{self._at} has no rule for this state", ""
         else:
             status = rule.source["status"]
             message, hint = rule.message.render(variables), rule.hint.render(variables)
         if status == "unavailable":
             raise EngineUnreachable(message, hint)
         fields = self._fields(**variables) or {}
-        timestamp = str(fields.get("timestamp") or "")
+        timestamp, exit_code = str(fields.get("timestamp") or ""), fields.get("exit_code")
         return JobInfo(
             jid=jid,
             image=str(fields.get("image") or ""),
@@ -325,7 +297,7 @@ class Rules:
             message=message,
             hint=hint,
             timestamp="" if timestamp.startswith("0001-") else timestamp,  # Go's zero time
-            exit_code=_exit_code(fields.get("exit_code")),
+            exit_code=exit_code if isinstance(exit_code, int) else None,
             digest=str(fields.get("digest") or ""),
             overdue=rule is not None and rule.source.get("overdue", False),
         )
@@ -341,8 +313,7 @@ class Rules:
 
     def check(self, native: NativeState, site: Mapping[str, object]) -> None:
         """Raises ConfigError with all that keeps this engine from honouring the configuration."""
-        found = self._checks.all(native=native, site=site)
-        if found:
-            messages = [rule.message.render(native=native, site=site) for rule in found]
-            hints = [rule.hint.render(native=native, site=site) for rule in found]
+        if rules := self._checks.all(native=native, site=site):
+            messages = [rule.message.render(native=native, site=site) for rule in rules]
+            hints = [rule.hint.render(native=native, site=site) for rule in rules]
             raise ConfigError("; ".join(messages), "; ".join(filter(None, hints)))

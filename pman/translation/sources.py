@@ -20,6 +20,33 @@ SYNTAX = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep
 
 
 @dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong with one of a site's files. Lint lists it; what has to use the file raises it."""
+
+    rule: str
+    """The name that lint has for such mistakes."""
+
+    name: str
+    """As the file is extended, e.g. `docker/state.yaml`."""
+
+    message: str
+    file: str = ""
+    """Its path; '' where there is no such file, or it is no text."""
+
+    line: int = 0
+    """From 1; 0: the file as a whole."""
+
+    hint: str = ""
+    at: str = ""
+    """JSON path of a value that is at fault."""
+
+    @property
+    def fault(self) -> Fault:
+        message = f"{self.at}: {self.message}" if self.at else self.message
+        return Fault(self.name, message, self.file or f"templates/{self.name}", self.line)
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """One block: from its `{% block %}` to its `{% endblock %}`."""
 

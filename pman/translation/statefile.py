@@ -1,17 +1,23 @@
-"""A state.yaml as it is written: values, fields and rules, with their places; what it extends comes after."""
+"""A state.yaml, read once: what is written in it and what is wrong with it, then with what it extends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import yaml
-from jinja2 import BaseLoader, Environment
+from jinja2 import BaseLoader
 from jinja2.exceptions import TemplateNotFound
 
 from pman import schema
-from pman.errors import ConfigError, Fault
+from pman.errors import ConfigError
+from pman.suggest import meant
+from pman.translation.sources import SYNTAX, Mistake, place
+
+UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+"""What parsing YAML raises; ValueError: of a date that there is none of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,38 @@ class Rule:
     """The path of the file it is written in."""
 
     line: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StateSource:
+    """One state.yaml as it is written; the same text of the same file is the same object."""
+
+    name: str
+    """As it is extended: `docker/state.yaml`, or `builtin/docker/state.yaml`."""
+
+    path: str
+    content: Mapping[str, Any]
+    """Empty where the file cannot be read; not as the schema has it where `mistakes` say so."""
+
+    mistakes: tuple[Mistake, ...] = ()
+    root: yaml.Node | None = None
+
+    @property
+    def extends(self) -> str | None:
+        """Names the next file, also where something else is wrong with this one."""
+        extended = self.content.get("extends")
+        return extended if isinstance(extended, str) else None
+
+    def line(self, *path: str | int) -> int:
+        """Tells where a value stands, or what is nearest around it."""
+        mark = place(self.root, path)
+        return mark.line + 1 if mark else 1
+
+    def rules(self, section: str) -> tuple[Rule, ...]:
+        return tuple(
+            Rule(rule, self.path, self.line(section, index))
+            for index, rule in enumerate(self.content.get(section, ()))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,65 +75,144 @@ class StateFile:
     checks: tuple[Rule, ...]
 
 
-NOTHING = StateFile({}, {}, {}, (), (), ())
+def read(search: BaseLoader, name: str) -> StateFile:
+    """Raises ConfigError for what is wrong with the file, else with the nearest that it extends."""
+    sources = lineage(search, name)
+    for source in sources:
+        if source.mistakes:
+            raise ConfigError.of([mistake.fault for mistake in source.mistakes])
+    return merged(sources)
 
 
-def read(search: BaseLoader, name: str, below: tuple[str, ...] = ()) -> StateFile:
-    """Raises ConfigError for a file that is not there, no YAML, or against schema/state.json."""
-    if name in below:
-        shipped = f"builtin/{name.removeprefix('builtin/')}"
-        raise ConfigError(f"templates/{name} extends itself; the shipped one is {shipped}")
-    try:
-        text, path, _ = search.get_source(Environment(autoescape=True), name)
-    except TemplateNotFound as error:
-        extending = f", which templates/{below[-1]} extends," if below else ""
-        raise ConfigError(f"templates/{name}{extending} does not exist") from error
-    file = path or f"templates/{name}"
-    try:
-        own, lines = _parsed(text)
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        line = mark.line + 1 if mark else 0
-        raise ConfigError.of([Fault(name, f"no YAML: {problem or error}", file, line)]) from error
-    if faults := schema.faults(schema.validator(schema.load("state.json")), own):
-        raise ConfigError.of([Fault(name, f"{fault.path}: {fault.message}", file) for fault in faults])
-    parent = read(search, own["extends"], (*below, name)) if "extends" in own else NOTHING
+def merged(sources: tuple[StateSource, ...]) -> StateFile:
+    """`sources`: the nearest first, and none with a mistake."""
 
-    def rules(key: str) -> tuple[Rule, ...]:
-        pairs = zip(own.get(key, ()), lines.get(key, ()), strict=True)
-        return tuple(Rule(source, file, line) for source, line in pairs)
+    def named(section: str) -> Mapping[str, str]:
+        return {
+            name: text
+            for source in reversed(sources)
+            for name, text in source.content.get(section, {}).items()
+        }
+
+    def rules(section: str) -> tuple[Rule, ...]:
+        return tuple(rule for source in sources for rule in source.rules(section))
 
     return StateFile(
-        values={**parent.values, **own.get("values", {})},
-        fields={**parent.fields, **own.get("fields", {})},
-        applied={**parent.applied, **own.get("applied", {})},
-        rules=rules("rules") + parent.rules,
-        refusals=rules("refusals") + parent.refusals,
-        checks=rules("checks") + parent.checks,
+        named("values"),
+        named("fields"),
+        named("applied"),
+        rules("rules"),
+        rules("refusals"),
+        rules("checks"),
     )
 
 
-def _parsed(text: str) -> tuple[Any, dict[str, list[int]]]:
-    """The content of a file, and the line of each item of its lists."""
-    loader = yaml.CSafeLoader(text)
-    try:
-        root = loader.get_single_node()
-        content = None if root is None else loader.construct_document(root)
-    finally:
-        loader.dispose()
-    lines = {}
-    if isinstance(root, yaml.MappingNode):
-        for key, value in root.value:
-            if isinstance(value, yaml.SequenceNode):
-                lines[str(key.value)] = [item.start_mark.line + 1 for item in value.value]
-    return content, lines
+def lineage(search: BaseLoader, name: str) -> tuple[StateSource, ...]:
+    """Reads a state.yaml and those that it extends, the nearest first, as far as they can be found.
+
+    What is wrong with each stands in its `mistakes`, an `extends` that leads nowhere or back as well.
+    """
+    sources: list[StateSource] = []
+    next_name: str | None = name
+    while next_name is not None:
+        source = _source(search, next_name)
+        lost = _extends_nothing(search, source, [*(below.name for below in sources), next_name])
+        sources.append(replace(source, mistakes=(*source.mistakes, lost)) if lost else source)
+        next_name = None if lost else source.extends
+    return tuple(sources)
 
 
-def extended(text: str) -> str | None:
-    """What a state.yaml extends, if it says so; what is wrong with the file, `read` tells."""
+def _source(search: BaseLoader, name: str) -> StateSource:
     try:
-        content, _ = _parsed(text)
-    except yaml.YAMLError:
+        text, path, _ = search.get_source(SYNTAX, name)
+    except TemplateNotFound:
+        message = "it does not exist: the engine has no rules"
+        return StateSource(name, "", {}, (Mistake("unknown-file", name, message),))
+    except UnicodeDecodeError as error:
+        message = f"no UTF-8: {error.reason} at byte {error.start}"
+        return StateSource(name, "", {}, (Mistake("unreadable-file", name, message),))
+    return parsed(name, path or f"templates/{name}", text)
+
+
+def _extends_nothing(search: BaseLoader, source: StateSource, names: list[str]) -> Mistake | None:
+    """`names`: the file's own and those of the files that extend it."""
+    extended = source.extends
+    if extended is None:
         return None
-    found = content.get("extends") if isinstance(content, dict) else None
-    return found if isinstance(found, str) else None
+    line, shipped = source.line("extends"), f"builtin/{extended.removeprefix('builtin/')}"
+    if extended in names:
+        message = f"templates/{extended} extends itself; the shipped one is {shipped}"
+        return Mistake("rules-schema", source.name, message, source.path, line)
+    others = [name for name in search.list_templates() if name != source.name and not name.endswith(".j2")]
+    if extended in others:
+        return None
+    message, hint = f"templates/{extended}, which it extends, does not exist", meant(extended, sorted(others))
+    return Mistake("unknown-template", source.name, message, source.path, line, hint)
+
+
+@lru_cache(maxsize=256)
+def parsed(name: str, path: str, text: str) -> StateSource:
+    """Reads one file by itself; what it extends is not looked for."""
+    try:
+        return _parsed(name, path, text)
+    except UNREADABLE as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        message = f"no YAML: {problem or error}"
+        mistake = Mistake("rules-syntax", name, message, path, mark.line + 1 if mark else 0)
+        return StateSource(name, path, {}, (mistake,))
+
+
+def _parsed(name: str, path: str, text: str) -> StateSource:
+    root = yaml.compose(text, Loader=yaml.CSafeLoader)
+    if endless := _endless(root):
+        mistake = Mistake("rules-syntax", name, "it holds itself, by an alias", path, _line(endless))
+        return StateSource(name, path, {}, (mistake,))
+    content = yaml.load(text, Loader=yaml.CSafeLoader)
+    twice = [
+        Mistake("rules-syntax", name, f"{key.value!r} stands twice; YAML drops the first", path, _line(key))
+        for key in _twice(root)
+    ]
+    source = StateSource(name, path, content if isinstance(content, dict) else {}, (), root)
+    return replace(source, mistakes=tuple(dict.fromkeys([*twice, *_against_schema(source, content)])))
+
+
+def _line(node: yaml.Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1
+
+
+def _parts(node: yaml.Node | None) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _endless(node: yaml.Node | None, around: tuple[yaml.Node, ...] = ()) -> yaml.Node | None:
+    """Finds the first alias of what it stands in."""
+    around = (*around, node) if node else around
+    for part in _parts(node):
+        if any(part is outer for outer in around):
+            return part
+        if endless := _endless(part, around):
+            return endless
+    return None
+
+
+def _twice(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Finds keys that have stood in the same mapping before."""
+    keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    seen = set()
+    for key in keys:
+        if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            yield key
+        seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+    for part in _parts(node):
+        yield from _twice(part)
+
+
+def _against_schema(source: StateSource, content: object) -> Iterator[Mistake]:
+    for error in schema.errors(schema.validator(schema.load("state.json")), content):
+        names = schema.unknown(error) if error.validator == "additionalProperties" else []
+        line = source.line(*error.absolute_path, *names[:1])
+        message = schema.message(error)
+        yield Mistake("rules-schema", source.name, message, source.path, line, at=schema.json_path(error))

@@ -11,12 +11,13 @@ from pman import schema
 from pman.errors import BadRequest, ConfigError, EngineUnreachable, Fault
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
+from pman.translation import rules
 from pman.translation.fields import Details, bare, untold
 from pman.translation.masking import MASK, Masking
 from pman.translation.overrides import check_folders
 from pman.translation.render import Rendering, Templates, loader
 from pman.translation.request import RequestParser
-from pman.translation.rules import NativeState, Rules
+from pman.translation.rules import NativeState
 from pman.translation.variables import job_variables, site_variables, unread_fields, unread_settings
 
 PROBE = Job(
@@ -49,7 +50,7 @@ class Translation:
     def __init__(self, settings: Settings) -> None:
         search = loader([_checked(directory, settings.engine) for directory in settings["PMAN_TEMPLATES"]])
         self.settings = settings
-        self.rules = Rules(settings.engine, search)
+        self.rules = rules.compiled(settings.engine, search)
         self.rules.check_complete()
         self._details = Details(self.rules)
         documents = properties(engine_schema(settings.engine, "documents"))

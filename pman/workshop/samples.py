@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -21,13 +21,13 @@ from pman.translation.request import PROPERTIES, RequestParser
 from pman.translation.translation import ASSUMED_FACTS
 from pman.translation.variables import job_variables, site_variables
 
-TOLD: Mapping[str, Any] = schema.load("variables.json")["properties"]["site"]["properties"]
-"""What engines tell besides the settings, as variables of `site`."""
+FACTS: Mapping[str, Any] = schema.load("variables.json")["properties"]["site"]["properties"]
+"""What engines say of themselves, which templates get as variables of `site` besides the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One value of a field of a request, of a setting, or of what the engine tells."""
+    """One value of a field of a request, of a setting, or of a fact that the engine states."""
 
     option: str
     value: Any
@@ -35,134 +35,138 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
+    """A job that an engine takes, and the site that it is for."""
+
     name: str
-    """For a file, e.g. `everything-with-SLURM_RUNTIME-podman`."""
+    """Good for a file, e.g. `everything-with-SLURM_RUNTIME-podman`."""
 
     request: Mapping[str, Any]
+    job: Job
     environ: Mapping[str, str]
     """The settings, CONTAINER_ENV included, as the environment has them."""
 
-    told: Mapping[str, Any]
-    """What the engine tells, the storebase included."""
+    settings: Settings
+    facts: Mapping[str, Any]
+    """What the engine says of itself, the storebase included."""
 
     @property
     def engine(self) -> str:
-        return self.environ["CONTAINER_ENV"]
+        return self.settings.engine
 
     @property
     def body(self) -> bytes:
         return json.dumps(self.request, ensure_ascii=False).encode()
 
-    @property
-    def settings(self) -> Settings:
-        return settings.load(self.environ, [self.engine])
-
-    @property
-    def job(self) -> Job:
-        return RequestParser(engine_schema(self.engine, "request")).parse(self.body)
-
     def variables(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """`job` and `site`."""
-        return job_variables(self.job, self.settings), site_variables(self.settings, self.told)
+        """`job` and `site`, as templates get them."""
+        return job_variables(self.job, self.settings), site_variables(self.settings, self.facts)
 
 
 @cache
 def samples(engine: str) -> tuple[Sample, ...]:
     """A plain job; each option alone; all options together, with each value of those that have several."""
-    maker = _Maker(engine)
+    options = _options(engine)
     chosen: dict[str, tuple[Choice, ...]] = {"plain": ()}
-    for option, values in maker.choices.items():
+    for option, values in options.items():
         for value in values:
             chosen[_name("", option, value, values)] = (Choice(option, value),)
-    chosen["everything"] = maker.filled(())
-    for option, values in maker.choices.items():
+    chosen["everything"] = _filled(engine, ())
+    for option, values in options.items():
         for value in values if len(values) > 1 or not _asks(option) else ():
-            chosen[_name("everything-with-", option, value, values)] = maker.filled((Choice(option, value),))
-    return tuple(
-        sample for name, choices in chosen.items() if (sample := maker.sample(name, choices)) is not None
-    )
+            chosen[_name("everything-with-", option, value, values)] = _filled(
+                engine, (Choice(option, value),)
+            )
+    return tuple(sample for name, choices in chosen.items() if (sample := _sample(engine, name, choices)))
 
 
 def pairs(engine: str) -> Iterator[Sample]:
     """Each two values of two options, with nothing else and with all else."""
-    maker = _Maker(engine)
-    for one, other in combinations(reversed(maker.choices), 2):  # settings have more to do with each other
-        for value in maker.choices[one]:
-            for second in maker.choices[other]:
+    options = _options(engine)
+    for one, other in combinations(reversed(options), 2):  # settings have more to do with each other
+        for value in options[one]:
+            for second in options[other]:
                 both = (Choice(one, value), Choice(other, second))
-                for choices in (both, maker.filled(both)):
-                    sample = maker.sample(f"{one}-{other}", choices)
-                    if sample is not None:
+                for choices in (both, _filled(engine, both)):
+                    if sample := _sample(engine, f"{one}-{other}", choices):
                         yield sample
 
 
-class _Maker:
-    """What can be chosen for one engine."""
+def _sample(engine: str, name: str, choices: tuple[Choice, ...]) -> Sample | None:
+    """The plain request with these choices; None where the engine does not take them together."""
+    values = {choice.option: choice.value for choice in choices}
+    request = {**_PLAIN, **{option: value for option, value in values.items() if option in PROPERTIES}}
+    site = _site(
+        engine, tuple((option, written(option, values[option])) for option in values if option in DECLARED)
+    )
+    job = _job(engine, json.dumps(request)) if site else None
+    if site is None or job is None:
+        return None
+    environ, loaded = site
+    facts = {
+        "storebase": environ.get("STOREBASE", ASSUMED_FACTS["storebase"]),
+        **{option: values.get(option, stated[0]) for option, stated in _facts(engine).items()},
+    }
+    return Sample(name, request, job, environ, loaded, facts)
 
-    def __init__(self, engine: str) -> None:
-        self._engine = engine
-        self._parser = RequestParser(engine_schema(engine, "request"))
-        self.choices: dict[str, list[Any]] = {**_of_requests(), **_of_settings(engine), **_of_engines(engine)}
 
-    def sample(self, name: str, choices: tuple[Choice, ...]) -> Sample | None:
-        """None where the engine does not take these together."""
-        request = {
-            **_PLAIN,
-            **{choice.option: choice.value for choice in choices if choice.option in PROPERTIES},
-        }
-        environ = self._environ(
-            tuple((c.option, written(c.option, c.value)) for c in choices if c.option in DECLARED)
-        )
-        if environ is None or not self._taken(json.dumps(request)):
-            return None
-        told = {option: values[0] for option, values in _of_engines(self._engine).items()}
-        told |= {choice.option: choice.value for choice in choices if choice.option in told}
-        storebase = environ.get("STOREBASE", ASSUMED_FACTS["storebase"])
-        return Sample(name, request, environ, {"storebase": storebase, **told})
-
-    def filled(self, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
-        """With a value of every other option that asks for more, where the engine takes it as well."""
-        if self.sample("", choices) is None:
-            return choices
-        for option, values in self.choices.items():
-            if option not in {choice.option for choice in choices} and _asks(option):
-                more = (*choices, Choice(option, values[-1 if option in PROPERTIES else 0]))
-                choices = more if self.sample("", more) is not None else choices
+def _filled(engine: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """These choices with a value of every other option that asks for more, where the engine takes it too."""
+    if not _sample(engine, "", choices):
         return choices
+    given = {choice.option for choice in choices}
+    for option, values in _options(engine).items():
+        if option not in given and _asks(option):
+            more = (*choices, Choice(option, values[-1 if option in PROPERTIES else 0]))
+            choices = more if _sample(engine, "", more) else choices
+    return choices
 
-    @cache  # noqa: B019  (a maker lives as long as one list of samples)
-    def _environ(self, given: tuple[tuple[str, str], ...]) -> Mapping[str, str] | None:
-        """With what the engine cannot do without."""
-        environ = {"CONTAINER_ENV": self._engine, **dict(given)}
-        try:
-            settings.load(environ, [self._engine])
-        except ConfigError as error:
-            missing = {fault.path for fault in error.faults} - environ.keys()
-            environ |= {name: written(name, _examples(name, {})[0]) for name in missing if name in DECLARED}
-            try:
-                settings.load(environ, [self._engine])
-            except ConfigError:
-                return None
-        return environ
 
-    @cache  # noqa: B019  (as above)
-    def _taken(self, body: str) -> bool:
-        try:
-            self._parser.parse(body)
-        except BadRequest:
-            return False
-        return True
+@lru_cache(maxsize=1024)
+def _site(engine: str, given: tuple[tuple[str, str], ...]) -> tuple[Mapping[str, str], Settings] | None:
+    """The environment with what the engine cannot do without, and the settings that it makes."""
+    environ = {"CONTAINER_ENV": engine, **dict(given)}
+    try:
+        return environ, settings.load(environ, [engine])
+    except ConfigError as error:
+        missing = {fault.path for fault in error.faults} - environ.keys()
+    environ |= {name: written(name, _examples(name, {})[0]) for name in missing if name in DECLARED}
+    try:
+        return environ, settings.load(environ, [engine])
+    except ConfigError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _job(engine: str, body: str) -> Job | None:
+    try:
+        return _parser(engine).parse(body)
+    except BadRequest:
+        return None
+
+
+@cache
+def _parser(engine: str) -> RequestParser:
+    return RequestParser(engine_schema(engine, "request"))
+
+
+@cache
+def _options(engine: str) -> dict[str, list[Any]]:
+    """What can be chosen for an engine: the values of each option that are not the plain ones."""
+    return {**_request_options(), **_settings_options(engine), **_facts(engine)}
 
 
 def _asks(option: str) -> bool:
     """Whether it adds to a job; the others are one way of several, or take something away."""
     declared = PROPERTIES.get(option) or DECLARED.get(option, {})
-    reaches = declared.get("x-reaches", ())
-    return "enum" not in declared and any(where.startswith(("job.", "site.")) for where in reaches)
+    return "enum" not in declared and _is_variable(declared)
 
 
-def _of_requests() -> dict[str, list[Any]]:
-    """The values of each field that are not the plain one."""
+def _is_variable(declared: Mapping[str, Any]) -> bool:
+    """Whether templates are given it."""
+    return any(where.startswith(("job.", "site.")) for where in declared.get("x-reaches", ()))
+
+
+def _request_options() -> dict[str, list[Any]]:
     return {
         name: values
         for name, declared in PROPERTIES.items()
@@ -171,26 +175,26 @@ def _of_requests() -> dict[str, list[Any]]:
     }
 
 
-def _of_settings(engine: str) -> dict[str, list[Any]]:
+def _settings_options(engine: str) -> dict[str, list[Any]]:
     """The values of each setting that the templates of an engine may be given and that is not its default."""
     narrowed = properties(engine_schema(engine, "settings"))
-    found = {}
+    options = {}
     for name, declared in DECLARED.items():
         own = narrowed.get(name, {})
         default = own.get("default", declared.get("default"))
-        variable = any(where.startswith(("job.", "site.")) for where in declared["x-reaches"])
-        chosen = "enum" in own or declared["type"] == "boolean" or variable
+        chosen = "enum" in own or declared["type"] == "boolean" or _is_variable(declared)
         if {"*", engine} & {*declared["x-engines"]} and chosen and not declared.get("x-address"):
             values = own.get("examples") or own.get("enum") or declared.get("enum") or _examples(name, own)
             if others := [value for value in values if value != default]:
-                found[name] = others
-    return found
+                options[name] = others
+    return options
 
 
-def _of_engines(engine: str) -> dict[str, list[Any]]:
+@cache
+def _facts(engine: str) -> Mapping[str, list[Any]]:
     return {
         name: list(declared["enum"])
-        for name, declared in TOLD.items()
+        for name, declared in FACTS.items()
         if engine in declared.get("x-engines", [engine]) and "enum" in declared
     }
 
@@ -215,5 +219,5 @@ _PLAIN: Mapping[str, Any] = {
 def _name(prefix: str, option: str, value: object, values: list[Any]) -> str:
     if len(values) == 1:
         return f"{prefix}{option}"
-    told = value if isinstance(value, str) else str(values.index(value) + 1)
-    return f"{prefix}{option}-{told.replace(':', '_') if isinstance(told, str) else told}"
+    shown = value if isinstance(value, str) else str(values.index(value) + 1)
+    return f"{prefix}{option}-{shown.replace(':', '_')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,14 @@ import requests
 from pman import executors
 from pman.resources import TEMPLATES
 from tests import engines
+from tests.a_job import site_templates
 from tests.engines.relay import relay
-from tests.live import Live, live, refused_start, until
+from tests.live import Live, live, refused_process, refused_start, unreached, until
 
 
-@pytest.fixture(scope="module", params=engines.NAMES)
-def server(request: pytest.FixtureRequest, storebase: Path) -> Iterator[Live]:
-    with live(engines.need(request.param), storebase) as running:
-        yield running
-
-
-def post(server: Live, body: bytes | str, **headers: str) -> requests.Response:
+def post(pman: Live, body: bytes | str, **headers: str) -> requests.Response:
     return requests.post(
-        server.server.url,
+        pman.server.url,
         data=body.encode() if isinstance(body, str) else body,
         headers={"Content-Type": "application/json", **headers},
         timeout=100,
@@ -71,16 +66,16 @@ def post(server: Live, body: bytes | str, **headers: str) -> requests.Response:
         ({"args": ["{{ 7*7 }}", "\ud800"]}, "$.args[1]"),
     ],
 )
-def test_a_field_that_is_wrong_is_400_with_its_path(server: Live, changes: dict[str, Any], path: str) -> None:
-    response = post(server, json.dumps({**server.request(), **changes}))
+def test_a_field_that_is_wrong_is_400_with_its_path(local: Live, changes: dict[str, Any], path: str) -> None:
+    response = post(local, json.dumps({**local.request(), **changes}))
 
     assert response.status_code == 400, response.text
     assert [error["path"] for error in response.json()["errors"]] == [path]
     assert path.removeprefix("$.") in response.json()["message"]
 
 
-def test_every_missing_field_is_named_at_once(server: Live) -> None:
-    response = post(server, "{}")
+def test_every_missing_field_is_named_at_once(local: Live) -> None:
+    response = post(local, "{}")
 
     assert response.status_code == 400
     assert len(response.json()["errors"]) == 12
@@ -100,96 +95,88 @@ def test_every_missing_field_is_named_at_once(server: Live) -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_body_that_is_no_request_is_400(server: Live, body: bytes) -> None:
-    response = post(server, body)
+def test_a_body_that_is_no_request_is_400(local: Live, body: bytes) -> None:
+    response = post(local, body)
 
     assert response.status_code == 400
     assert response.json()["message"]
 
 
-def test_five_megabytes_in_one_argument_are_refused(server: Live) -> None:
-    assert post(server, json.dumps(server.request(args=["x" * 5_000_000]))).status_code == 400
+def test_five_megabytes_in_one_argument_are_refused(local: Live) -> None:
+    assert post(local, json.dumps(local.request(args=["x" * 5_000_000]))).status_code == 400
 
 
-def test_a_body_beyond_the_limit_is_413_and_says_which(server: Live) -> None:
-    response = post(server, json.dumps(server.request(args=["x" * 1000] * 40_000)))
+def test_a_body_beyond_the_limit_is_413_and_says_which(local: Live) -> None:
+    response = post(local, json.dumps(local.request(args=["x" * 1000] * 40_000)))
 
     assert response.status_code == 413
     assert "8388608" in response.json()["message"]
 
 
-def test_another_content_type_is_415(server: Live) -> None:
-    body = json.dumps(server.request())
+def test_another_content_type_is_415(local: Live) -> None:
+    body = json.dumps(local.request())
 
-    assert post(server, body, **{"Content-Type": "text/plain"}).status_code == 415
-    assert requests.post(server.server.url, data={"jid": "a"}, timeout=60).status_code == 415
+    assert post(local, body, **{"Content-Type": "text/plain"}).status_code == 415
+    assert requests.post(local.server.url, data={"jid": "a"}, timeout=60).status_code == 415
 
 
-def test_fields_of_the_query_string_do_not_count(server: Live) -> None:
-    request = server.request()
+def test_fields_of_the_query_string_do_not_count(local: Live) -> None:
+    request = local.request()
     del request["auid"]
 
-    response = requests.post(server.server.url, json=request, params={"auid": "cube"}, timeout=60)
+    response = requests.post(local.server.url, json=request, params={"auid": "cube"}, timeout=60)
 
     assert response.status_code == 400
     assert response.json()["errors"][0]["path"] == "$.auid"
 
 
-def test_unknown_fields_numeric_strings_nulls_and_a_leading_slash_are_taken_as_ever(server: Live) -> None:
-    request = server.request(
+def test_unknown_fields_numeric_strings_nulls_and_a_leading_slash_are_taken_as_ever(local: Live) -> None:
+    request = local.request(
         cpu_limit="1000", memory_limit="200", gpu_limit="0", env=None, args_path_flags=None
     )
 
-    answer = server.submit({**request, "jid": f"/{request['jid']}", "extra": {"a": 1}})
+    answer = local.submit({**request, "jid": f"/{request['jid']}", "extra": {"a": 1}})
 
     assert answer["jid"] == request["jid"]
-    server.submitted.append(request["jid"])
+    local.submitted.append(request["jid"])
 
 
-def test_what_no_job_can_be_called_is_404_and_never_reaches_the_engine(server: Live) -> None:
-    for name in ("a%20b", "..%2f..", "a%0Ab", "%2e%2e", "x" * 300, "a%00b", "%ff%fe"):
-        for call in (requests.get, requests.delete):
-            response = call(f"{server.server.url}{name}/", timeout=60)
-            assert response.status_code == 404, (name, response.text)
-            assert response.json()["message"]
-
-
-def test_addresses_and_methods_that_do_not_exist_answer_in_json(server: Live) -> None:
-    assert requests.get(f"{server.server.root}/nothing", timeout=60).json()["message"]
-    response = requests.put(server.server.url, timeout=60)
+def test_addresses_and_methods_that_do_not_exist_answer_in_json(local: Live) -> None:
+    assert requests.get(f"{local.server.root}/nothing", timeout=60).json()["message"]
+    response = requests.put(local.server.url, timeout=60)
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]
     assert response.json()["message"]
-    assert requests.options(server.server.url, timeout=60).status_code == 200
+    assert requests.options(local.server.url, timeout=60).status_code == 200
 
 
-def test_addresses_without_the_last_slash_answer_at_once(server: Live) -> None:
-    request = server.request()
-    server.run(request)
+def test_addresses_without_the_last_slash_answer_at_once(local: Live) -> None:
+    request = local.request()
+    local.run(request)
 
-    url = server.server.url.rstrip("/")
+    url = local.server.url.rstrip("/")
     assert requests.get(url, timeout=60, allow_redirects=False).status_code == 200
     assert requests.get(f"{url}/{request['jid']}", timeout=60, allow_redirects=False).status_code == 200
 
 
-def test_a_misspelt_parameter_submits_nothing(server: Live) -> None:
-    request = server.request()
+def test_a_misspelt_parameter_submits_nothing(local: Live) -> None:
+    request = local.request()
 
-    response = server.post(request, dryrun="true")
+    response = local.post(request, dryrun="true")
 
     assert response.status_code == 400
     assert "did you mean dry_run?" in response.json()["message"]
-    assert server.get(request["jid"]).status_code == 404
+    assert local.get(request["jid"]).status_code == 404
 
 
-def test_an_address_cannot_write_a_line_of_its_own_into_the_log(server: Live) -> None:
-    requests.delete(f"{server.server.url}x%0a2030-01-01%20INFO%20forged/", timeout=60)
+def test_an_address_cannot_write_a_line_of_its_own_into_the_log(local: Live) -> None:
+    requests.delete(f"{local.server.url}x%0a2030-01-01%20INFO%20forged/", timeout=60)
 
-    assert "\n2030-01-01 INFO forged" not in server.server.output()
+    assert "\n2030-01-01 INFO forged" not in local.server.output()
 
 
-def test_a_flag_that_is_no_flag_is_refused(server: Live) -> None:
-    assert server.post(server.request(), dry_run="perhaps").status_code == 400
+def test_a_flag_that_is_no_flag_is_refused(local: Live) -> None:
+    assert local.post(local.request(), dry_run="perhaps").status_code == 400
 
 
 @contextmanager
@@ -199,16 +186,14 @@ def silent_engine() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def has_an_address(engine: engines.Engine) -> bool:
-    """But this machine, which is always there."""
-    assert engine.variable or engine.name == "local"
-    return engine.variable is not None
+@pytest.fixture(scope="module", params=[name for name in engines.NAMES if name in engines.VARIABLES])
+def pman(request: pytest.FixtureRequest, pmans: Callable[[str], Live]) -> Live:
+    """Each engine that has an address: all but this machine, which is always there."""
+    return pmans(request.param)
 
 
-def test_an_engine_that_is_not_there_is_503_with_what_was_tried(server: Live, tmp_path: Path) -> None:
-    if not has_an_address(server.engine):
-        return
-    with live(server.engine, server.storebase, **server.engine.at("127.0.0.1:1", tmp_path)) as running:
+def test_an_engine_that_is_not_there_is_503_with_what_was_tried(pman: Live, tmp_path: Path) -> None:
+    with live(pman.engine, pman.storebase, **pman.engine.at("127.0.0.1:1", tmp_path)) as running:
         for response in (
             running.post(running.request()),
             running.get("some-job"),
@@ -218,31 +203,27 @@ def test_an_engine_that_is_not_there_is_503_with_what_was_tried(server: Live, tm
             assert response.status_code == 503
             assert response.headers["Retry-After"]
             assert "127.0.0.1:1" in response.json()["message"]
-            assert server.engine.variable in response.json()["hint"]
+            assert pman.engine.variable in response.json()["hint"]
         assert requests.get(f"{running.server.root}/healthz", timeout=60).status_code == 200
         assert requests.get(running.server.url, timeout=60).json()["engine"]["reachable"] is False
         assert running.post(running.request(), dry_run="true").status_code == 200
 
 
-def test_a_silent_engine_is_503_within_the_set_time(server: Live, tmp_path: Path) -> None:
-    if not has_an_address(server.engine):
-        return
+def test_a_silent_engine_is_503_within_the_set_time(pman: Live, tmp_path: Path) -> None:
     with silent_engine() as address:
-        settings = {**server.engine.at(address, tmp_path), "ENGINE_TIMEOUT": "1"}
-        with live(server.engine, server.storebase, **settings) as running:
+        settings = {**pman.engine.at(address, tmp_path), "ENGINE_TIMEOUT": "1"}
+        with live(pman.engine, pman.storebase, **settings) as running:
             response = running.get("some-job")
 
     assert response.status_code == 503
     assert "within 1 s" in response.json()["message"]
 
 
-def test_pman_recovers_by_itself_when_the_engine_is_back(server: Live, tmp_path: Path) -> None:
-    if not has_an_address(server.engine):
-        return
-    with relay(server.engine.address) as between:
-        settings = server.engine.at(between.address, tmp_path)
+def test_pman_recovers_by_itself_when_the_engine_is_back(pman: Live, tmp_path: Path) -> None:
+    with relay(pman.engine.address) as between:
+        settings = pman.engine.at(between.address, tmp_path)
         between.down()
-        with live(server.engine, server.storebase, **settings) as running:
+        with live(pman.engine, pman.storebase, **settings) as running:
             assert running.post(running.request()).status_code == 503
             between.up()
             request = running.request()
@@ -256,15 +237,31 @@ def test_pman_recovers_by_itself_when_the_engine_is_back(server: Live, tmp_path:
             assert running.run(running.request())["status"] == "finishedSuccessfully"
 
 
-def test_a_burst_of_callers_is_answered_without_an_error(server: Live) -> None:
-    request = server.request()
-    server.run(request)
+# --- with polls answered by the app, and by what stands before it ----------------------------------
+
+
+@pytest.fixture(scope="module", params=["local", "docker"])
+def either(request: pytest.FixtureRequest, pmans: Callable[[str], Live]) -> Live:
+    return pmans(request.param)
+
+
+def test_what_no_job_can_be_called_is_404_and_never_reaches_the_engine(either: Live) -> None:
+    for name in ("a%20b", "..%2f..", "a%0Ab", "%2e%2e", "x" * 300, "a%00b", "%ff%fe"):
+        for call in (requests.get, requests.delete):
+            response = call(f"{either.server.url}{name}/", timeout=60)
+            assert response.status_code == 404, (name, response.text)
+            assert response.json()["message"]
+
+
+def test_a_burst_of_callers_is_answered_without_an_error(either: Live) -> None:
+    request = either.request()
+    either.run(request)
     statuses: list[int] = []
 
     def poll() -> None:
         with requests.Session() as session:
             for _ in range(10):
-                statuses.append(session.get(f"{server.server.url}{request['jid']}/", timeout=60).status_code)
+                statuses.append(session.get(f"{either.server.url}{request['jid']}/", timeout=60).status_code)
 
     threads = [threading.Thread(target=poll) for _ in range(32)]
     for thread in threads:
@@ -275,8 +272,13 @@ def test_a_burst_of_callers_is_answered_without_an_error(server: Live) -> None:
     assert statuses == [200] * 320
 
 
-def test_bad_settings_stop_the_start_with_name_value_and_what_is_allowed(server: Live) -> None:
-    environment = server.environment()
+# --- starts that are refused -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", executors.names())
+def test_bad_settings_stop_the_start_with_name_value_and_what_is_allowed(
+    engine: str, storebase: Path
+) -> None:
     for changes, told in (
         (
             {"CONTAINER_ENV": "dokcer"},
@@ -291,34 +293,33 @@ def test_bad_settings_stop_the_start_with_name_value_and_what_is_allowed(server:
         ({"JOB_LABELS": "junk"}, "JOB_LABELS='junk'"),
         ({"PMAN_TEMPLATES": "/no/such/directory"}, "PMAN_TEMPLATES='/no/such/directory'"),
     ):
-        assert told in refused_start({**environment, **changes})
+        assert told in refused_start({**unreached(engine, storebase), **changes})
 
 
-def first_template(engine: str) -> str:
-    return sorted(file.name for file in (TEMPLATES / engine).glob("*.j2"))[0]
+def broken(engine: str, directory: Path) -> tuple[dict[str, str], str]:
+    """The setting of a site whose template names no variable that there is; and the template."""
+    name = sorted(file.name for file in (TEMPLATES / engine).glob("*.j2"))[0]
+    site_templates(directory, {f"{engine}/{name}": "# first\nImage: {{ job.imgae }}\n"})
+    return {"PMAN_TEMPLATES": str(directory)}, f"{engine}/{name}"
 
 
-def test_a_site_template_that_is_broken_stops_the_start_with_its_place(server: Live, tmp_path: Path) -> None:
-    folder, name = tmp_path / server.engine.name, first_template(server.engine.name)
-    folder.mkdir()
-    (folder / name).write_text("# first\nImage: {{ job.imgae }}\n")
+@pytest.mark.parametrize("engine", executors.names())
+def test_a_site_template_that_is_broken_stops_the_start_with_its_place(
+    engine: str, storebase: Path, tmp_path: Path
+) -> None:
+    setting, template = broken(engine, tmp_path)
 
-    told = refused_start({**server.environment(), "PMAN_TEMPLATES": str(tmp_path)})
+    told = refused_start({**unreached(engine, storebase), **setting})
 
-    assert f"{server.engine.name}/{name}, line 2" in told
+    assert f"{template}, line 2" in told
     assert "did you mean job.image?" in told
 
 
-def test_a_policy_refuses_what_the_site_does_not_allow(server: Live, tmp_path: Path) -> None:
-    policy = tmp_path / "policy.json"
-    policy.write_text(
-        json.dumps(
-            {"properties": {"request": {"properties": {"image": {"pattern": "^registry[.]example/"}}}}}
-        )
-    )
-    with live(server.engine, server.storebase, PMAN_POLICY=str(policy)) as running:
-        response = running.post(running.request())
+@pytest.mark.parametrize("name", engines.NAMES)
+def test_a_start_that_is_refused_ends_the_process_with_2_and_the_reason(
+    name: str, pmans: Callable[[str], Live], tmp_path: Path
+) -> None:
+    pman = pmans(name)
+    setting, template = broken(pman.engine.name, tmp_path)
 
-        assert response.status_code == 400
-        assert response.json()["errors"][0]["path"] == "$.request.image"
-        assert "policy" in response.json()["message"]
+    assert f"{template}, line 2" in refused_process({**pman.environment(), **setting})

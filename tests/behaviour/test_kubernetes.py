@@ -19,8 +19,9 @@ import yaml
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors import Startable
 from pman.executors.kubernetes import access, api, connect, informer, logs, objects
+from pman.executors.kubernetes.bundle import Bundle
 from pman.executors.kubernetes.executor import KubernetesExecutor
-from pman.executors.kubernetes.reads import has_ended
+from pman.executors.kubernetes.status import has_ended
 from pman.job import DIGEST_LABEL, JID_LABEL, Document
 from tests import engines
 from tests.engines.apiserver import Fault, Proxy
@@ -327,7 +328,7 @@ async def test_what_another_call_has_taken_over_is_not_taken_back(
     site: Site, pman: KubernetesExecutor, jid: str
 ) -> None:
     async with executor(site) as other:
-        slow = objects._Call(other._api, site.name, jid, *await prepared(other, jid, digest="one"))
+        slow = await bundle(other, jid)
         found = await slow._ensure(slow._before[0], None)
         await pman.apply(jid, [config_map(jid), job(jid, digest="two")])
 
@@ -340,15 +341,15 @@ async def test_what_another_call_has_taken_over_is_not_taken_back(
     await gone(site, MAPS, jid)
 
 
-async def prepared(pman: KubernetesExecutor, jid: str, digest: str) -> tuple[list[objects.Manifest], int]:
-    documents = [config_map(jid), job(jid, digest=digest)]
-    return [await pman._objects._manifest(each) for each in documents], 1
+async def bundle(pman: KubernetesExecutor, jid: str) -> Bundle:
+    documents = [config_map(jid), job(jid, digest="one")]
+    return Bundle(pman._objects, await pman._manifests.read(jid, documents))
 
 
 async def test_what_somebody_else_changed_is_taken_back_as_well(
     site: Site, pman: KubernetesExecutor, jid: str
 ) -> None:
-    call = objects._Call(pman._api, site.name, jid, *await prepared(pman, jid, digest="one"))
+    call = await bundle(pman, jid)
     await call._ensure(call._before[0], None)
     site.cluster.call("PATCH", f"{MAPS.format(site.name)}/{jid}", {"metadata": {"labels": {"a": "b"}}})
 
@@ -360,7 +361,7 @@ async def test_what_somebody_else_changed_is_taken_back_as_well(
 async def test_what_another_call_has_completed_is_not_taken_back(
     site: Site, pman: KubernetesExecutor, jid: str
 ) -> None:
-    failing = objects._Call(pman._api, site.name, jid, *await prepared(pman, jid, digest="one"))
+    failing = await bundle(pman, jid)
     await failing._ensure(failing._before[0], None)
     made = await failing._create_job()
     with pytest.raises(NameTaken):
@@ -378,9 +379,7 @@ async def test_what_another_call_has_completed_is_not_taken_back(
 async def test_a_job_that_is_taken_back_while_another_call_completes_it_is_made_again(
     site: Site, pman: KubernetesExecutor, jid: str
 ) -> None:
-    manifests = await prepared(pman, jid, digest="one")
-    failing = objects._Call(pman._api, site.name, jid, *manifests)
-    completing = objects._Call(pman._api, site.name, jid, *manifests)
+    failing, completing = await bundle(pman, jid), await bundle(pman, jid)
     await failing._ensure(failing._before[0], None)
     made = await failing._create_job()
     await failing.take_back(is_answered=False)
@@ -487,7 +486,7 @@ async def test_a_job_that_a_finalizer_holds_is_told_so(
 ) -> None:
     await pman.apply(jid, [job(jid, finalizers=["example.org/held"])])
     await pman.remove(jid)
-    monkeypatch.setattr(objects, "ATTEMPTS", 2)
+    monkeypatch.setattr(objects, "NAME_ATTEMPTS", 2)
 
     with pytest.raises(
         EngineRefused, match=r"is being deleted, which waits for its .*example\.org/held"
@@ -507,11 +506,11 @@ async def test_a_conflict_of_which_nothing_is_found_is_tried_again_and_told_in_t
     proxy.faults.append(Fault("POST", "/(jobs|configmaps)$", status=409, times=2))
     began = time.monotonic()
     await behind.apply(jid, [config_map(jid), job(jid)])
-    assert time.monotonic() - began > 2 * objects.RETRY_SECONDS
+    assert time.monotonic() - began > 2 * objects.NAME_RETRY_SECONDS
     await behind.remove(jid)
 
-    monkeypatch.setattr(objects, "ATTEMPTS", 2)
-    monkeypatch.setattr(objects, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(objects, "NAME_ATTEMPTS", 2)
+    monkeypatch.setattr(objects, "NAME_RETRY_SECONDS", 0)
     for kind in ("jobs", "configmaps"):
         proxy.faults[:] = [Fault("POST", f"/{kind}$", status=409)]
         with pytest.raises(EngineRefused, match="409 the proxy says no"):

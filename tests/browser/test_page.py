@@ -20,7 +20,7 @@ from tests.a_job import a_request
 from tests.browser.conftest import TOKEN, Visit
 from tests.engines.proxy import Hook, before
 from tests.live import Live, live, until
-from tests.web.test_page import SECRET, WITH_SECRETS
+from tests.translation.test_jsontext import SECRET, WITH_SECRETS
 
 Visits = Callable[..., Visit]
 

@@ -166,6 +166,7 @@ def test_the_demo_names_the_engines_that_it_can_use(tmp_path: Path) -> None:
     assert "the demo can use docker, podman, local" in done.stderr
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_demo_takes_its_server_its_job_and_its_files_along(
     how: signal.Signals, code: int, tmp_path: Path

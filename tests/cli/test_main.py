@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from pman.cli.main import main
 from pman.settings import DECLARED
 from tests import engines
-from tests.live import Live, live, until
+from tests.live import DEADLINE, Live, Server, live, until
 
 NOWHERE = "unix:///nonexistent/engine.sock"
 REQUEST: Mapping[str, Any] = {
@@ -358,11 +358,18 @@ def test_serve_does_not_start_with_a_wrong_setting() -> None:
 # --- the client of a server ----------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def local(storebase: Path) -> Iterator[Live]:
+    """One engine will do: a command asks pman, whatever its engine."""
+    with live(engines.need("local"), storebase) as running:
+        yield running
+
+
 @pytest.fixture
-def job(shared: Live) -> Iterator[dict[str, Any]]:
+def job(local: Live) -> Iterator[dict[str, Any]]:
     """A request of three lines of log."""
-    request = shared.script("echo one; echo two; echo three")
-    shared.submitted.append(request["jid"])
+    request = local.script("echo one; echo two; echo three")
+    local.submitted.append(request["jid"])
     yield request
 
 
@@ -370,8 +377,8 @@ def remote(live: Live, *words: str, stdin: str | None = None) -> Result:
     return pman(*words, stdin=stdin, PMAN_URL=live.server.root)
 
 
-def test_run_prints_the_log_on_stdout_and_the_status_on_stderr(shared: Live, job: dict[str, Any]) -> None:
-    done = remote(shared, "run", "-", stdin=json.dumps(job))
+def test_run_prints_the_log_on_stdout_and_the_status_on_stderr(local: Live, job: dict[str, Any]) -> None:
+    done = remote(local, "run", "-", stdin=json.dumps(job))
 
     assert done.exit_code == 0, done.output
     assert done.stdout == "one\ntwo\nthree\n"
@@ -379,38 +386,38 @@ def test_run_prints_the_log_on_stdout_and_the_status_on_stderr(shared: Live, job
 
 
 def test_run_on_a_terminal_keeps_the_log_apart_from_the_spinner(
-    shared: Live, job: dict[str, Any], tmp_path: Path
+    local: Live, job: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "request.json").write_text(json.dumps(job))
 
-    output = on_a_terminal("run", str(tmp_path / "request.json"), "--url", shared.server.url)
+    output = on_a_terminal("run", str(tmp_path / "request.json"), "--url", local.server.url)
 
     lines = re.split(r"\r?\n", re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", output))
     seen = [line.rpartition("\r")[2] for line in lines]
     assert [line for line in seen if line in ("one", "two", "three")] == ["one", "two", "three"]
 
 
-def test_run_ends_with_the_exit_code_of_the_job(shared: Live, job: dict[str, Any]) -> None:
+def test_run_ends_with_the_exit_code_of_the_job(local: Live, job: dict[str, Any]) -> None:
     job["entrypoint"] = ["sh", "-c", "exit 3"]
 
-    done = remote(shared, "run", "-", stdin=json.dumps(job))
+    done = remote(local, "run", "-", stdin=json.dumps(job))
 
     assert done.exit_code == 3
     assert "exit code 3" in done.stderr
 
 
-def test_run_names_the_job_and_deletes_it_when_asked_to(shared: Live, job: dict[str, Any]) -> None:
+def test_run_names_the_job_and_deletes_it_when_asked_to(local: Live, job: dict[str, Any]) -> None:
     jid = f"{job['jid']}-again"
 
-    done = remote(shared, "run", "-", "--rm", "--jid", jid, stdin=json.dumps(job))
+    done = remote(local, "run", "-", "--rm", "--jid", jid, stdin=json.dumps(job))
 
     assert done.exit_code == 0, done.output
     assert jid in done.stderr
-    assert shared.get(jid).status_code == 404
+    assert local.get(jid).status_code == 404
 
 
-def test_run_of_a_bad_request_tells_each_error_and_ends_with_2(shared: Live) -> None:
-    done = remote(shared, "run", "-", stdin='{"jid": "x", "args": 1}')
+def test_run_of_a_bad_request_tells_each_error_and_ends_with_2(local: Live) -> None:
+    done = remote(local, "run", "-", stdin='{"jid": "x", "args": 1}')
 
     assert done.exit_code == 2
     assert "pman: $.args: " in done.stderr
@@ -425,35 +432,40 @@ def test_a_request_that_is_no_json_object_cannot_be_named(text: str) -> None:
     assert "the request is no" in done.stderr.replace("not", "no")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_and_delete_it(
-    shared: Live, tmp_path: Path
+    local: Live, tmp_path: Path
 ) -> None:
-    request = shared.script("echo ready; sleep 60")
-    shared.submitted.append(request["jid"])
+    request = local.script("echo ready; sleep 60")
+    local.submitted.append(request["jid"])
     (tmp_path / "request.json").write_text(json.dumps(request))
     process = subprocess.Popen(
         [sys.executable, "-m", "pman", "run", "request.json"],
-        env={**os.environ, "PMAN_URL": shared.server.url},
+        env={**os.environ, "PMAN_URL": local.server.url},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
 
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
 
     assert process.returncode == 130
     assert f"logs -f {request['jid']}" in told
     assert f"rm {request['jid']}" in told
-    assert shared.status(request["jid"])["status"] == "started"
+    assert local.status(request["jid"])["status"] == "started"
 
 
 def test_run_says_that_the_job_goes_on_when_the_server_goes_away(storebase: Path, tmp_path: Path) -> None:
-    with live(engines.need("docker"), storebase) as running:
+    with live(engines.need("local"), storebase) as running:
         request = running.script("echo ready; sleep 60")
+        running.submitted.append(request["jid"])
         (tmp_path / "request.json").write_text(json.dumps(request))
         process = subprocess.Popen(
             [sys.executable, "-m", "pman", "run", "request.json", "--url", running.server.url],
@@ -471,65 +483,63 @@ def test_run_says_that_the_job_goes_on_when_the_server_goes_away(storebase: Path
         assert process.returncode == 1
         assert f"went away in the middle of the log of {request['jid']}" in told
         assert "Traceback" not in told
-    native = engines.need("docker").native
-    assert native
-    native.containers.get(request["jid"]).remove(force=True)
+        running.server = Server(running.environment())  # to delete the job
 
 
-def test_ps_lists_the_jobs(shared: Live, job: dict[str, Any]) -> None:
-    shared.run(job)
+def test_ps_lists_the_jobs(local: Live, job: dict[str, Any]) -> None:
+    local.run(job)
 
-    table = remote(shared, "ps").stdout
-    data = json.loads(remote(shared, "ps", "--format", "json").stdout)
+    table = remote(local, "ps").stdout
+    data = json.loads(remote(local, "ps", "--format", "json").stdout)
 
     assert re.search(rf"^{job['jid']} +finishedSuccessfully ", table, re.MULTILINE)
     (found,) = (each for each in data if each["jid"] == job["jid"])
     assert found["status"] == "finishedSuccessfully"
 
 
-def test_status_shows_one_job_without_its_log(shared: Live, job: dict[str, Any]) -> None:
-    shared.run(job)
+def test_status_shows_one_job_without_its_log(local: Live, job: dict[str, Any]) -> None:
+    local.run(job)
 
-    table = remote(shared, "status", job["jid"]).stdout
-    data = json.loads(remote(shared, "status", job["jid"], "--format", "json").stdout)
+    table = remote(local, "status", job["jid"]).stdout
+    data = json.loads(remote(local, "status", job["jid"], "--format", "json").stdout)
 
     assert re.search(r"^status +finishedSuccessfully", table, re.MULTILINE)
     assert data["jid"] == job["jid"]
     assert "logs" not in data
 
 
-def test_logs_prints_the_log_or_its_end(shared: Live, job: dict[str, Any]) -> None:
-    shared.run(job)
+def test_logs_prints_the_log_or_its_end(local: Live, job: dict[str, Any]) -> None:
+    local.run(job)
 
-    assert remote(shared, "logs", job["jid"]).stdout == "one\ntwo\nthree\n"
-    assert remote(shared, "logs", job["jid"], "--tail", "1").stdout == "three\n"
+    assert remote(local, "logs", job["jid"]).stdout == "one\ntwo\nthree\n"
+    assert remote(local, "logs", job["jid"], "--tail", "1").stdout == "three\n"
 
 
-def test_logs_follows_a_job_to_its_end(shared: Live) -> None:
-    request = shared.script("echo one; while [ ! -e $out/go ]; do sleep 0.1; done; echo two")
-    shared.submit(request)
+def test_logs_follows_a_job_to_its_end(local: Live) -> None:
+    request = local.script("echo one; while [ ! -e $out/go ]; do sleep 0.1; done; echo two")
+    local.submit(request)
 
     with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(remote, shared, "logs", "-f", request["jid"])
-        until(lambda: shared.status(request["jid"])["logs"])
-        shared.output(request, "go").touch()
+        following = pool.submit(remote, local, "logs", "-f", request["jid"])
+        until(lambda: local.status(request["jid"])["logs"])
+        local.output(request, "go").touch()
 
         assert following.result().stdout == "one\ntwo\n"
 
 
-def test_rm_deletes_what_it_can_and_tells_the_rest(shared: Live, job: dict[str, Any]) -> None:
-    shared.run(job)
+def test_rm_deletes_what_it_can_and_tells_the_rest(local: Live, job: dict[str, Any]) -> None:
+    local.run(job)
 
-    done = remote(shared, "rm", "no-such-job", job["jid"])
+    done = remote(local, "rm", "no-such-job", job["jid"])
 
     assert done.exit_code == 1
     assert done.stdout == f"{job['jid']}\n"
     assert done.stderr == "pman: no job 'no-such-job'\n"
-    assert shared.get(job["jid"]).status_code == 404
+    assert local.get(job["jid"]).status_code == 404
 
 
-def test_a_job_that_is_not_there_is_one_clear_line(shared: Live) -> None:
-    done = remote(shared, "status", "no-such-job")
+def test_a_job_that_is_not_there_is_one_clear_line(local: Live) -> None:
+    done = remote(local, "status", "no-such-job")
 
     assert done.exit_code == 1
     assert done.stderr == "pman: no job 'no-such-job'\n"
@@ -544,8 +554,8 @@ def test_a_server_that_does_not_answer_is_told_with_its_address_and_what_to_do()
     assert "Traceback" not in done.output
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(shared: Live) -> None:
-    done = pman("ps", "--url", shared.server.url, http_proxy="http://127.0.0.1:1")
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(local: Live) -> None:
+    done = pman("ps", "--url", local.server.url, http_proxy="http://127.0.0.1:1")
 
     assert done.exit_code == 0
 

@@ -24,7 +24,7 @@ from pman.executors.kubernetes.access import Access, authorization
 from pman.executors.kubernetes.api import Api, _Connections, is_name, path
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.informer import EventHandler, Informer, _changes
-from pman.executors.kubernetes.reads import has_ended, has_started, main_container, pod_has_ended
+from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
 

@@ -166,11 +166,11 @@ def test_a_name_that_leads_out_of_the_templates_is_not_there(tmp_path: Path) -> 
         (
             "extends: builtin/dokcer/state.yaml\n",
             r"builtin/dokcer/state\.yaml, which .* extends, does not",
-            0,
+            1,
         ),
-        ("extends: docker/state.yaml\n", r"extends itself", 0),
-        ("extends: 3\n", r"^\$\.extends: ", 0),
-        ("- a\n", r"^\$: ", 0),
+        ("extends: docker/state.yaml\n", r"extends itself", 1),
+        ("extends: 3\n", r"^\$\.extends: ", 1),
+        ("- a\n", r"^\$: ", 1),
         ("a: 2026-13-13\n", r"month", 0),
     ],
 )

@@ -13,7 +13,7 @@ from pman.errors import BadRequest
 from pman.job import INCOMING, OUTGOING, Job
 from pman.settings import engine_schema
 from pman.translation.request import REQUEST, RequestParser
-from tests.a_job import a_body, a_job, a_request
+from tests.a_job import ENGINES, a_body, a_job, a_request
 from tests.translation.test_literals import HOSTILE
 
 ANY = RequestParser({})
@@ -336,6 +336,33 @@ def test_an_engine_refuses_by_name_what_it_cannot_honour(
 ) -> None:
     assert list(faults(a_body(**change), parser)) == [path]
     ANY.parse(a_body(**change))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_wrong_is_wrong_on_every_engine(engine: str) -> None:
+    wrong: dict[str, object] = {
+        "jid": "a b",
+        "image": "Not A Reference",
+        "entrypoint": [],
+        "args": ["a", None],
+        "args_path_flags": "-d",
+        "env": {"A": "b"},
+        "auid": None,
+        "type": "zz",
+        "cpu_limit": "1000m",
+        "memory_limit": -1,
+        "gpu_limit": -1,
+        "number_of_workers": 0,
+        "input_dir": "../../../etc",
+        "output_dir": "a/../../b",
+    }
+    parser = RequestParser(engine_schema(engine, "request"))
+
+    paths = list(faults(a_body(**wrong), parser))
+
+    assert {path.partition("[")[0] for path in paths} == {f"$.{field}" for field in wrong}
+    for field, value in wrong.items():
+        assert [path.partition("[")[0] for path in faults(a_body(**{field: value}), parser)] == [f"$.{field}"]
 
 
 @pytest.mark.parametrize("parser", [DOCKER, PODMAN])

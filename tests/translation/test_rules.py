@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.resources import TEMPLATES
 from pman.translation.render import loader
-from pman.translation.rules import Rules
+from pman.translation.rules import Rules, compiled
 from tests import states
 from tests.a_job import a_job, site_templates
 
@@ -580,10 +580,24 @@ def test_whatever_a_sites_rule_fails_with_is_told_with_its_name(tmp_path: Path) 
     [
         ("1: 2\n", r"1 is not known; use extends, "),
         ("values: {1: 'true'}\n", r"\$\.values: "),
-        ("values: &all {a: *all}\n", r"\$\.values\.a: "),
+        ("values: &all {a: *all}\n", r"it holds itself, by an alias"),
+        ("rules: []\nfields: {}\nrules: []\n", r"'rules' stands twice; YAML drops the first"),
         ("rules: [2026-01-01]\n", r"\$\.rules\[0\]: "),
     ],
 )
 def test_what_only_yaml_has_is_told_as_any_other_mistake(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"docker/state\.yaml: .*{told}"):
+    with pytest.raises(ConfigError, match=rf"docker/state\.yaml, line \d: .*{told}"):
         Rules("docker", loader([site_templates(tmp_path, {"docker/state.yaml": text})]))
+
+
+def test_rules_are_compiled_once_for_the_same_files_and_anew_once_one_is_written(tmp_path: Path) -> None:
+    site = site_templates(tmp_path, {"docker/state.yaml": EXTENDS})
+    first = compiled("docker", loader([site]))
+
+    again = compiled("docker", loader([site]))
+    (site / "docker/state.yaml").write_text(f"{EXTENDS}rules: [{{status: started, message: changed}}]")
+    changed = compiled("docker", loader([site]))
+
+    assert again is first
+    assert changed.read("a", PULLING).message == "changed"
+    assert first.read("a", PULLING).message == "pulling the image localhost/a:1"

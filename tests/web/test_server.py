@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.live import Server, refused_start
+from tests.live import Server, refused_process, refused_start
 
 
 def local(directory: Path) -> dict[str, str]:
@@ -34,4 +34,4 @@ def test_a_port_that_is_taken_stops_the_start_in_one_line(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        assert f"PORT={port}" in refused_start(local(tmp_path), "--port", str(port))
+        assert f"PORT={port}" in refused_process(local(tmp_path), "--port", str(port))

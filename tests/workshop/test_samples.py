@@ -7,9 +7,10 @@ from itertools import islice
 
 import pytest
 
+from pman import settings
 from pman.settings import DECLARED
 from pman.translation.render import Templates, loader
-from pman.translation.request import PROPERTIES
+from pman.translation.request import PROPERTIES, RequestParser
 from pman.translation.variables import honours
 from pman.workshop.lint.documents import missed
 from pman.workshop.samples import Sample, pairs, samples
@@ -18,9 +19,12 @@ from tests.a_job import ENGINES
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_sample_is_one_that_its_engine_takes(engine: str) -> None:
+    parser = RequestParser(settings.engine_schema(engine, "request"))
     for sample in (*samples(engine), *islice(pairs(engine), 20)):
-        job, site = sample.variables()  # raises for a request or settings that are refused
+        job, site = sample.variables()
 
+        assert parser.parse(sample.body) == sample.job  # raises for a request that is refused
+        assert settings.load(sample.environ, [engine]) == sample.settings  # and for such settings
         assert site["container_env"] == engine
         assert job["jid"] == sample.request["jid"]
 
@@ -47,10 +51,10 @@ def test_all_that_an_engine_honours_is_asked_for_in_some_sample(engine: str) -> 
         if any(where.startswith(("job.", "site.")) for where in declared["x-reaches"])
         and any(example != declared.get("default") for example in declared["examples"])
     }
-    settings = {name for name in variables if honours(engine, name, read)}
+    honoured = {name for name in variables if honours(engine, name, read)}
 
     refused = {"gpu_limit", "number_of_workers"} - _asked_of(engine)  # by what the engine's schema narrows
-    assert (fields | settings) - refused <= asked
+    assert (fields | honoured) - refused <= asked
 
 
 def _asked(sample: Sample) -> set[str]:

@@ -8,16 +8,20 @@ from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any
 
 from pman.errors import UnknownJob
-from pman.executors.kubernetes import reads as state
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.api import Api, Object, is_name, path
+from pman.executors.kubernetes.bundle import Bundle
+from pman.executors.kubernetes.fields import IgnoredFields
 from pman.executors.kubernetes.informer import EventHandler, Informer
-from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
+from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS, Kinds
 from pman.executors.kubernetes.logs import Logs
-from pman.executors.kubernetes.objects import Objects
+from pman.executors.kubernetes.manifests import Manifests
+from pman.executors.kubernetes.metadata import name, without_managed_fields
+from pman.executors.kubernetes.objects import Objects, name_taken
 from pman.executors.kubernetes.permissions import Permissions
-from pman.executors.kubernetes.reads import Reads
+from pman.executors.kubernetes.reads import Reads, native
 from pman.executors.kubernetes.removal import Removal
+from pman.executors.kubernetes.status import has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL, Document
 
@@ -38,7 +42,9 @@ class KubernetesExecutor:
         self._namespace = namespace = str(settings["JOB_NAMESPACE"])
         self._store = store = Store()
         self._reads = Reads(api, namespace)
+        self._manifests = Manifests(Kinds(api), namespace)
         self._objects = Objects(api, namespace)
+        self._ignored_fields = IgnoredFields()
         self._permissions = Permissions(api, namespace)
         self._logs = Logs(api, namespace, self.inspect)
         self._removal = Removal(api, namespace, self._reads, store.delete_job)
@@ -77,9 +83,16 @@ class KubernetesExecutor:
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         self._watch()
-        job = await self._objects.apply(jid, documents)
+        manifests = await self._manifests.read(jid, documents)
+        if len(manifests) == 1:
+            job, _ = await self._objects.create(manifests[0], name_taken)
+        else:
+            job = await Bundle(self._objects, manifests).apply()
+        job = without_managed_fields(job)
+        sent = next(manifest.body for manifest in manifests if manifest.is_the_job)
+        self._ignored_fields.report(sent, job)
         self._store.add_created_job(job)
-        return state.native(job, [], [])
+        return native(job, [], [])
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         self._watch()
@@ -111,7 +124,7 @@ class KubernetesExecutor:
         self._watch()
         if self._is_current():
             return self._store.active()
-        return sorted(state.name(job) for job in await self._jobs() if not state.has_ended(job))
+        return sorted(name(job) for job in await self._jobs() if not has_ended(job))
 
     async def end(self, jid: str, reason: str) -> None:
         if not _can_be(jid):
@@ -122,7 +135,7 @@ class KubernetesExecutor:
         self._watch()
         if self._is_current():
             return self._store.jids()
-        return sorted(map(state.name, await self._jobs()))
+        return sorted(map(name, await self._jobs()))
 
     async def ping(self) -> str:
         version = await self._api.read("/version")

@@ -10,15 +10,14 @@ from typing import Any
 from pman.errors import EngineUnreachable, UnknownJob
 from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object, path
 from pman.executors.kubernetes.kinds import PODS
-from pman.executors.kubernetes.reads import (
-    Native,
+from pman.executors.kubernetes.metadata import name, uid
+from pman.executors.kubernetes.reads import Native
+from pman.executors.kubernetes.status import (
     end_time,
     has_ended,
     has_started,
     main_container,
     main_container_has_ended,
-    name,
-    uid,
 )
 from pman.executors.shared.multiplex import Sources, merged, prefixed
 

@@ -9,10 +9,15 @@ from typing import Any
 
 from pman.executors.kubernetes.api import PAGE_SIZE, Api, Forbidden, Object, path
 from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
+from pman.executors.kubernetes.metadata import (
+    is_pmans,
+    is_terminating,
+    name,
+    owner_uid,
+    uid,
+    without_managed_fields,
+)
 from pman.job import JID_LABEL
-
-MAIN_CONTAINER = "kubectl.kubernetes.io/default-container"
-"""Annotation of a pod whose first container is not the plugin's."""
 
 EVENT_QUERIES_LIMIT = 8
 """Pods up to which the events of each are asked for; of more, those of the whole namespace."""
@@ -92,102 +97,6 @@ def native(job: Object, pods: Iterable[Object], events: Iterable[Object]) -> Nat
         "pods": sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", name(pod))),
         "events": sorted(events, key=_time),
     }
-
-
-def without_managed_fields(found: Object) -> Object:
-    """Without the record of who set which field: half of an object, and of no use here."""
-    if "managedFields" not in found["metadata"]:
-        return found
-    metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
-    return {**found, "metadata": metadata}
-
-
-def name(found: Object) -> str:
-    return str(found["metadata"]["name"])
-
-
-def uid(found: Object) -> str:
-    return str(found["metadata"]["uid"])
-
-
-def resource_version(found: Object) -> str:
-    """Of this state of the object: says whether two are the same, not which one is newer."""
-    return str(found["metadata"].get("resourceVersion", ""))
-
-
-def labels(found: Object) -> Mapping[str, str]:
-    return found["metadata"].get("labels") or {}
-
-
-def is_pmans(job: Object) -> bool:
-    return labels(job).get(JID_LABEL) == name(job)
-
-
-def is_terminating(found: Object) -> bool:
-    """Whether it is deleted and only waits for a finalizer."""
-    return bool(found["metadata"].get("deletionTimestamp"))
-
-
-def owner_uid(pod: Object, jid: str = "") -> str:
-    """The uid of the Job that made it; with a jid, only of one of that name."""
-    for reference in pod["metadata"].get("ownerReferences") or ():
-        if reference.get("controller") and reference["kind"] == "Job" and jid in ("", reference["name"]):
-            return str(reference["uid"])
-    return ""
-
-
-def has_ended(job: Object) -> bool:
-    return bool(_end_conditions(job))
-
-
-def end_time(job: Object) -> str:
-    """ISO 8601; empty where it has not ended."""
-    return max((str(each.get("lastTransitionTime") or "") for each in _end_conditions(job)), default="")
-
-
-def _end_conditions(job: Object) -> list[Object]:
-    conditions = (job.get("status") or {}).get("conditions") or ()
-    return [
-        each for each in conditions if each["type"] in ("Complete", "Failed") and each["status"] == "True"
-    ]
-
-
-def main_container(pod: Object) -> str:
-    named = (pod["metadata"].get("annotations") or {}).get(MAIN_CONTAINER)
-    return str(named or pod["spec"]["containers"][0]["name"])
-
-
-def has_started(pod: Object) -> bool:
-    """Whether the main container runs or ran: whether there is a log."""
-    for each in (pod.get("status") or {}).get("containerStatuses") or ():
-        if each["name"] == main_container(pod):
-            return "running" in each["state"] or "terminated" in each["state"]
-    return False
-
-
-def main_container_has_ended(pod: Object) -> bool:
-    """Whether the main container ran and has ended: whether its node must know the log, or has lost it."""
-    known = (pod.get("status") or {}).get("containerStatuses") or ()
-    return any(each["name"] == main_container(pod) and _has_run(each) for each in known)
-
-
-def pod_has_ended(pod: Object) -> bool:
-    """Whether no process of it is left, nor will be."""
-    status = pod.get("status") or {}
-    if status.get("phase") in ("Succeeded", "Failed"):
-        return True
-    known = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    return len(known) == len(containers) and all(map(_has_run, known))
-
-
-def _has_run(container: Object) -> bool:
-    """Not one of which nothing but `terminated` is said.
-
-    That is what a kubelet (1.20, TerminatePod) writes for each container of a deleted pod that, by the
-    status it has written before, waits; it may have begun to run since.
-    """
-    return bool(((container.get("state") or {}).get("terminated") or {}).get("containerID"))
 
 
 def _time(event: Object) -> str:

@@ -15,19 +15,17 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from pman.executors.kubernetes.api import Object
-from pman.executors.kubernetes.reads import (
-    Native,
-    has_ended,
+from pman.executors.kubernetes.metadata import (
     is_pmans,
     is_terminating,
     name,
-    native,
     owner_uid,
-    pod_has_ended,
     resource_version,
     uid,
     without_managed_fields,
 )
+from pman.executors.kubernetes.reads import Native, native
+from pman.executors.kubernetes.status import has_ended, pod_has_ended
 from pman.job import JID_LABEL
 
 SYNC_LAG_SECONDS = 2.0

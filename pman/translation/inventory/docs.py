@@ -13,10 +13,10 @@ from jinja2 import nodes
 from pman import schema
 from pman.settings import DECLARED
 from pman.translation import statefile
+from pman.translation.functions import FUNCTIONS, TESTS
 from pman.translation.inventory.inventory import Block, TemplateFile, find
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
-from pman.translation.rules import FUNCTIONS
 from pman.translation.sources import SYNTAX, parsed
 
 VARIABLES: Mapping[str, Any] = schema.load("variables.json")["properties"]
@@ -92,9 +92,17 @@ def _of_rules(name: str, site_dirs: Sequence[Path]) -> Iterator[Variable]:
     yield Variable("native", "object", "", None, "what the engine says of the job, as plain data", ())
     for value, text in statefile.read(loader(site_dirs), name).values.items():
         yield Variable(value, "named value", "", None, " ".join(text.split()), ())
-    for function, called in FUNCTIONS.items():
-        taken = ", ".join(signature(called).parameters)
-        yield Variable(f"{function}({taken})", "function", "", None, called.__doc__ or "", ())
+    yield from functions()
+
+
+def functions() -> Iterator[Variable]:
+    """Lists what the expressions of every state.yaml may call, and the tests that they may make."""
+    for name, function in FUNCTIONS.items():
+        call = f"{name}({', '.join(signature(function).parameters)})"
+        yield Variable(call, "function", "", None, function.__doc__ or "", ())
+    for name, test in TESTS.items():
+        _, argument = signature(test).parameters
+        yield Variable(f"is {name}({argument})", "test", "", None, test.__doc__ or "", ())
 
 
 def variables(engine: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:

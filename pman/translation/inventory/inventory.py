@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import BaseLoader
-from jinja2.exceptions import TemplateNotFound
 
 from pman.errors import ConfigError, Fault
 from pman.resources import TEMPLATES
@@ -16,7 +15,7 @@ from pman.translation import statefile
 from pman.translation.inventory.header import header
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
-from pman.translation.sources import SYNTAX, Source, body, digest, lineage, parsed
+from pman.translation.sources import Mistake, Source, body, digest, lineage, parsed
 from pman.translation.statefile import Rule
 
 BUILTIN = "builtin/"
@@ -99,8 +98,11 @@ class EngineTemplates:
         return tuple(file.fault for file in self.files if file.fault)
 
 
-def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
-    """Of every folder that has rules, shipped or a site's. What cannot be read is a fault of its file."""
+def engines(site_dirs: Sequence[Path], only: Container[str] | None = None) -> tuple[EngineTemplates, ...]:
+    """Lists every folder that has rules, shipped or a site's, or `only` those of some engines.
+
+    What cannot be read is a fault of its file.
+    """
     search = loader(site_dirs)
     return tuple(
         EngineTemplates(
@@ -109,13 +111,14 @@ def engines(site_dirs: Sequence[Path]) -> tuple[EngineTemplates, ...]:
             files=tuple(_files(engine, [*site_dirs, TEMPLATES], search)),
         )
         for engine in names(site_dirs)
+        if only is None or engine in only
     )
 
 
 def _rules_of(engine: str, search: BaseLoader) -> tuple[Rule, ...]:
     try:
         return statefile.read(search, f"{engine}/{RULES}").rules
-    except _UNREADABLE:
+    except ConfigError:
         return ()  # the file has the fault
 
 
@@ -182,28 +185,30 @@ def _text(name: str, path: Path) -> tuple[str, Fault | None]:
 def _rules(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:
     text, fault = _text(name, path)
     doc = "\n".join(line[2:] for line in text.split("\n\n", 1)[0].splitlines() if line.startswith("# "))
-    extends, ancestors = None, list[Path]()
-    try:
-        if not (fault or instead):  # another one is read in its place
-            statefile.read(search, name)
-        extends = statefile.extended(text)
-        ancestors += _extended_rules(text, search)
-    except _UNREADABLE as error:
-        fault = fault or _fault(name, path, error)
+    own = statefile.parsed(name, str(path), text)
+    above = statefile.lineage(search, own.extends) if own.extends else ()
+    if not (fault or instead):  # another one is read in its place
+        fault = next((found.fault for found in _mistakes(search, name)), None)
     return TemplateFile(
         name=name,
         path=path,
         shipped=shipped,
         overrides=_overrides(name, shipped=shipped),
         overridden_by=instead,
-        extends=extends,
-        ancestors=tuple(ancestors),
+        extends=own.extends,
+        ancestors=tuple(Path(ancestor.path) for ancestor in above if ancestor.path),
         doc=doc,
         text=text,
         blocks=(),
         inherited=(),
         fault=fault,
     )
+
+
+def _mistakes(search: BaseLoader, name: str) -> Iterator[Mistake]:
+    """Lists what is wrong with a state.yaml and what it extends."""
+    for source in statefile.lineage(search, name):
+        yield from source.mistakes
 
 
 def _fault(name: str, path: Path, error: Exception) -> Fault:
@@ -213,18 +218,6 @@ def _fault(name: str, path: Path, error: Exception) -> Fault:
     if isinstance(error, UnicodeDecodeError):
         return Fault(name, "what it extends is not UTF-8", str(path))
     return Fault(name, str(error), str(path))
-
-
-def _extended_rules(text: str, search: BaseLoader) -> Iterator[Path]:
-    """The files that a state.yaml extends; one that is not there, statefile.read tells."""
-    seen: set[str] = set()
-    while (name := statefile.extended(text)) and name not in seen:
-        seen.add(name)
-        try:
-            text, path, _ = search.get_source(SYNTAX, name)
-        except TemplateNotFound:
-            return
-        yield Path(path or name)
 
 
 def _template(name: str, path: Path, shipped: bool, instead: str | None, search: BaseLoader) -> TemplateFile:

@@ -35,7 +35,7 @@ def document() -> Mapping[str, Any]:
 
 
 def _components() -> dict[str, Any]:
-    request, api = schema.load("request.json"), schema.load("api.json")
+    request, api = (copy.deepcopy(dict(schema.load(name))) for name in ("request.json", "api.json"))
     parts = {f"Request_{name}": part for name, part in request.pop("$defs").items()}
     for name, declared in request["properties"].items():
         parts[f"Request_{name}"] = declared

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,7 +13,7 @@ from pman.engine.engine import Engine
 from pman.engine.previews import DryRuns, check_size, installed
 from pman.errors import EngineUnreachable, Fault
 from pman.translation import diff
-from pman.translation.masking import MASK
+from pman.translation.jsontext import without_env_values
 from pman.translation.preview import Preview, Previews, TemplateSet
 from pman.web.page.code import Row, rows
 from pman.web.page.examples import EXAMPLES
@@ -109,7 +107,7 @@ def routes(page: Blueprint, engine: Engine, view: View, dry_runs: DryRuns) -> No
             examples=list(EXAMPLES),
             panels=[_panel(view, *result) for result in results],
             request_faults=wrong,
-            request_rows=rows(without_values(text), "request.json", faults=wrong) if wrong else (),
+            request_rows=rows(without_env_values(text), "request.json", faults=wrong) if wrong else (),
             done=bool(results),
             own_templates=bool(engine.settings["PMAN_TEMPLATES"]),
         )
@@ -131,50 +129,6 @@ def _both(
         return previews.preview(text, engine=name, templates=templates, facts=facts)
 
     return (by("site"), by("builtin")) if chosen == "diff" else (by(chosen), None)
-
-
-def without_values(text: str) -> str:
-    """A request without the values of its env, line for line; what is no JSON, without any string.
-
-    page.js does the same for a link, and makes none of what is no JSON.
-    """
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return _TOKEN.sub(lambda token: token[0] if token["colon"] else _masked(token[0]), text)
-    return "".join(_without_values(text))
-
-
-def _without_values(text: str) -> Iterator[str]:
-    """Piece by piece, of what is JSON."""
-    position, depth, env = 0, 0, -1  # env: the depth of its key, while its value lasts
-    for token in _TOKEN.finditer(text):
-        yield text[position : token.start()]
-        position, word = token.end(), token[0]
-        depth += (word in "[{") - (word in "]}")
-        if env > depth or (env == depth and word == ","):
-            env = -1
-        if env >= 0 and not (token["colon"] and "=" not in word):
-            yield f"{_masked(token['string'])}{token['colon'] or ''}" if token["string"] else _masked(word)
-        else:
-            yield word
-        if env < 0 and token["colon"] and _ENV.match(json.loads(token["string"])):
-            env = depth
-    yield text[position:]
-
-
-def _masked(word: str) -> str:
-    """A string keeps the name of NAME=value; a number has none; punctuation, true, false and null stay."""
-    if word.startswith('"'):
-        name, equals, _ = word[1:].partition("=")
-        return f'"{name}={MASK}"' if equals else f'"{MASK}"'
-    return f'"{MASK}"' if word[0] in "-0123456789" else word
-
-
-_TOKEN = re.compile(
-    r'(?P<string>"(?:[^"\\]|\\.)*(?:"|$))(?P<colon>\s*:)?|[\[\]{},]|[^\s\[\]{},:"]+', re.DOTALL
-)
-_ENV = re.compile(r"\s*env(ironment)?\s*$", re.I)
 
 
 def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault]:

@@ -13,15 +13,15 @@ from pman.errors import ConfigError, EngineUnreachable
 from pman.resources import STATES
 from pman.translation.fields import Details
 from pman.translation.overrides import RULES
-from pman.translation.rules import FAILURES, SECTIONS, Rules
+from pman.translation.rules import FAILURES, SECTIONS, Rules, compiled
+from pman.translation.statefile import lineage
 from pman.workshop.lint.findings import Finding
-from pman.workshop.lint.states import written
 from pman.workshop.samples import samples
 
 
 def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
     """Each that stops for a state, at its line. Of rules in which nothing else is wrong."""
-    rules = Rules(engine, search)
+    rules = compiled(engine, search)
     details = Details(rules)
     site = samples(engine)[0].variables()[1]
     told: set[tuple[str, str]] = set()
@@ -64,8 +64,8 @@ def _each(rules: Rules) -> Iterator[tuple[tuple[str, str], Rules]]:
 def _place(search: BaseLoader, engine: str, at: tuple[str, str]) -> tuple[str, int]:
     """Of the file that decides: the nearest that has it."""
     section, name = at
-    files = list(written(search, f"{engine}/{RULES}"))
-    for file in files:
-        if name in file.content.get(section, {}):
-            return file.path, file.line(section, name)
-    return files[0].path, 0
+    sources = lineage(search, f"{engine}/{RULES}")
+    for source in sources:
+        if name in source.content.get(section, {}):
+            return source.path, source.line(section, name)
+    return sources[0].path, 0

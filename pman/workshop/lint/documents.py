@@ -1,98 +1,120 @@
-"""Templates by what they render: samples that reach every branch, each document against its engine's API."""
+"""Try templates with samples that reach every branch, and check each document against its engine's API."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.translation.languages.placement import MisplacedError
-from pman.translation.render import Templates, UnreadableError
+from pman.translation.render import Templates, Traced, UnreadableError
 from pman.translation.sourcemap import Notes, Origins
 from pman.translation.sources import composed, place
+from pman.translation.variables import unread_fields
 from pman.workshop.lint import native, shell
 from pman.workshop.lint.findings import Finding, distinct, of_fault
 from pman.workshop.samples import Sample, pairs, samples
 
 
-class _Looked:
-    """Documents that are checked once, however many samples become them."""
+@dataclass(slots=True)
+class Trial:
+    """What the documents of an engine's samples show."""
+
+    findings: list[Finding] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+    """The fields of requests that a sample asks for and the templates do not read."""
+
+    @property
+    def failed(self) -> bool:
+        return any(finding.level == "error" for finding in self.findings)
+
+
+def of_engine(templates: Templates, engine: str, kubernetes: str) -> Trial:
+    """Tries every sample, and pairs of options for the branches that none of the samples reaches."""
+    trial, check = Trial(), _Check(engine, kubernetes)
+    for sample in samples(engine):
+        if traced := _traced(templates, sample, trial):
+            trial.unread |= unread(sample, traced.read)
+            trial.findings += check.documents(traced)
+    for sample in () if trial.failed else pairs(engine):
+        if not missed(templates.notes):
+            break
+        branches = len(templates.notes.taken)
+        traced = _traced(templates, sample, trial)
+        if traced and len(templates.notes.taken) > branches:
+            trial.findings += check.documents(traced)
+    if not trial.failed:
+        trial.findings += [*missed(templates.notes), *unused_blocks(templates.notes)]
+    trial.findings = distinct(trial.findings)
+    return trial
+
+
+def unread(sample: Sample, read: frozenset[str]) -> set[str]:
+    """The fields that a sample asks for and that are not among the variables that were read."""
+    job, _ = sample.variables()
+    return {fault.path.removeprefix("$.") for fault in unread_fields(job, read)}
+
+
+def _traced(templates: Templates, sample: Sample, trial: Trial) -> Traced | None:
+    try:
+        return templates.traced(*sample.variables())
+    except ConfigError as error:
+        trial.findings += _stopped(error, sample)
+        return None
+
+
+class _Check:
+    """Checks each document once, however many samples become it."""
 
     def __init__(self, engine: str, kubernetes: str) -> None:
         self._engine = engine
         self._kubernetes = kubernetes
-        self._seen: set[tuple[str, str]] = set()
+        self._checked: set[tuple[str, str]] = set()
 
-    def at(self, document: Document, origins: Origins) -> Iterator[Finding]:
-        if (document.name, document.text) in self._seen:
-            return
-        self._seen.add((document.name, document.text))
-        try:
-            for wrong in shell.unreadable(document.name, document.text):
-                origin = origins.at(_first_character(document.text, wrong.index))
-                told = f"bash cannot read it: {wrong.message}"
-                yield Finding("shell-syntax", told, origin.file, origin.line)
-        except shell.NotInstalled:
-            told = f"the shell of {document.name} is not checked: there is no bash here"
-            yield Finding("shell-missing", told, origins.at(0).file, 0, "install bash")
-        if document.content is None:
-            return
+    def documents(self, traced: Traced) -> Iterator[Finding]:
+        for document, origins in zip(traced.documents, traced.origins, strict=True):
+            if (document.name, document.text) not in self._checked:
+                self._checked.add((document.name, document.text))
+                yield from _of_shell(document, origins)
+                if document.content is not None:
+                    yield from self._of_schema(document, origins)
+
+    def _of_schema(self, document: Document, origins: Origins) -> Iterator[Finding]:
+        first = origins.at(0).file
         try:
             checker = native.checker(self._engine, document, self._kubernetes)
+            mistakes = list(native.mistakes(checker, document.content))
         except native.NotInstalled as error:
-            told, hint = f"{document.name} is not checked: {error}", "pip install kubernetes-validate"
-            yield Finding("schema-missing", told, origins.at(0).file, 0, hint)
+            message, hint = f"{document.name} is not checked: {error}", "pip install kubernetes-validate"
+            yield Finding("schema-missing", message, first, 0, hint)
             return
         except native.Unknown as error:
-            origin = origins.at(0)
-            yield Finding("not-checked", f"{document.name} is not checked: {error}", origin.file, 0)
+            yield Finding("not-checked", f"{document.name} is not checked: {error}", first, 0)
             return
         except native.NotInApi as error:
-            wrongs = [error.wrong]
-        else:
-            wrongs = list(native.wrong(checker, document.content))
-        root = composed(document.text) if wrongs else None
-        for found in wrongs:
-            mark = place(root, found.path)
+            mistakes = [error.mistake]
+        root = composed(document.text) if mistakes else None
+        for mistake in mistakes:
+            mark = place(root, mistake.path)
             origin = origins.at(mark.index if mark else 0)
-            message = f"{found.where}: {found.message}"
-            yield Finding(found.rule, message, origin.file, origin.line, found.hint)
+            message = f"{mistake.where}: {mistake.message}"
+            yield Finding(mistake.rule, message, origin.file, origin.line, mistake.hint)
+
+
+def _of_shell(document: Document, origins: Origins) -> Iterator[Finding]:
+    try:
+        for mistake in shell.mistakes(document.name, document.text):
+            origin = origins.at(_first_character(document.text, mistake.index))
+            yield Finding("shell-syntax", f"bash cannot read it: {mistake.message}", origin.file, origin.line)
+    except shell.NotInstalled:
+        message = f"the shell of {document.name} is not checked: there is no bash here"
+        yield Finding("shell-missing", message, origins.at(0).file, 0, "install bash")
 
 
 def _first_character(text: str, index: int) -> int:
-    """Of the line, without its indentation."""
+    """Skips the indentation of the line that begins at an index."""
     return index + len(text[index:]) - len(text[index:].lstrip(" \t"))
-
-
-def of_engine(templates: Templates, engine: str, kubernetes: str) -> Iterator[Finding]:
-    """All that the documents of the samples show, and the branches that none of them reaches."""
-    looked = _Looked(engine, kubernetes)
-    found = [finding for sample in samples(engine) for finding in _of(templates, sample, looked)]
-    if not any(finding.level == "error" for finding in found):
-        for sample in pairs(engine):
-            if not missed(templates.notes):
-                break
-            found += _of(templates, sample, looked, only_new=True)
-    yield from distinct(found)
-    if not any(finding.level == "error" for finding in found):
-        yield from missed(templates.notes)
-        yield from unused_blocks(templates.notes)
-
-
-def _of(
-    templates: Templates, sample: Sample, looked: _Looked, *, only_new: bool = False
-) -> Iterator[Finding]:
-    """`only_new`: documents are looked at only where the sample takes a branch that none has taken."""
-    before = len(templates.notes.taken)
-    try:
-        traced = templates.traced(*sample.variables())
-    except ConfigError as error:
-        yield from _stopped(error, sample)
-        return
-    if only_new and len(templates.notes.taken) == before:
-        return
-    for document, origins in zip(traced.documents, traced.origins, strict=True):
-        yield from looked.at(document, origins)
 
 
 def _stopped(error: ConfigError, sample: Sample) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pman.errors import Fault
+from pman.translation.sources import Mistake
 
 Level = Literal["error", "warning", "note"]
 
@@ -97,6 +98,11 @@ class Finding:
 
 def of_fault(rule: str, fault: Fault, hint: str = "") -> Finding:
     return Finding(rule, fault.message, fault.file, fault.line, hint)
+
+
+def of_mistake(mistake: Mistake) -> Finding:
+    file = mistake.file or mistake.name
+    return Finding(mistake.rule, mistake.message, file, mistake.line, mistake.hint)
 
 
 def distinct(findings: Iterable[Finding]) -> list[Finding]:

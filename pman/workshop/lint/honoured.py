@@ -1,9 +1,10 @@
-"""What the shipped templates honour of a request, and a site's do not any more: pman refuses such a job."""
+"""Requests that the shipped templates honour and a site's do not: pman refuses such a job."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from functools import cache
 from pathlib import Path
 
 from pman.errors import ConfigError
@@ -11,33 +12,29 @@ from pman.settings import engine_schema, properties
 from pman.translation.inventory import inventory
 from pman.translation.render import Templates, loader
 from pman.translation.request import PROPERTIES
-from pman.translation.variables import unread_fields
 from pman.workshop import drift
+from pman.workshop.lint.documents import unread
 from pman.workshop.lint.findings import Finding
 from pman.workshop.samples import samples
 
 
-def of_engine(own: Templates, engine: str, directories: Sequence[Path]) -> Iterator[Finding]:
-    """At the block in whose place the field was read. `own`: templates that render every sample."""
-    shipped = Templates(engine, loader([]), list(properties(engine_schema(engine, "documents"))))
+def of_engine(fields: Set[str], engine: str, directories: Sequence[Path]) -> Iterator[Finding]:
+    """Reports each field, at the block in whose place it was read. `fields`: those the site does not read."""
     lost: dict[tuple[str, str, int], list[str]] = {}
-    for field in sorted(_unread(own, engine) - _unread(shipped, engine)):
+    for field in sorted(fields - _unread_by_shipped(engine)) if fields else ():
         rule = "field-dropped" if _can_be_left_out(field) else "no-job-runs"
         lost.setdefault((rule, *_place(field, engine, directories)), []).append(field)
-    for (rule, file, line), fields in lost.items():
+    for (rule, file, line), names in lost.items():
         refused = "every request" if rule == "no-job-runs" else "a request that asks for it"
-        yield Finding(rule, f"nothing reads {', '.join(fields)} any more: {refused} is refused", file, line)
+        yield Finding(rule, f"nothing reads {', '.join(names)} any more: {refused} is refused", file, line)
 
 
-def _unread(templates: Templates, engine: str) -> set[str]:
-    """The fields that a sample has and the templates do not read."""
-    found = set()
-    for sample in samples(engine):
-        job, site = sample.variables()
-        found |= {
-            fault.path.removeprefix("$.") for fault in unread_fields(job, templates.render(job, site).read)
-        }
-    return found
+@cache
+def _unread_by_shipped(engine: str) -> frozenset[str]:
+    shipped = Templates(engine, loader([]), list(properties(engine_schema(engine, "documents"))))
+    return frozenset().union(
+        *(unread(sample, shipped.render(*sample.variables()).read) for sample in samples(engine))
+    )
 
 
 def _can_be_left_out(field: str) -> bool:
@@ -48,8 +45,7 @@ def _can_be_left_out(field: str) -> bool:
 def _place(field: str, engine: str, directories: Sequence[Path]) -> tuple[str, int]:
     """The site's block, or file, that stands in the place of what reads the field."""
     try:
-        taken = [one for one in inventory.engines(directories) if one.engine == engine]
-        overrides = drift.overrides(taken)
+        overrides = drift.overrides(inventory.engines(directories, only=[engine]))
     except ConfigError:
         return "", 0
     variable = re.compile("|".join(map(re.escape, PROPERTIES[field]["x-reaches"])))

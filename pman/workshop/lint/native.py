@@ -26,7 +26,7 @@ KUBERNETES = "1.29"
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class Mistake:
     path: tuple[str | int, ...]
     rule: str
     message: str
@@ -45,9 +45,9 @@ class Unknown(Exception):
 class NotInApi(Exception):
     """The document is nothing that the API has."""
 
-    def __init__(self, wrong: Wrong) -> None:
-        super().__init__(wrong.message)
-        self.wrong = wrong
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.message)
+        self.mistake = mistake
 
 
 class NotInstalled(Unknown):
@@ -71,13 +71,13 @@ def _keyword(declared: Mapping[str, Any], keyword: str) -> object:
     return declared.get(keyword)
 
 
-def wrong(checker: Validator, content: object) -> Iterator[Wrong]:
+def mistakes(checker: Validator, content: object) -> Iterator[Mistake]:
     """All that the API would not take, or drop without a word."""
     for error in schema.errors(checker, content):
         yield from _told(error)
 
 
-def _told(error: ValidationError) -> Iterator[Wrong]:
+def _told(error: ValidationError) -> Iterator[Mistake]:
     path = tuple(error.absolute_path)
     if error.validator in ("oneOf", "anyOf") and error.context and (inner := best_match(error.context)):
         error = inner
@@ -86,12 +86,12 @@ def _told(error: ValidationError) -> Iterator[Wrong]:
         known = list(error.schema.get("properties", {})) if isinstance(error.schema, Mapping) else []
         for name in schema.unknown(error):
             hint = did_you_mean(name, known, f"known here: {', '.join(known)}" if known else "")
-            yield Wrong((*path, name), "unknown-field", f"{name} is no field here", hint)
+            yield Mistake((*path, name), "unknown-field", f"{name} is no field here", hint)
     elif error.validator == "required":
         name = schema.missing(error)
-        yield Wrong(path, "wrong-value", f"{name} is missing", _sentence(error))
+        yield Mistake(path, "wrong-value", f"{name} is missing", _sentence(error))
     else:
-        yield Wrong(path, "wrong-value", _shown(error), _sentence(error))
+        yield Mistake(path, "wrong-value", _shown(error), _sentence(error))
 
 
 def _shown(error: ValidationError) -> str:
@@ -113,10 +113,10 @@ def _sentence(error: ValidationError) -> str:
 def _of_kubernetes(document: Document, version: str) -> Validator:
     content = document.content
     if not isinstance(content, Mapping):
-        raise NotInApi(Wrong((), "wrong-value", "it is no object of Kubernetes"))
+        raise NotInApi(Mistake((), "wrong-value", "it is no object of Kubernetes"))
     for name in ("apiVersion", "kind"):
         if not isinstance(content.get(name), str):
-            raise NotInApi(Wrong((name,), "wrong-value", f"{name} is missing, or no text"))
+            raise NotInApi(Mistake((name,), "wrong-value", f"{name} is missing, or no text"))
     kind, api = content["kind"], content["apiVersion"]
     group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api)
     directory = _kubernetes(version)
@@ -137,9 +137,11 @@ def _unknown_object(directory: Path, kind: str, api: str, group: str) -> NotInAp
         hint = did_you_mean(
             kind.lower(), groups[group], f"it is in {', '.join(elsewhere)}" if elsewhere else ""
         )
-        return NotInApi(Wrong(("kind",), "wrong-value", f"{api} has no {kind}", hint))
+        return NotInApi(Mistake(("kind",), "wrong-value", f"{api} has no {kind}", hint))
     if near := nearest(group, groups, likeness=0.8):
-        return NotInApi(Wrong(("apiVersion",), "wrong-value", f"there is no {api}", f"did you mean {near}?"))
+        return NotInApi(
+            Mistake(("apiVersion",), "wrong-value", f"there is no {api}", f"did you mean {near}?")
+        )
     return Unknown(f"no schema of {kind} of {api} is known")
 
 

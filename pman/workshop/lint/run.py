@@ -109,9 +109,10 @@ def _of_engine(
         compiled = Templates(engine, search, names)
     except ConfigError as error:
         return [*found, *(of_fault("template-syntax", fault) for fault in error.faults), *_unplaced(error)]
-    found += documents.of_engine(compiled, engine, kubernetes)
+    trial = documents.of_engine(compiled, engine, kubernetes)
+    found += trial.findings
     if directories and engine in SHIPPED and not any(finding.level == "error" for finding in found):
-        found += honoured.of_engine(compiled, engine, directories)
+        found += honoured.of_engine(trial.unread, engine, directories)
     return found
 
 
@@ -123,7 +124,7 @@ def _overrides(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[
     if not directories:
         return
     try:
-        taken = [one for one in inventory.engines(directories) if one.engine in engines]
+        taken = inventory.engines(directories, only=engines)
         unrecorded, changed = drift.unrecorded(taken), drift.changed(taken)
     except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read is told by itself
         return

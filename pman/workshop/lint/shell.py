@@ -13,7 +13,7 @@ _LINE = re.compile(r"^\S*: line (\d+): (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class Mistake:
     index: int
     """Of the begin of the line in the text."""
 
@@ -33,7 +33,7 @@ class NotInstalled(Exception):
     """There is no bash to read scripts with."""
 
 
-def unreadable(name: str, text: str) -> Iterator[Unreadable]:
+def mistakes(name: str, text: str) -> Iterator[Mistake]:
     """The first mistake of each script in a document. Raises NotInstalled where there is one to read."""
     bash = shutil.which("bash")
     for script, begin in scripts(name, text):
@@ -52,4 +52,4 @@ def unreadable(name: str, text: str) -> Iterator[Unreadable]:
         if checked.returncode and told:
             lines = script.split("\n")
             ahead = sum(len(line) + 1 for line in lines[: int(told[1]) - 1])
-            yield Unreadable(begin + min(ahead, len(script)), told[2])
+            yield Mistake(begin + min(ahead, len(script)), told[2])

@@ -99,7 +99,7 @@ if (log) {
 // A link that carries a request behind its #, which no browser sends. The values of env are left out of it,
 // whatever their shape: they carry users' tokens, and a dry run masks them anyway.
 
-const ENV = /^\s*env(ironment)?\s*$/i; // as dryrun.py has it
+const ENV = /^\s*env(ironment)?\s*$/i; // as translation/jsontext.py has it
 const MASK = "********";
 
 function masked(text) {

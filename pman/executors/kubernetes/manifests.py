@@ -1,0 +1,99 @@
+"""Documents as manifests: the path of the API that each has, refused where no Job can own its object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pman.errors import ConfigError, EngineRefused
+from pman.executors.kubernetes.api import Object
+from pman.executors.kubernetes.kinds import JOBS, Kinds
+from pman.executors.kubernetes.metadata import labels, name, uid
+from pman.job import JID_LABEL, Document
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A document of the job `jid`, as it is sent."""
+
+    jid: str
+    body: Object
+    resource: str
+    """E.g. `/apis/batch/v1 jobs`."""
+
+    @property
+    def kind(self) -> str:
+        return str(self.body["kind"])
+
+    @property
+    def is_the_job(self) -> bool:
+        return self.resource == JOBS and name(self.body) == self.jid
+
+    @property
+    def marks(self) -> Mapping[str, Any]:
+        """The metadata that tell one job from another of the same name."""
+        metadata = self.body["metadata"]
+        return {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
+
+    def owned_by(self, job: Object) -> Manifest:
+        metadata = self.body["metadata"]
+        references = [*(metadata.get("ownerReferences") or ()), owner_reference(job)]
+        return replace(self, body={**self.body, "metadata": {**metadata, "ownerReferences": references}})
+
+    def owners_of(self, existing: Object) -> set[str]:
+        """The uids of the Jobs of this name that own it."""
+        references = existing["metadata"].get("ownerReferences") or ()
+        return {each["uid"] for each in references if each["kind"] == "Job" and each["name"] == self.jid}
+
+    def is_of_the_same_name(self, existing: Object) -> bool:
+        """Whether an object belongs to this job, or to an earlier one of its name."""
+        return labels(existing).get(JID_LABEL) == self.jid or bool(self.owners_of(existing))
+
+
+def owner_reference(job: Object) -> Mapping[str, Any]:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": name(job),
+        "uid": uid(job),
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
+
+
+class Manifests:
+    def __init__(self, kinds: Kinds, namespace: str) -> None:
+        self._kinds = kinds
+        self._namespace = namespace
+
+    async def read(self, jid: str, documents: Sequence[Document]) -> list[Manifest]:
+        """Raises ConfigError where none is the Job, or one cannot belong to it; EngineRefused."""
+        manifests = [await self._manifest(jid, document) for document in documents]
+        if not any(manifest.is_the_job for manifest in manifests):
+            raise ConfigError(f"templates/kubernetes: none of the documents is a Job of the name {jid}")
+        return manifests
+
+    async def _manifest(self, jid: str, document: Document) -> Manifest:
+        body: Any = document.content
+        try:
+            kind = await self._kinds.find(str(body["apiVersion"]), str(body["kind"]))
+            metadata = dict(body["metadata"])
+            metadata["name"] = str(metadata["name"])
+        except (TypeError, KeyError) as error:
+            raise ConfigError(
+                f"templates/kubernetes/{document.name}: a document needs apiVersion, kind and metadata.name"
+            ) from error
+        if metadata["name"] in (".", "..") or set(metadata["name"]) & {
+            "/",
+            "%",
+        }:  # the API has no path for it
+            raise EngineRefused(f"create {body['kind']}", 422, f"{metadata['name']!r} can be no name")
+        namespace = metadata.setdefault("namespace", self._namespace)
+        if namespace != self._namespace or not kind.namespaced:
+            raise ConfigError(
+                f"templates/kubernetes/{document.name}: {body['kind']} {metadata['name']} would be outside "
+                f"of the namespace {self._namespace}, where no Job can own it",
+                "it would stay when the job is deleted; create it once, by hand",
+            )
+        return Manifest(jid, {**body, "metadata": metadata}, kind.path)

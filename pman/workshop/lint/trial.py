@@ -1,0 +1,209 @@
+"""The rules of a state.yaml tried on the states that engines were in.
+
+On the recorded states (states/ENGINE/*.json), a rule *holds* for some and *decides* those for which it is
+the first that does. From that alone:
+
+- a rule is shadowed where it holds for recorded states, decides none, and an earlier rule that decides some
+  of them holds for all of them and for others as well: the general one stands before the special one;
+- a state is ambiguous where two rules of another status hold for exactly the same recorded states: nothing
+  tells which was meant. Where they hold for different ones, the order is the meaning: the first is special;
+- a rule that decides nothing is not tried. That is no mistake: not every state can be brought about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import nodes
+
+from pman.errors import ConfigError, EngineUnreachable
+from pman.resources import TEMPLATES
+from pman.suggest import nearest
+from pman.translation.rules import Rules, environment
+from pman.translation.statefile import Rule
+from pman.workshop.lint.findings import Finding
+
+CLOSE = 0.87
+"""How like a word is to one that an engine says, from 0 to 1, to be that one misspelt."""
+
+_SYNTAX = environment()
+
+
+def syntax(template: str) -> nodes.Template:
+    """Raises TemplateError."""
+    return _SYNTAX.parse(template)
+
+
+@dataclass(slots=True)
+class Trial:
+    engine: str
+    path: str
+    """Of the engine's state.yaml."""
+
+    rules: tuple[Rule, ...] = ()
+    decided: dict[str, int | None] = field(default_factory=dict)
+    """By the state: the number of the rule that decides it."""
+
+    holding: dict[int, set[str]] = field(default_factory=dict)
+    """By the number of a rule: the states it holds for."""
+
+    words: dict[str, set[str]] = field(default_factory=dict)
+    """By an expression that a rule compares with a word: what it was in the states."""
+
+    def add(self, rules: Rules, state: str, native: Mapping[str, Any]) -> Iterator[Finding]:
+        try:
+            tried = list(rules.tried(native))
+            rules.only("fields").read(state, native)  # the fields are tried by themselves, see answers.py
+        except EngineUnreachable:  # by a rule, which is an answer as well
+            pass
+        except ConfigError as error:
+            fault = error.faults[0] if error.faults else None
+            told = f"recorded state {state}: {error}"
+            yield Finding("rule-fails", told, fault.file if fault else self.path, fault.line if fault else 0)
+            return
+        self.rules = tuple(rule for rule, _ in tried)
+        held = [number for number, (_, holds) in enumerate(tried) if holds]
+        self.decided[state] = held[0] if held else None
+        for number in held:
+            self.holding.setdefault(number, set()).add(state)
+        self._listen(rules, native)
+
+    def _listen(self, rules: Rules, native: Mapping[str, Any]) -> None:
+        variables = {"native": native, **rules.values(native)}
+        for rule in self.rules:
+            for path, _ in _compared(str(rule.source.get("when", ""))):
+                value = _valued(variables, path)
+                if isinstance(value, str):
+                    self.words.setdefault(".".join(path), set()).add(value)
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self._without_rule()
+        yield from self._unreachable()
+        for number, rule in enumerate(self.rules):
+            if (
+                Path(rule.file).parent.name == self.engine
+            ):  # the others are tried on their own engine's states
+                yield from self._of_rule(number)
+                yield from self._misspelt(rule)
+
+    def changed(self, shipped: Rules, natives: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+        """At the site's rule that decides now; where that is a shipped one, by other values, at its file."""
+        found: dict[tuple[str, int], list[str]] = {}
+        for state, number in self.decided.items():
+            before = next((rule for rule, holds in shipped.tried(natives[state]) if holds), None)
+            if number is None or before is None:
+                continue
+            rule = self.rules[number]
+            was, now = before.source["status"], rule.source["status"]
+            if was != now:
+                own = not Path(rule.file).is_relative_to(TEMPLATES)
+                place = (rule.file, rule.line) if own else (self.path, 0)
+                found.setdefault(place, []).append(f"{state}: {was} -> {now}")
+        for place, told in found.items():
+            yield Finding("status-changed", f"another status than shipped: {', '.join(told)}", *place)
+
+    def _without_rule(self) -> Iterator[Finding]:
+        file, line = (self.rules[-1].file, self.rules[-1].line) if self.rules else (self.path, 0)
+        for state, number in self.decided.items():
+            if number is None:
+                told = f"no rule decides the recorded state {state}"
+                yield Finding("state-without-rule", told, file, line, "end with a rule without `when`")
+
+    def _unreachable(self) -> Iterator[Finding]:
+        seen: dict[str, Rule] = {}
+        for number, rule in enumerate(self.rules):
+            when = " ".join(str(rule.source.get("when", "true")).split())
+            if when in ("true", "True") and number < len(self.rules) - 1:
+                told = f"it always holds: the {len(self.rules) - 1 - number} rules after it are never reached"
+                yield Finding(
+                    "rule-unreachable", told, rule.file, rule.line, "put it last, or give it a `when`"
+                )
+                return
+            if when in seen and seen[when].file == rule.file:
+                told = f"the rule in line {seen[when].line} has the same condition"
+                yield Finding("rule-unreachable", told, rule.file, rule.line)
+            seen.setdefault(when, rule)
+
+    def _of_rule(self, number: int) -> Iterator[Finding]:
+        rule, held = self.rules[number], self.holding.get(number, set())
+        if number in self.decided.values():
+            return
+        states = ", ".join(sorted(held)[:3])
+        deciders = sorted({first for state in held if (first := self.decided[state]) is not None})
+        for first in deciders:
+            earlier, others = self.rules[first], self.holding[first]
+            if earlier.file != rule.file or _unconditional(earlier):
+                continue
+            if held < others:
+                told = (
+                    f"the rule in line {earlier.line} is more general and stands before it: "
+                    f"this one decides none of the states it is for ({states})"
+                )
+                yield Finding("rule-shadowed", told, rule.file, rule.line, "put the special rule first")
+                return
+            other_status = earlier.source["status"] != rule.source["status"]
+            if held == others and len(deciders) == 1 and other_status:
+                told = (
+                    f"nothing recorded tells it from the rule in line {earlier.line}, which answers "
+                    f"{earlier.source['status']} and not {rule.source['status']} ({states})"
+                )
+                yield Finding("ambiguous-state", told, rule.file, rule.line)
+                return
+        if not _unconditional(rule):
+            when = " ".join(str(rule.source["when"]).split())
+            told = "no recorded state is decided by it"
+            yield Finding("rule-not-tried", told, rule.file, rule.line, when[:100])
+
+    def _misspelt(self, rule: Rule) -> Iterator[Finding]:
+        for path, words in _compared(str(rule.source.get("when", ""))):
+            said = self.words.get(".".join(path), set())
+            for word in words - said:
+                near = nearest(word, sorted(said), CLOSE)
+                if near and len(word) > 3:
+                    told = f"{'.'.join(path)} was never {word!r} in the recorded states"
+                    yield Finding("unknown-word", told, rule.file, rule.line, f"did you mean {near!r}?")
+
+
+def _unconditional(rule: Rule) -> bool:
+    return str(rule.source.get("when", "true")).strip() in ("true", "True")
+
+
+@cache
+def _compared(when: str) -> list[tuple[tuple[str, ...], set[str]]]:
+    """The fields that an expression compares with words: `a.b == 'word'`, `a.b in ('one', 'other')`."""
+    if not when:
+        return []
+    found = []
+    for compare in syntax("{{ " + when + " }}").find_all(nodes.Compare):
+        path = path_of(compare.expr)
+        for operand in compare.ops if path else ():
+            if operand.op in ("eq", "ne", "in", "notin"):
+                words = {
+                    node.value
+                    for node in [operand.expr, *operand.expr.find_all(nodes.Const)]
+                    if isinstance(node, nodes.Const) and isinstance(node.value, str)
+                }
+                if words:
+                    found.append((path, words))
+    return found
+
+
+def path_of(node: nodes.Node) -> tuple[str, ...]:
+    """`native.State.Status` as its parts; () for what is no such path."""
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        owner = path_of(node.node)
+        return (*owner, node.attr) if owner else ()
+    return ()
+
+
+def _valued(variables: Mapping[str, Any], path: Sequence[str]) -> object:
+    value: Any = variables
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
