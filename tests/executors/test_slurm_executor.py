@@ -13,9 +13,9 @@ import pytest
 
 from pman.engine.engine import Engine
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.slurm import listing as pace
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.executor import SlurmExecutor
+from pman.executors.slurm.listing import POLL_INTERVAL_SECONDS
 from pman.executors.slurm.native import Entry
 from pman.job import JID_LABEL, Document
 from pman.translation.translation import Translation
@@ -46,12 +46,14 @@ class Cluster:
     def alive(self) -> list[int]:
         return [one for one, entry in self.entries.items() if entry["states"] != ["CANCELLED"]]
 
-    def change(self, identity: int, *states: str, **changes: Any) -> None:
-        self.entries[identity].update(states=list(states), reason="None", eligible=0, **changes)
+    def change(self, job_id: int, *states: str, **changes: Any) -> None:
+        self.entries[job_id].update(states=list(states), reason="None", eligible=0, **changes)
 
 
 class Way:
     """A Transport to it; `crash`: the call before (-) or after (+) which pman ends."""
+
+    fields: Sequence[str] = ()
 
     def __init__(self, cluster: Cluster, crash: str = "", delay: float = 0) -> None:
         self.cluster, self.crash, self.delay = cluster, crash, delay
@@ -63,50 +65,43 @@ class Way:
         if self.crash == moment:
             raise Crash
 
-    def check(self, job: Mapping[str, Any]) -> None: ...
-
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         await self._at("-submit")
         await self.cluster.takes_jobs.wait()
         if "nonsense" in job:
             raise EngineRefused("submit", 400, "no nonsense")
         self.cluster.last += 1
-        identity = self.cluster.last
-        self.cluster.entries[identity] = {
-            "id": identity, "name": job["name"], "comment": job["comment"],
+        job_id = self.cluster.last
+        self.cluster.entries[job_id] = {
+            "id": job_id, "name": job["name"], "comment": job["comment"],
             "states": ["PENDING"],
             "reason": "BeginTime", "eligible": time.time() + 10**9, "submitted": time.time() - 1000,
             "exit_code": 0, "signal": 0, "start": "", "end": "", "nodes": "", "restarts": 0,
         }  # fmt: skip
-        self.cluster.scripts[identity] = script
+        self.cluster.scripts[job_id] = script
         await self._at("+submit")
-        return identity
+        return job_id
 
-    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
+    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
         await self._at("-release")
-        self.cluster.released.append(identity)
-        self.cluster.change(identity, "RUNNING")
+        self.cluster.released.append(job_id)
+        self.cluster.change(job_id, "RUNNING")
         await self._at("+release")
 
-    async def cancel(self, identity: int) -> None:
+    async def cancel(self, job_id: int) -> None:
         await self._at("-cancel")
-        self.cluster.change(identity, "CANCELLED")
+        self.cluster.change(job_id, "CANCELLED")
 
     async def jobs(self) -> Sequence[Entry]:
         await self._at("-jobs")
         self.cluster.queries += 1
         return [dict(entry) for entry in self.cluster.entries.values()]
 
-    async def accounting(self, identity: int) -> Entry | None:
+    async def accounting(self, job_id: int) -> Entry | None:
         return None
 
     async def version(self) -> str:
         return "a cluster"
-
-    def words(self) -> Sequence[str]:
-        return ()
-
-    async def close(self) -> None: ...
 
 
 def documents(**changes: Any) -> list[Document]:
@@ -201,7 +196,7 @@ async def test_a_hundred_polls_of_a_moment_are_one_query_and_an_ended_job_needs_
 
     assert cluster.queries == 1
     cluster.change(1, "COMPLETED")
-    await asyncio.sleep(pace.PACE)
+    await asyncio.sleep(POLL_INTERVAL_SECONDS)
     assert (await executor.inspect(JID))["job"]["states"] == ["COMPLETED"]
     queries, cluster.away = cluster.queries, True
     for _ in range(100):

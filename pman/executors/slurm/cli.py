@@ -15,7 +15,7 @@ from typing import IO, Any
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm import options
 from pman.executors.slurm.native import Entry, entries
-from pman.executors.slurm.transport import WAITS
+from pman.executors.slurm.transport import HELD_UNTIL
 
 _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthentication", "munge", "redential",
          "Zero Bytes", "slurm_load", "configuration source", "slurm.conf", "standby", "rotocol")  # fmt: skip
@@ -31,6 +31,8 @@ _AT_ONCE = 8
 class Cli:
     """See Transport for what each call means."""
 
+    fields: Sequence[str] = options.FIELDS
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._timeout = float(settings["ENGINE_TIMEOUT"])
         # None of pman's own variables: those that begin with SLURM_ would reach the jobs, a token among them.
@@ -39,26 +41,20 @@ class Cli:
             self._environment["SLURM_CONF"] = settings["SLURM_CONF"]
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    def words(self) -> Sequence[str]:
-        return options.WORDS
-
-    def check(self, job: Mapping[str, Any]) -> None:
-        options.check(job)
-
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         given = {**self._environment, **(job.get("environment") or {})}
-        words = ["--parsable", *options.options({**job, "begin_time": WAITS})]
+        words = ["--parsable", *options.options({**job, "begin_time": HELD_UNTIL})]
         code, said, errors = await self._run("sbatch", words, script, given)
         if code:
             raise self._refusal("submit", "sbatch", code, errors)
         return int(said.split()[-1].partition(";")[0])
 
-    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
+    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
         begin = job.get("begin_time", "now")
-        await self._change("release", "scontrol", "update", f"JobId={identity}", f"StartTime={begin}")
+        await self._change("release", "scontrol", "update", f"JobId={job_id}", f"StartTime={begin}")
 
-    async def cancel(self, identity: int) -> None:
-        await self._change("end", "scancel", str(identity))
+    async def cancel(self, job_id: int) -> None:
+        await self._change("end", "scancel", str(job_id))
 
     async def jobs(self) -> Sequence[Entry]:
         """squeue 22.05 tells of all users' jobs, whatever it is asked for."""
@@ -71,17 +67,17 @@ class Cli:
             raise self._away("squeue", errors or json.dumps(answer.get("errors")))
         return await asyncio.to_thread(entries, answer)
 
-    async def accounting(self, identity: int) -> Entry | None:
+    async def accounting(self, job_id: int) -> Entry | None:
         if not self._found("sacct"):  # where there is no slurmdbd, it is often not installed
             return None
         fields = "JobIDRaw,JobName,State,ExitCode,Start,End,NodeList"
-        words = ["--allocations", "--parsable2", "--noheader", f"--jobs={identity}", f"--format={fields}"]
+        words = ["--allocations", "--parsable2", "--noheader", f"--jobs={job_id}", f"--format={fields}"]
         code, said, errors = await self._run("sacct", words, zone="UTC")
         if "disabled" in errors:
             return None
         if code:
             raise self._away("sacct", errors)
-        found = [line.split("|") for line in said.splitlines() if line.startswith(f"{identity}|")]
+        found = [line.split("|") for line in said.splitlines() if line.startswith(f"{job_id}|")]
         return _accounted(found[-1]) if found else None
 
     async def version(self) -> str:
@@ -90,9 +86,6 @@ class Cli:
             raise self._away("scontrol ping", errors or said)
         _, told, _ = await self._run("sbatch", ["--version"])
         return f"SLURM {told.split()[-1] if told.split() else 'of unknown version'} (sbatch, squeue, scancel)"
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
     async def _change(self, call: str, program: str, *words: str) -> None:
         code, _, errors = await self._run(program, words)
@@ -161,11 +154,11 @@ def _file(text: str) -> IO[bytes]:
 
 
 def _accounted(fields: Sequence[str]) -> Entry:
-    identity, name, state, exit_code, start, end, nodes = fields
+    job_id, name, state, exit_code, start, end, nodes = fields
     code, _, signal = exit_code.partition(":")
     word = state.split()[0].rstrip("+")  # CANCELLED by 1000
     return {
-        "id": int(identity), "name": name, "comment": "", "states": [word],
+        "id": int(job_id), "name": name, "comment": "", "states": [word],
         "reason": "", "exit_code": int(code or 0), "signal": int(signal or 0), "submitted": 0, "eligible": 0,
         "start": _utc(start), "end": _utc(end), "nodes": nodes, "restarts": 0,
     }  # fmt: skip

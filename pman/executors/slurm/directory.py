@@ -1,6 +1,6 @@
 """The jobs' directories on the storebase: what outlives pman, and what SLURM forgets.
 
-Of a job: `job.json` (as rendered), `job.sh` (until SLURM has it: it holds the environment, with a token of a
+Each has `job.json` (as rendered), `job.sh` (until SLURM has it: it holds the environment, with a token of a
 user's), `id` (SLURM's, of the one submission that counts), `log`, `rc` (the exit code, which the script
 writes), `asked` (why pman ended it), `end.json` (what SLURM said at the end). All that decides something
 appears whole or not at all, and once: by rename and link, which are atomic on network file systems too.
@@ -14,172 +14,152 @@ import logging
 import os
 import pwd
 import shutil
-import tempfile
-import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.errors import EngineUnreachable, UnknownJob
+from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.jobdir import JobDirectories, incarnation_of, refusing, text_of
 from pman.executors.slurm.native import Entry
 
 log = logging.getLogger(__name__)
 
-ABANDONED = 60
-"""Seconds after which a directory that is set aside belongs to a pman that ended in between."""
+CACHED_DOCUMENTS = 2_000
+"""Jobs whose job.json is read once: it may have thousands of arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What the directory of a job tells."""
+class Record:
+    """What the directory of a job says."""
 
     jid: str
-    made: str
-    """Tells it from others of the name."""
+    incarnation: str
+    """Tells the job from others of its name."""
 
     job: Mapping[str, Any]
     notes: Mapping[str, Any]
-    identity: int | None
-    """SLURM's id of the job, once it is certain which of them it is."""
+    job_id: int | None
+    """SLURM's, once it is certain which of several submissions counts."""
 
-    unfinished: bool
+    is_unfinished: bool
     """Its submission is not done; SLURM may hold it."""
 
-    asked: str
-    code: int | None
+    end_reason: str
+    """Why pman ended it; '' where it did not."""
+
+    exit_code: int | None
     end: Entry | None
+    """What SLURM said at the end."""
 
 
 class Directories:
-    """Those of all jobs; several pmans may share them."""
+    """The directories of all jobs; several pmans may share them."""
 
     def __init__(self, root: Path, user: str | None) -> None:
         """`root` as pman sees it; `user`: who the jobs run as, where that may be somebody else."""
-        self.root = root
-        self._jobs = root / "jobs"
-        self._aside = root / "aside"
+        self._directories = JobDirectories(root)
         self._user = user
-        self._contents: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._documents: Bounded[tuple[str, str], Mapping[str, Any]] = Bounded(CACHED_DOCUMENTS)
+        """The content of job.json, by jid and incarnation."""
 
     def prepare(self) -> None:
         """Raises OSError where pman may not write, or does not see it."""
-        self.root.parent.stat()  # what pman does not see must not be made
-        for directory in (self.root, self._jobs):
+        root = self._directories.root
+        root.parent.stat()  # what pman does not see must not be created
+        for directory in (root, self._directories.jobs):
             directory.mkdir(mode=0o755, exist_ok=True)
-        self._aside.mkdir(mode=0o700, exist_ok=True)
-        for old in self._aside.iterdir():
-            with contextlib.suppress(OSError):
-                if time.time() - old.stat().st_mtime > ABANDONED:
-                    shutil.rmtree(old)
+        self._directories.aside.mkdir(mode=0o700, exist_ok=True)
+        for abandoned in self._directories.abandoned():
+            shutil.rmtree(abandoned, ignore_errors=True)
 
     def directory(self, jid: str) -> Path:
-        if jid.startswith(".") or "/" in jid or "\0" in jid:
-            raise UnknownJob(jid)
-        return self._jobs / jid
+        """The job's directory, there or not. Raises UnknownJob for what cannot be a name of one."""
+        return self._directories.path(jid)
 
     def create(self, jid: str, content: Mapping[str, Any], script: str) -> str:
-        """The whole directory at once, or NameTaken; what tells it from others of the name.
-
-        Raises EngineRefused.
-        """
-        with refusing("create"), tempfile.TemporaryDirectory(dir=self._aside) as aside:
-            new = Path(aside, jid)
-            new.mkdir(mode=0o700)
+        """Create the whole directory at once; its incarnation. Raises NameTaken, EngineRefused."""
+        with self._directories.creation(jid) as new:
             for name, text in (("job.json", json.dumps(content)), ("job.sh", script)):
                 (new / name).touch(mode=0o600)
                 (new / name).write_text(text, "utf-8", newline="")
             self._hand_over(new)
-            made = _made(new)
-            try:
-                new.rename(self.directory(jid))
-            except OSError:
-                if self.directory(jid).exists():
-                    raise NameTaken(f"{jid} is there already") from None
-                raise
-        return made
+            return incarnation_of(new)
 
     def _hand_over(self, new: Path) -> None:
         """Where root submits for another user, it is the other's: SLURM writes the log as that one."""
         if os.geteuid() or not self._user:
             return
         with contextlib.suppress(KeyError):
-            found = pwd.getpwnam(self._user)
-            os.chown(new, found.pw_uid, found.pw_gid)
+            owner = pwd.getpwnam(self._user)
+            os.chown(new, owner.pw_uid, owner.pw_gid)
 
-    def read(self, jid: str) -> Kept | None:
-        """None where there is none. Raises EngineUnreachable where that cannot be told."""
+    def read(self, jid: str) -> Record | None:
+        """The record, or None where there is none. Raises EngineUnreachable where that cannot be seen."""
         try:
             return self._read(jid, self.directory(jid))
         except (FileNotFoundError, NotADirectoryError):
-            if self._jobs.is_dir():
+            if self._directories.jobs.is_dir():
                 return None
-            raise self._gone("it is not there") from None
+            raise self._unreadable("it is not there") from None
         except OSError as error:
-            raise self._gone(error) from error
+            raise self._unreadable(error) from error
 
-    def _gone(self, why: object) -> EngineUnreachable:
+    def _unreadable(self, why: object) -> EngineUnreachable:
         return EngineUnreachable(
-            f"the directory of the jobs, {self._jobs}, cannot be read: {why}",
+            f"the directory of the jobs, {self._directories.jobs}, cannot be read: {why}",
             "is the storebase, or where SLURM_DIRECTORY is, mounted where pman runs?",
         )
 
-    def _read(self, jid: str, directory: Path) -> Kept:
-        made = _made(directory)
-        content = self._content(jid, made, directory)
-        end = _text(directory / "end.json")
-        return Kept(
+    def _read(self, jid: str, directory: Path) -> Record:
+        incarnation = incarnation_of(directory)
+        if (content := self._documents.get((jid, incarnation))) is None:
+            content = json.loads((directory / "job.json").read_bytes())
+            self._documents[jid, incarnation] = content
+        end = text_of(directory / "end.json")
+        return Record(
             jid=jid,
-            made=made,
+            incarnation=incarnation,
             job=content["job"],
             notes=content["notes"],
-            identity=_number(directory / "id"),
-            unfinished=(directory / "job.sh").exists(),
-            asked=_text(directory / "asked"),
-            code=_number(directory / "rc"),
+            job_id=number_in(directory / "id"),
+            is_unfinished=(directory / "job.sh").exists(),
+            end_reason=text_of(directory / "asked"),
+            exit_code=number_in(directory / "rc"),
             end=json.loads(end) if end else None,
         )
-
-    def _content(self, jid: str, made: str, directory: Path) -> Mapping[str, Any]:
-        """Of job.json, read once: it may have thousands of arguments."""
-        if (known := self._contents.get(jid)) and known[0] == made:
-            return known[1]
-        content: Mapping[str, Any] = json.loads((directory / "job.json").read_bytes())
-        if len(self._contents) >= 2000:
-            self._contents.pop(next(iter(self._contents)))
-        self._contents[jid] = (made, content)
-        return content
 
     def script(self, jid: str) -> str:
         """Raises FileNotFoundError once it has been submitted."""
         return (self.directory(jid) / "job.sh").read_bytes().decode()
 
     def documents(self, jid: str) -> Mapping[str, str]:
-        """Those that are there, by name."""
-        found = {}
+        """The texts of those that are there, by name."""
+        texts = {}
         for name in ("job.json", "job.sh"):
             with contextlib.suppress(FileNotFoundError):
-                found[name] = (self.directory(jid) / name).read_bytes().decode()
-        return found
+                texts[name] = (self.directory(jid) / name).read_bytes().decode()
+        return texts
 
-    def claim(self, kept: Kept, identity: int) -> int | None:
+    def claim(self, record: Record, job_id: int) -> int | None:
         """SLURM's id of the job from now on: this one, unless it has one; None where the job was deleted.
 
         Raises OSError where it could not be written.
         """
         try:
-            directory = os.open(self.directory(kept.jid), os.O_RDONLY | os.O_DIRECTORY)
+            directory = os.open(self.directory(record.jid), os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             return None
         try:
-            if _made_in(directory) != kept.made:
+            if incarnation_of(directory) != record.incarnation:
                 return None
-            own = f"id.{identity}.{uuid.uuid4().hex[:8]}"
+            own = f"id.{job_id}.{uuid.uuid4().hex[:8]}"
             file = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
             try:
                 with os.fdopen(file, "w") as opened:
-                    opened.write(f"{identity}\n")
+                    opened.write(f"{job_id}\n")
                 with contextlib.suppress(FileExistsError):
                     os.link(own, "id", src_dir_fd=directory, dst_dir_fd=directory)
             finally:
@@ -188,90 +168,53 @@ class Directories:
             return None  # deleted in between
         finally:
             os.close(directory)
-        now = self.read(kept.jid)
-        return now.identity if now and now.made == kept.made else None
+        now = self.read(record.jid)
+        return now.job_id if now and now.incarnation == record.incarnation else None
 
-    def begun(self, kept: Kept) -> None:
+    def forget_script(self, record: Record) -> None:
         """The script has reached SLURM, and what it says of a user's token is of no more use."""
-        now = self.read(kept.jid)
-        if now and now.made == kept.made:
-            (self.directory(kept.jid) / "job.sh").unlink(missing_ok=True)
+        now = self.read(record.jid)
+        if now and now.incarnation == record.incarnation:
+            (self.directory(record.jid) / "job.sh").unlink(missing_ok=True)
 
-    def ask(self, jid: str, reason: str) -> None:
-        """Raises UnknownJob."""
+    def write_end_reason(self, jid: str, reason: str) -> None:
+        """Raises UnknownJob, EngineRefused."""
         with refusing("end"):
             try:
                 (self.directory(jid) / "asked").write_text(reason, "utf-8")
             except FileNotFoundError:
                 raise UnknownJob(jid) from None
 
-    def keep(self, entries: Iterable[Entry]) -> None:
-        """How jobs ended; a full disk costs it, and no more."""
+    def write_ends(self, entries: Iterable[Entry]) -> None:
+        """Write how jobs ended; on a full disk that is lost, and no more."""
         for entry in entries:
-            directory = self._jobs / entry["name"]
+            directory = self._directories.jobs / entry["name"]
             try:
-                if _number(directory / "id") == entry["id"] and not (directory / "end.json").exists():
+                if number_in(directory / "id") == entry["id"] and not (directory / "end.json").exists():
                     new = directory / f"end.{uuid.uuid4().hex[:8]}"
                     new.write_text(json.dumps(entry), "utf-8")
                     new.replace(directory / "end.json")
             except OSError as error:
                 log.warning("how %s ended cannot be kept: %s", entry["name"], error)
 
-    def set_aside(self, jid: str, made: str = "") -> Path:
-        """From here on the name is free; `made`: only this one. Raises UnknownJob."""
-        directory, aside = self.directory(jid), self._aside / f"{jid}.{uuid.uuid4().hex[:8]}"
-        with refusing("remove"):
-            try:
-                if made and _made(directory) != made:
-                    raise UnknownJob(jid)
-                os.utime(directory)  # not abandoned
-                directory.rename(aside)
-            except (FileNotFoundError, NotADirectoryError):
-                raise UnknownJob(jid) from None
-        self._contents.pop(jid, None)
-        return aside
+    def set_aside(self, jid: str, incarnation: str = "") -> Path:
+        """See JobDirectories."""
+        return self._directories.set_aside(jid, incarnation)
 
     def delete(self, aside: Path) -> None:
+        """Raises EngineRefused."""
         with refusing("remove"), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(aside)
 
     def names(self, *, unfinished: bool = False) -> Sequence[str]:
-        file = "job.sh" if unfinished else "job.json"
+        """The jobs, sorted; `unfinished`: whose submission is not done. Raises EngineUnreachable."""
         try:
-            return sorted(entry.name for entry in os.scandir(self._jobs) if Path(entry.path, file).exists())
+            return self._directories.names("job.sh" if unfinished else "job.json")
         except OSError as error:
-            raise self._gone(error) from error
+            raise self._unreadable(error) from error
 
 
-def identity_in(aside: Path) -> int | None:
-    return _number(aside / "id")
-
-
-@contextlib.contextmanager
-def refusing(call: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EngineRefused(call, 500, str(error)) from error
-
-
-def _made(directory: Path) -> str:
-    found = (directory / "job.json").stat()
-    return f"{found.st_ino} {found.st_mtime_ns}"
-
-
-def _made_in(directory: int) -> str:
-    found = os.stat("job.json", dir_fd=directory)
-    return f"{found.st_ino} {found.st_mtime_ns}"
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except FileNotFoundError:
-        return ""
-
-
-def _number(file: Path) -> int | None:
-    text = _text(file).strip()
+def number_in(file: Path) -> int | None:
+    """None where there is no file, or no number in it."""
+    text = text_of(file).strip()
     return int(text) if text.isdigit() else None

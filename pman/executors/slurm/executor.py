@@ -7,13 +7,18 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, UnknownJob
+from pman.errors import ConfigError, EngineRefused, UnknownJob
+from pman.executors import Closable
+from pman.executors.shared.bounded import Bounded
 from pman.executors.shared.logfile import FOLLOW_INTERVAL_SECONDS, chunks
 from pman.executors.shared.pathmap import seen
+from pman.executors.shared.tasks import Attempts, cancel, repeat
+from pman.executors.slurm import options
 from pman.executors.slurm.cli import Cli
-from pman.executors.slurm.directory import Directories, Kept, identity_in
+from pman.executors.slurm.directory import Directories, Record, number_in
 from pman.executors.slurm.listing import Jobs, Listing
 from pman.executors.slurm.native import Entry, has_ended, is_held, labels
 from pman.executors.slurm.rest import Rest
@@ -23,14 +28,17 @@ from pman.job import Document
 
 log = logging.getLogger(__name__)
 
-REMOVAL = 60.0
-"""Seconds for which a removal waits for a job's processes; SLURM kills them after KillWait (30 s)."""
+REMOVAL_TIMEOUT_SECONDS = 60.0
+"""For a removal to see a job's processes end; SLURM kills them after KillWait (30 s)."""
 
-LOOK = 10.0
-"""Seconds between two looks while nobody polls: SLURM forgets what has ended after MinJobAge (300 s)."""
+RECORD_INTERVAL_SECONDS = 10.0
+"""Between two queries while nobody polls: SLURM forgets what has ended after MinJobAge (300 s)."""
 
-LOST_FOR_NOW = 60.0
-"""Seconds after which accounting is asked again for a job that nobody knew the end of."""
+ACCOUNTING_RETRY_SECONDS = 60.0
+"""Until accounting is asked again for a job of which it did not know the end."""
+
+LOST_JOBS = 1_000
+"""Jobs that accounting did not know, of which the last query is remembered."""
 
 
 def connect(settings: Mapping[str, Any]) -> SlurmExecutor:
@@ -46,13 +54,17 @@ class SlurmExecutor:
         self._transport = transport
         self._storebase = str(settings["STOREBASE"])
         self._seen_storebase = seen(self._storebase, settings["PATH_MAP"])
-        self._theirs = settings["SLURM_DIRECTORY"] or f"{self._storebase.rstrip('/')}/.pman"
-        self._directories = Directories(seen(self._theirs, settings["PATH_MAP"]), settings["SLURM_USER"])
-        self._listing = Listing(transport.jobs, self._seen)
+        self._root = settings["SLURM_DIRECTORY"] or f"{self._storebase.rstrip('/')}/.pman"
+        self._directories = Directories(seen(self._root, settings["PATH_MAP"]), settings["SLURM_USER"])
+        self._listing = Listing(transport.jobs, self._record_ends)
         self._submission = Submission(self._directories, transport, self._listing)
-        self._kept: set[int] = set()
-        self._lost: dict[int, float] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._recorded: set[int] = set()
+        """SLURM's ids of the jobs whose end is written in their directory."""
+
+        self._lost: Bounded[int, float] = Bounded(LOST_JOBS)
+        """When accounting did not know a job, by SLURM's id; time.monotonic()."""
+
+        self._recording: asyncio.Task[None] | None = None
 
     # --- the protocol ------------------------------------------------------------------------------
 
@@ -62,17 +74,18 @@ class SlurmExecutor:
             await asyncio.to_thread(self._directories.prepare)
         except OSError as error:
             raise ConfigError(
-                f"the directory of the jobs, {self._theirs}, cannot be used: {error}",
+                f"the directory of the jobs, {self._root}, cannot be used: {error}",
                 "pman and the nodes must see it and write there: SLURM_DIRECTORY names another one, and "
                 "PATH_MAP says where pman sees it",
             ) from error
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
+        if self._recording is None:
+            purpose = "how jobs end is not recorded"
+            self._recording = asyncio.create_task(repeat(self._tidy, RECORD_INTERVAL_SECONDS, purpose))
         return {
             "storebase": self._storebase,
             "seen": str(self._seen_storebase),
             "native": {"version": version},
-            "documents": {"job.json": _accepted(self._transport.words())},
+            "documents": {"job.json": _schema(self._transport.fields)},
         }
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
@@ -82,12 +95,13 @@ class SlurmExecutor:
             raise ConfigError(
                 "templates: a job of SLURM is one script (job.sh.j2) and job and notes in one job.json.j2"
             )
-        self._transport.check(contents[0]["job"])
-        made = await asyncio.to_thread(self._directories.create, jid, contents[0], scripts[0])
+        if self._transport.fields:
+            options.check(contents[0]["job"])
+        incarnation = await asyncio.to_thread(self._directories.create, jid, contents[0], scripts[0])
         try:
             await self._submission.go_on(jid, first=True)
         except EngineRefused as refused:
-            refused.made = made
+            refused.made = incarnation
             raise
         return {
             "source": "controller",
@@ -98,9 +112,9 @@ class SlurmExecutor:
         }
 
     async def discard(self, jid: str, made: str) -> None:
-        """The directory of a job that SLURM has not got."""
-        kept = await asyncio.to_thread(self._directories.read, jid)
-        if kept and kept.made == made and kept.identity is None:
+        """Delete the directory of a job that SLURM has not got."""
+        record = await asyncio.to_thread(self._directories.read, jid)
+        if record and record.incarnation == made and record.job_id is None:
             with contextlib.suppress(UnknownJob):
                 aside = await asyncio.to_thread(self._directories.set_aside, jid, made)
                 await asyncio.to_thread(self._directories.delete, aside)
@@ -112,23 +126,24 @@ class SlurmExecutor:
         return await asyncio.to_thread(self._directories.names, unfinished=True)
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
-        kept = await asyncio.to_thread(self._directories.read, jid)
-        if kept and kept.end:
-            return _told(kept, "kept", kept.end)
-        if kept and kept.unfinished and kept.identity is None:
-            return _told(kept, "unsubmitted", None)
-        asked = time.monotonic()
-        jobs = await self._listing.get(since=asked if fresh else None, hurry=fresh)
-        if kept is None:
-            if jobs.begun < asked:  # nobody is told that there is no such job by what SLURM said before
-                jobs = await self._listing.get(since=asked, hurry=jid in jobs.by_name)
+        record = await asyncio.to_thread(self._directories.read, jid)
+        if record and record.end:
+            return _native(record, "kept", record.end)
+        if record and record.is_unfinished and record.job_id is None:
+            return _native(record, "unsubmitted", None)
+        now = time.monotonic()
+        jobs = await self._listing.get(since=now if fresh else None, hurry=fresh)
+        if record is None:
+            if jobs.begun < now:  # "no such job" must not come from an answer that is older than the question
+                jobs = await self._listing.get(since=now, hurry=jid in jobs.by_name)
             return _without_directory(jid, jobs)
-        found = _own(kept, jobs)
-        if found is None and jobs.begun < asked:
-            found = _own(kept, await self._listing.get(since=asked))
-        if found is None:
+        entry = _entry(record, jobs)
+        if entry is None and jobs.begun < now:
+            entry = _entry(record, await self._listing.get(since=now))
+        if entry is None:
             return await self._forgotten(jid)
-        return _told(kept, "unsubmitted" if kept.unfinished and not has_ended(found) else "controller", found)
+        is_submitting = record.is_unfinished and not has_ended(entry)
+        return _native(record, "unsubmitted" if is_submitting else "controller", entry)
 
     async def held(self, jid: str) -> Mapping[str, str]:
         """Without the script once SLURM has it: it holds the environment, and is deleted here."""
@@ -136,30 +151,30 @@ class SlurmExecutor:
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         file = self._directories.directory(jid) / "log"
-
-        async def ended() -> bool:
-            return await self._has_ended(jid)
-
-        while follow and not await asyncio.to_thread(file.exists) and not await ended():  # noqa: ASYNC110  (of a file)
-            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
+        ended = partial(self._has_ended, jid) if follow else None
+        if ended:
+            async for _ in Attempts(FOLLOW_INTERVAL_SECONDS):
+                if await asyncio.to_thread(file.exists) or await ended():
+                    break
         with contextlib.suppress(FileNotFoundError):
-            async for chunk in chunks(file, tail, ended if follow else None):
+            async for chunk in chunks(file, tail, ended):
                 yield chunk
 
     async def remove(self, jid: str) -> None:
-        kept = await asyncio.to_thread(self._directories.read, jid)
-        if kept is None:
-            if not (alive := await self._alive(jid)):
+        record = await asyncio.to_thread(self._directories.read, jid)
+        if record is None:
+            if not (running := await self._running(jid)):
                 raise UnknownJob(jid)
-            await self._end([entry["id"] for entry in alive])
+            await self._end([entry["id"] for entry in running])
             return
-        if kept.unfinished or not kept.end:  # first, so that nothing is forgotten where SLURM is away
-            alive = await self._alive(jid)
-            await self._end([one["id"] for one in alive if one["id"] == kept.identity or is_held(one)])
-        aside = await asyncio.to_thread(self._directories.set_aside, jid, kept.made)
-        late = await asyncio.to_thread(identity_in, aside)
-        if late != kept.identity:  # submitted meanwhile
-            await self._end([one["id"] for one in await self._alive(jid) if one["id"] == late])
+        if record.is_unfinished or not record.end:  # first, so that nothing is forgotten where SLURM is away
+            running = await self._running(jid)
+            own = [entry for entry in running if entry["id"] == record.job_id or is_held(entry)]
+            await self._end([entry["id"] for entry in own])
+        aside = await asyncio.to_thread(self._directories.set_aside, jid, record.incarnation)
+        late = await asyncio.to_thread(number_in, aside / "id")
+        if late != record.job_id:  # submitted meanwhile
+            await self._end([entry["id"] for entry in await self._running(jid) if entry["id"] == late])
         await asyncio.to_thread(self._directories.delete, aside)
 
     async def active(self) -> Sequence[str]:
@@ -169,13 +184,13 @@ class SlurmExecutor:
         )
 
     async def end(self, jid: str, reason: str) -> None:
-        kept = await asyncio.to_thread(self._directories.read, jid)
-        if kept is None:
+        record = await asyncio.to_thread(self._directories.read, jid)
+        if record is None:
             raise UnknownJob(jid)
-        if kept.end is None:
-            for entry in await self._alive(jid):
-                if entry["id"] == kept.identity:
-                    await asyncio.to_thread(self._directories.ask, jid, reason)
+        if record.end is None:
+            for entry in await self._running(jid):
+                if entry["id"] == record.job_id:
+                    await asyncio.to_thread(self._directories.write_end_reason, jid, reason)
                     await self._transport.cancel(entry["id"])
 
     async def list(self) -> Sequence[str]:
@@ -186,59 +201,51 @@ class SlurmExecutor:
         return await self._transport.version()
 
     async def close(self) -> None:
-        if self._looking:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await cancel(self._recording)
         await self._listing.close()
-        await self._transport.close()
+        if isinstance(self._transport, Closable):
+            await self._transport.close()
 
     # --- how jobs end ------------------------------------------------------------------------------
 
-    async def _seen(self, jobs: Jobs) -> None:
-        """Keep how jobs ended, before anybody is told and before SLURM forgets it."""
-        new = [entry for entry in jobs.by_id.values() if entry["id"] not in self._kept and has_ended(entry)]
+    async def _record_ends(self, jobs: Jobs) -> None:
+        """Write how jobs ended, before anybody is told and before SLURM forgets it."""
+        ended = [entry for entry in jobs.by_id.values() if has_ended(entry)]
+        new = [entry for entry in ended if entry["id"] not in self._recorded]
         if new:
-            await asyncio.to_thread(self._directories.keep, new)
-        self._kept = {entry["id"] for entry in jobs.by_id.values() if has_ended(entry)}
+            await asyncio.to_thread(self._directories.write_ends, new)
+        self._recorded = {entry["id"] for entry in ended}
 
-    async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK)
-            try:
-                await self._submission.tidy(await self._listing.get())
-            except EngineUnreachable as error:
-                log.debug("how jobs end is not seen for now: %s", error)
-            except Exception:  # the edge of this task: it must go on
-                log.exception("how jobs end is not seen, by a bug")
+    async def _tidy(self) -> None:
+        await self._submission.tidy(await self._listing.get())
 
     async def _forgotten(self, jid: str) -> Mapping[str, Any]:
-        """A job that SLURM has forgotten: as its script left it, as accounting has it, or lost."""
-        kept = await asyncio.to_thread(self._directories.read, jid)
-        if kept is None:
+        """A job that SLURM has forgotten: as its script or accounting tells its end, or lost."""
+        record = await asyncio.to_thread(self._directories.read, jid)
+        if record is None:
             raise UnknownJob(jid)
-        if kept.end:
-            return _told(kept, "kept", kept.end)
-        if kept.identity is None:
-            return _told(kept, "unsubmitted", None)
-        if kept.code is not None:
-            return _told(kept, "files", await self._by_script(kept))
-        if time.monotonic() - self._lost.get(kept.identity, float("-inf")) > LOST_FOR_NOW:
-            found = await self._transport.accounting(kept.identity)
-            if found and found["name"] == jid:
-                if has_ended(found):
-                    await asyncio.to_thread(self._directories.keep, [found])
-                return _told(kept, "accounting", found)
-            self._lost[kept.identity] = time.monotonic()
-        return _told(kept, "lost", {"id": kept.identity})
+        if record.end:
+            return _native(record, "kept", record.end)
+        if record.job_id is None:
+            return _native(record, "unsubmitted", None)
+        if record.exit_code is not None:
+            return _native(record, "files", await self._by_script(record))
+        if time.monotonic() - self._lost.get(record.job_id, float("-inf")) > ACCOUNTING_RETRY_SECONDS:
+            entry = await self._transport.accounting(record.job_id)
+            if entry and entry["name"] == jid:
+                if has_ended(entry):
+                    await asyncio.to_thread(self._directories.write_ends, [entry])
+                return _native(record, "accounting", entry)
+            self._lost[record.job_id] = time.monotonic()
+        return _native(record, "lost", {"id": record.job_id})
 
-    async def _by_script(self, kept: Kept) -> Entry:
-        rc = self._directories.directory(kept.jid) / "rc"
-        ended = await asyncio.to_thread(rc.stat)
+    async def _by_script(self, record: Record) -> Entry:
+        written = await asyncio.to_thread((self._directories.directory(record.jid) / "rc").stat)
         return {
-            "id": kept.identity,
-            "states": ["FAILED" if kept.code else "COMPLETED"],
-            "exit_code": kept.code,
-            "end": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ended.st_mtime)),
+            "id": record.job_id,
+            "states": ["FAILED" if record.exit_code else "COMPLETED"],
+            "exit_code": record.exit_code,
+            "end": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(written.st_mtime)),
         }
 
     async def _has_ended(self, jid: str) -> bool:
@@ -252,18 +259,20 @@ class SlurmExecutor:
 
     # --- removal -----------------------------------------------------------------------------------
 
-    async def _alive(self, jid: str) -> Sequence[Entry]:
-        """What SLURM has of the name and has not ended. By no number alone is anything ended: slurmctld may
-        have given it to another job since it lost its state."""
+    async def _running(self, jid: str) -> Sequence[Entry]:
+        """SLURM's jobs of the name that have not ended.
+
+        Never ended by their id alone: slurmctld may have given it to another job since it lost its state.
+        """
         jobs = await self._listing.get(since=time.monotonic(), hurry=True)
         return [entry for entry in jobs.by_name.get(jid, ()) if not has_ended(entry)]
 
-    async def _end(self, identities: Sequence[int]) -> None:
-        """Returns when nothing of them runs any more, or much later."""
-        for identity in identities:
-            await self._transport.cancel(identity)
-        deadline = time.monotonic() + REMOVAL
-        left = list(identities)
+    async def _end(self, job_ids: Sequence[int]) -> None:
+        """Cancel them; returns when nothing of them runs any more, or after REMOVAL_TIMEOUT_SECONDS."""
+        for job_id in job_ids:
+            await self._transport.cancel(job_id)
+        deadline = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
+        left = list(job_ids)
         while left and time.monotonic() < deadline:
             jobs = await self._listing.get(since=time.monotonic(), hurry=True)
             left = [one for one in left if one in jobs.by_id and not has_ended(jobs.by_id[one])]
@@ -271,24 +280,33 @@ class SlurmExecutor:
             log.warning("removed, though SLURM has not ended them yet: jobs %s", ", ".join(map(str, left)))
 
 
-def _accepted(words: Sequence[str]) -> Mapping[str, Any]:
+def _schema(fields: Sequence[str]) -> Mapping[str, Any]:
     """The JSON Schema of job.json."""
-    names = {"propertyNames": {"description": "sbatch has no option for it", "enum": words}} if words else {}
+    names = (
+        {"propertyNames": {"description": "sbatch has no option for it", "enum": fields}} if fields else {}
+    )
     return {"required": ["job", "notes"], "properties": {"job": names}}
 
 
-def _own(kept: Kept, jobs: Jobs) -> Entry | None:
-    """By its id; not another one that has the number since slurmctld began to count anew."""
-    found = jobs.by_id.get(kept.identity or 0)
-    return found if found and found["name"] == kept.jid else None
+def _entry(record: Record, jobs: Jobs) -> Entry | None:
+    """Find the job by its id; not another one that has the id since slurmctld began to count anew."""
+    entry = jobs.by_id.get(record.job_id or 0)
+    return entry if entry and entry["name"] == record.jid else None
 
 
-def _told(kept: Kept, source: str, entry: Entry | None) -> Mapping[str, Any]:
-    return {"source": source, "notes": kept.notes, "sent": kept.job, "asked": kept.asked, "job": entry}
+def _native(record: Record, source: str, entry: Entry | None) -> Mapping[str, Any]:
+    """See templates/slurm/state.yaml."""
+    return {
+        "source": source,
+        "notes": record.notes,
+        "sent": record.job,
+        "asked": record.end_reason,
+        "job": entry,
+    }
 
 
 def _without_directory(jid: str, jobs: Jobs) -> Mapping[str, Any]:
-    """Somebody has deleted the directory of a job that SLURM still has. Raises UnknownJob."""
+    """A job that SLURM still has, and whose directory somebody has deleted. Raises UnknownJob."""
     for entry in jobs.by_name.get(jid, ()):
         if not has_ended(entry):
             notes = {"labels": labels(entry["comment"])}

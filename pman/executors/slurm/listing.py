@@ -7,21 +7,22 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pman.executors.shared.tasks import cancel
 from pman.executors.slurm.native import Entry, is_marked
 
-PACE = 1.0
-"""Seconds between the beginnings of two queries for those who poll."""
+POLL_INTERVAL_SECONDS = 1.0
+"""Between the beginnings of two queries for those who poll."""
 
-SHARE = 4
-"""How many times as long as a query took slurmctld has its peace: it may have thousands of jobs."""
+IDLE_RATIO = 4
+"""The interval is at least so many times as long as a query took: slurmctld may have thousands of jobs."""
 
-HURRY = 0.2
-"""Seconds between two queries for who waits for a job to go, or finds a name taken."""
+URGENT_INTERVAL_SECONDS = 0.2
+"""Between two queries for a caller who waits for a job to go, or finds a name taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """Of pman's, those that SLURM remembers."""
+    """The jobs of pman's that SLURM remembers."""
 
     begun: float
     """When SLURM was asked, time.monotonic()."""
@@ -34,46 +35,46 @@ class Listing:
     def __init__(
         self, ask: Callable[[], Awaitable[Sequence[Entry]]], seen: Callable[[Jobs], Awaitable[None]]
     ) -> None:
-        """`seen` is told of each answer before anybody else is."""
+        """`seen` gets each answer before any caller does."""
         self._ask = ask
         self._seen = seen
         self._last: Jobs | None = None
-        self._tried = float("-inf")
-        self._pace = PACE
-        self._asking: asyncio.Task[Jobs] | None = None
+        self._asked_at = float("-inf")
+        self._interval = POLL_INTERVAL_SECONDS
+        self._query: asyncio.Task[Jobs] | None = None
 
     async def get(self, *, since: float | None = None, hurry: bool = False) -> Jobs:
-        """Asked after `since`; else a moment ago. Raises EngineUnreachable."""
-        after = time.monotonic() - self._pace if since is None else since
+        """An answer that SLURM was asked for after `since`, else a moment ago. Raises EngineUnreachable.
+
+        `hurry`: with URGENT_INTERVAL_SECONDS since the last query.
+        """
+        after = time.monotonic() - self._interval if since is None else since
         while True:
             if self._last and self._last.begun > after:
                 return self._last
-            if self._asking and not self._asking.done():
-                begun = self._tried
-                if begun > after:
-                    return await asyncio.shield(self._asking)
-                await asyncio.wait([self._asking])
+            if self._query and not self._query.done():
+                if self._asked_at > after:
+                    return await asyncio.shield(self._query)
+                await asyncio.wait([self._query])
                 continue
-            pause = self._tried + (HURRY if hurry else self._pace) - time.monotonic()
+            pause = self._asked_at + (URGENT_INTERVAL_SECONDS if hurry else self._interval) - time.monotonic()
             if pause > 0:
                 await asyncio.sleep(pause)
             else:
-                self._tried = time.monotonic()
-                self._asking = asyncio.create_task(self._fetch(self._tried))
-                self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+                self._asked_at = time.monotonic()
+                self._query = asyncio.create_task(self._fetch(self._asked_at))
+                self._query.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def close(self) -> None:
-        if self._asking:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        await cancel(self._query)
 
     async def _fetch(self, begun: float) -> Jobs:
         answer = await self._ask()
-        found = await asyncio.to_thread(_jobs, begun, answer)  # there may be thousands
-        self._pace = max(PACE, SHARE * (time.monotonic() - begun))
-        await self._seen(found)
-        self._last = found
-        return found
+        jobs = await asyncio.to_thread(_jobs, begun, answer)  # there may be thousands
+        self._interval = max(POLL_INTERVAL_SECONDS, IDLE_RATIO * (time.monotonic() - begun))
+        await self._seen(jobs)
+        self._last = jobs
+        return jobs
 
 
 def _jobs(begun: float, answer: Sequence[Entry]) -> Jobs:

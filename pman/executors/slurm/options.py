@@ -1,4 +1,4 @@
-"""The options of sbatch for the words of a submission, so that one document serves both ways."""
+"""The options of sbatch for the fields of a submission, so that one document serves both ways."""
 
 from __future__ import annotations
 
@@ -70,24 +70,27 @@ OPTIONS: Mapping[str, Option] = {
     "time_minimum": _text("time-min"),
     "wckey": _text("wckey"),
 }
-"""By the word of slurmrestd 0.0.38. The environment is that of sbatch itself; see cli.py."""
+"""By the field of slurmrestd 0.0.38. The environment is that of sbatch itself; see cli.py."""
 
 _ENVIRONMENT = "environment"
-WORDS = (*OPTIONS, _ENVIRONMENT)
+FIELDS = (*OPTIONS, _ENVIRONMENT)
+
+
+def options(job: Mapping[str, Any]) -> list[str]:
+    """Each one word, in which nothing of a value can become another option.
+
+    Raises ConfigError, naming the fields that sbatch has no option for.
+    """
+    check(job)
+    words = [OPTIONS[name](value) for name, value in job.items() if name != _ENVIRONMENT]
+    names = ",".join(job.get(_ENVIRONMENT) or ()) or "NIL"  # nothing else of pman's environment
+    return [*filter(None, words), f"--export={names}"]
 
 
 def check(job: Mapping[str, Any]) -> None:
-    """Raises ConfigError, naming what sbatch has no option for."""
-    if unknown := sorted(set(job) - set(WORDS)):
+    """Raises ConfigError, naming the fields that sbatch has no option for."""
+    if unknown := sorted(set(job) - set(FIELDS)):
         raise ConfigError(
             "templates/slurm/job.json.j2: with SLURM_MODE=cli, sbatch has no option for "
             f"{', '.join(unknown)}; use {', '.join(OPTIONS)}"
         )
-
-
-def options(job: Mapping[str, Any]) -> list[str]:
-    """Each one word, in which nothing of a value can become another option."""
-    check(job)
-    made = [OPTIONS[name](value) for name, value in job.items() if name != _ENVIRONMENT]
-    names = ",".join(job.get(_ENVIRONMENT) or ()) or "NIL"  # nothing else of pman's environment
-    return [*filter(None, made), f"--export={names}"]

@@ -14,7 +14,7 @@ from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors.shared.http import Http
 from pman.executors.slurm.native import Entry, accounted, body, changes, entries, error_numbers, words
 from pman.executors.slurm.token import expired, token
-from pman.executors.slurm.transport import WAITS
+from pman.executors.slurm.transport import HELD_UNTIL
 
 OLDEST, NEWEST = 36, 43
 """Of the versions of the API, 0.0.N, whose answers native.py reads."""
@@ -46,6 +46,8 @@ class Paths:
 class Rest:
     """See Transport for what each call means."""
 
+    fields: Sequence[str] = ()
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """Raises ConfigError where a token or a user is missing."""
         self._settings = settings
@@ -58,27 +60,21 @@ class Rest:
         self._http = Http("slurmrestd", address, settings["ENGINE_TIMEOUT"], setting="SLURMRESTD_URL")
         self._paths: Paths | None = None
 
-    def words(self) -> Sequence[str]:
-        return ()
-
-    def check(self, job: Mapping[str, Any]) -> None:
-        """slurmrestd itself refuses words that it does not know, by name."""
-
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         paths = await self._found()
-        sent = body({**job, "begin_time": WAITS}, script, paths.version)
+        sent = body({**job, "begin_time": HELD_UNTIL}, script, paths.version)
         status, answer = await self._call("POST", paths.submit, sent)
-        if identity := int(answer.get("job_id") or (answer.get("result") or {}).get("job_id") or 0):
-            return identity  # errors beside it are notes, such as why it does not begin
+        if job_id := int(answer.get("job_id") or (answer.get("result") or {}).get("job_id") or 0):
+            return job_id  # errors beside it are notes, such as why it does not begin
         raise self._refusal("submit", status, answer)
 
-    async def release(self, identity: int, job: Mapping[str, Any]) -> None:
+    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
         paths = await self._found()
         sent = changes({"begin_time": job.get("begin_time", "now")}, paths.version)
-        await self._change("release", "POST", identity, sent)
+        await self._change("release", "POST", job_id, sent)
 
-    async def cancel(self, identity: int) -> None:
-        await self._change("end", "DELETE", identity)
+    async def cancel(self, job_id: int) -> None:
+        await self._change("end", "DELETE", job_id)
 
     async def jobs(self) -> Sequence[Entry]:
         paths = await self._found()
@@ -87,12 +83,12 @@ class Rest:
             raise self._away("list jobs", status, answer)
         return await asyncio.to_thread(entries, answer)
 
-    async def accounting(self, identity: int) -> Entry | None:
+    async def accounting(self, job_id: int) -> Entry | None:
         paths = await self._found()
         if not paths.accounting:
             return None
-        status, answer = await self._call("GET", paths.accounting.replace("{job_id}", str(identity)))
-        found = [job for job in answer.get("jobs") or () if int(job.get("job_id") or 0) == identity]
+        status, answer = await self._call("GET", paths.accounting.replace("{job_id}", str(job_id)))
+        found = [job for job in answer.get("jobs") or () if int(job.get("job_id") or 0) == job_id]
         if (
             not found
             and status != 200
@@ -114,9 +110,9 @@ class Rest:
     async def close(self) -> None:
         await self._http.close()
 
-    async def _change(self, call: str, method: str, identity: int, sent: object = None) -> None:
+    async def _change(self, call: str, method: str, job_id: int, sent: object = None) -> None:
         paths = await self._found()
-        status, answer = await self._call(method, paths.job.replace("{job_id}", str(identity)), sent)
+        status, answer = await self._call(method, paths.job.replace("{job_id}", str(job_id)), sent)
         done = any(word in words(answer) for word in ("nvalid job id", "no longer pending"))
         fine = done or error_numbers(answer) & (_GONE | _NOTES)
         if not fine and (status != 200 or answer.get("errors")):

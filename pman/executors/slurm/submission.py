@@ -12,15 +12,16 @@ import logging
 import time
 
 from pman.errors import EngineRefused, EngineUnreachable
-from pman.executors.slurm.directory import Directories, Kept
+from pman.executors.shared.tasks import SingleFlight
+from pman.executors.slurm.directory import Directories, Record
 from pman.executors.slurm.listing import Jobs, Listing
 from pman.executors.slurm.native import Entry, is_held
 from pman.executors.slurm.transport import Transport
 
 log = logging.getLogger(__name__)
 
-STRAY = 120
-"""Seconds for which a job that is held and counts for nothing may still be taken up."""
+STRAY_SECONDS = 120
+"""After so long a job that is held and does not count is cancelled; until then it may still be taken up."""
 
 
 class Submission:
@@ -28,65 +29,57 @@ class Submission:
         self._directories = directories
         self._transport = transport
         self._listing = listing
-        self._going_on: dict[str, asyncio.Task[None]] = {}
+        self._submissions = SingleFlight[str, None]()
 
     async def go_on(self, jid: str, *, first: bool) -> None:
-        """Until SLURM runs it; nothing where it does. `first`: nobody has tried before.
+        """Submit the job, unless that is done; returns when SLURM has it. `first`: nobody has tried before.
 
         Raises EngineRefused, EngineUnreachable.
         """
-        if (task := self._going_on.get(jid)) is None:
-            self._going_on[jid] = task = asyncio.create_task(self._go_on(jid, first))
-            task.add_done_callback(lambda done: self._done(jid, done))
-        await asyncio.shield(task)
-
-    def _done(self, jid: str, done: asyncio.Task[None]) -> None:
-        del self._going_on[jid]
-        if not done.cancelled():
-            done.exception()  # told to those who wait, if any still do
+        await self._submissions.run(jid, lambda: self._go_on(jid, first))
 
     async def _go_on(self, jid: str, first: bool) -> None:
-        kept = await asyncio.to_thread(self._directories.read, jid)
-        if kept is None and first:
+        record = await asyncio.to_thread(self._directories.read, jid)
+        if record is None and first:
             raise _deleted()
-        if kept is None or not kept.unfinished:
+        if record is None or not record.is_unfinished:
             return
-        identity = kept.identity
-        if identity is None:
-            identity = None if first else await self._take_up(kept)
-            identity = await self._submit(kept) if identity is None else identity
-        await self._transport.release(identity, kept.job)
-        await asyncio.to_thread(self._directories.begun, kept)
+        job_id = record.job_id
+        if job_id is None:
+            job_id = None if first else await self._take_up(record)
+            job_id = await self._submit(record) if job_id is None else job_id
+        await self._transport.release(job_id, record.job)
+        await asyncio.to_thread(self._directories.forget_script, record)
 
-    async def _take_up(self, kept: Kept) -> int | None:
-        """What somebody has submitted already; None where nobody has."""
+    async def _take_up(self, record: Record) -> int | None:
+        """The id of what somebody has submitted already; None where nobody has."""
         jobs = await self._listing.get(since=time.monotonic(), hurry=True)
-        now = await asyncio.to_thread(self._directories.read, kept.jid)
-        if now and now.identity is not None and now.made == kept.made:
-            return now.identity
-        for entry in jobs.by_name.get(kept.jid, ()):
-            if is_held(entry) and entry["comment"] == kept.job["comment"]:
-                return await self._claim(kept, entry["id"])
+        now = await asyncio.to_thread(self._directories.read, record.jid)
+        if now and now.job_id is not None and now.incarnation == record.incarnation:
+            return now.job_id
+        for entry in jobs.by_name.get(record.jid, ()):
+            if is_held(entry) and entry["comment"] == record.job["comment"]:
+                return await self._claim(record, entry["id"])
         return None
 
-    async def _submit(self, kept: Kept) -> int:
+    async def _submit(self, record: Record) -> int:
         try:
-            script = await asyncio.to_thread(self._directories.script, kept.jid)
+            script = await asyncio.to_thread(self._directories.script, record.jid)
         except FileNotFoundError:
             raise _deleted() from None
-        identity = await self._transport.submit(kept.job, script)
-        return await self._claim(kept, identity)
+        job_id = await self._transport.submit(record.job, script)
+        return await self._claim(record, job_id)
 
-    async def _claim(self, kept: Kept, identity: int) -> int:
+    async def _claim(self, record: Record, job_id: int) -> int:
         """The id of the job, of this submission or of one that was faster."""
         try:
-            claimed = await asyncio.to_thread(self._directories.claim, kept, identity)
+            claimed = await asyncio.to_thread(self._directories.claim, record, job_id)
         except OSError as error:  # no space, most likely; what no directory tells of must not wait in SLURM
-            await self._transport.cancel(identity)
+            await self._transport.cancel(job_id)
             raise EngineRefused("submit", 500, str(error)) from error
-        if claimed != identity:
-            log.info("%s: job %d was submitted in vain; it has %s", kept.jid, identity, claimed)
-            await self._transport.cancel(identity)
+        if claimed != job_id:
+            log.info("%s: job %d was submitted in vain; it has %s", record.jid, job_id, claimed)
+            await self._transport.cancel(job_id)
         if claimed is None:
             raise _deleted()
         return claimed
@@ -98,9 +91,9 @@ class Submission:
         """
         for jid, entries in jobs.by_name.items():
             for entry in entries:
-                if is_held(entry) and time.time() - entry["submitted"] > STRAY:
-                    kept = await asyncio.to_thread(self._directories.read, jid)
-                    if kept and kept.identity not in (None, entry["id"]):
+                if is_held(entry) and time.time() - entry["submitted"] > STRAY_SECONDS:
+                    record = await asyncio.to_thread(self._directories.read, jid)
+                    if record and record.job_id not in (None, entry["id"]):
                         await self._cancel_stray(entry)
 
     async def _cancel_stray(self, entry: Entry) -> None:
