@@ -147,10 +147,13 @@ class JobDetails:
         }
 
 
+def utc(moment: datetime) -> str:
+    """ISO 8601 to the millisecond, with Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _written(moment: datetime | None) -> str | None:
-    return (
-        moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
-    )
+    return utc(moment) if moment else None
 
 
 def _seconds(earlier: datetime | None, later: datetime | None) -> float | None:

@@ -15,13 +15,16 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from pman.job import utc
+
 ALIVE = ("starting", "running")
 """The states in which a supervisor holds the lock; without one, the job is lost."""
 
 
-def told(directory: Path) -> Mapping[str, Any]:
+def native_state(directory: Path) -> Mapping[str, Any]:
     """See templates/local/state.yaml. Raises FileNotFoundError."""
     job = json.loads((directory / "job.json").read_bytes())
+    written = (directory / "job.json").stat().st_mtime
     state = state_of(directory)
     if state["status"] in ALIVE:
         with (directory / "lock").open("rb") as lock:
@@ -30,19 +33,14 @@ def told(directory: Path) -> Mapping[str, Any]:
             state = {**state, "status": "lost", "error": last_line(directory / "errors")}
     if state.get("reason") == "stopped" and (asked := directory / "asked").exists():
         state = {**state, "reason": "asked", "asked": asked.read_text("utf-8")}
-    return {"job": job, "state": state, "created": _created(directory)}
+    return {"job": job, "state": state, "created": utc(datetime.fromtimestamp(written, UTC))}
 
 
 def documents(directory: Path) -> Mapping[str, str]:
-    """By name; none of a job that was deleted."""
+    """The texts, by name; empty for a job that was deleted."""
     with contextlib.suppress(FileNotFoundError):
         return {file.name: file.read_bytes().decode() for file in sorted((directory / "documents").iterdir())}
     return {}
-
-
-def _created(directory: Path) -> str:
-    written = (directory / "job.json").stat().st_mtime
-    return datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def state_of(directory: Path) -> dict[str, Any]:
@@ -68,23 +66,28 @@ def last_line(errors: Path) -> str:
 
 
 def end(directory: Path, reason: str, timeout: float) -> None:
-    """Returns when it has ended, or never will begin. Raises FileNotFoundError."""
+    """Write the reason and end the job; returns when it has ended, or never will begin.
+
+    `timeout`: seconds until it is killed. Raises FileNotFoundError.
+    """
     if state_of(directory)["status"] not in ("created", *ALIVE):
         return
     with (directory / "lock").open("rb") as lock:
         (directory / "asked").write_text(reason, "utf-8")
         _end(directory, lock, time.monotonic() + timeout)
         if state_of(directory)["status"] == "created":
-            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            state = {"status": "exited", "exit_code": None, "reason": "stopped", "finished_at": now}
-            (directory / "state.new").write_text(json.dumps(state), "utf-8")
+            ended = {"exit_code": None, "reason": "stopped", "finished_at": utc(datetime.now(UTC))}
+            (directory / "state.new").write_text(json.dumps({"status": "exited", **ended}), "utf-8")
             (directory / "state.new").replace(directory / "state.json")
             for script in directory.glob("documents/*.sh"):  # a user's token is of no more use
                 script.unlink()
 
 
 def delete(directory: Path, timeout: float) -> None:
-    """Returns when nothing is left of it; a supervisor that has not ended it by then is killed, too."""
+    """End the job and delete the directory; returns when nothing is left of it.
+
+    A supervisor that has not ended it within `timeout` seconds is killed, too.
+    """
     with contextlib.suppress(FileNotFoundError), (directory / "lock").open("rb") as lock:  # or half written
         _end(directory, lock, time.monotonic() + timeout)
         (directory / "lock").unlink()  # a supervisor that comes late finds none, or one without a name
@@ -93,8 +96,8 @@ def delete(directory: Path, timeout: float) -> None:
 
 
 def _end(directory: Path, lock: BinaryIO, deadline: float) -> None:
-    """Returns when nothing of it runs; with the lock, so that nothing begins."""
-    told = 0
+    """Returns when nothing of it runs; holds the lock then, so that nothing begins."""
+    terminated = 0
     while not _lock(lock, fcntl.LOCK_EX):
         lock.seek(0)
         pid = int(lock.read() or 0)
@@ -103,15 +106,15 @@ def _end(directory: Path, lock: BinaryIO, deadline: float) -> None:
                 supervisor = psutil.Process(pid)
                 for process in [*supervisor.children(recursive=True), supervisor]:
                     process.kill()
-            elif pid != told:
+            elif pid != terminated:
                 psutil.Process(pid).terminate()
-                told = pid
+                terminated = pid
         time.sleep(0.01)
     _end_session(state_of(directory))
 
 
 def _end_session(state: Mapping[str, Any]) -> None:
-    """What is left of a job whose supervisor was killed; not a stranger with a number used again."""
+    """Kill what is left of a job whose supervisor was killed; not a stranger with a number used again."""
     if state["status"] not in ALIVE or psutil.boot_time() > state.get("pid_created", 0):
         return
     for process in psutil.process_iter():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -17,23 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
-from pman.executors.local.directory import ALIVE, delete, documents, end, last_line, state_of, told
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable, UnknownJob
+from pman.executors.local.directory import ALIVE, delete, documents, end, last_line, native_state, state_of
+from pman.executors.shared.jobdir import JobDirectories, incarnation_of, refusing
 from pman.executors.shared.logfile import chunks
 from pman.job import Document
 
 log = logging.getLogger(__name__)
 
 SUPERVISOR = "pman.executors.local.supervisor"
-
-ABANDONED = 60
-"""Seconds after which a directory that is set aside belongs to a pman that ended in between."""
 
 Namespaces = Literal["root", "user", "none"]
 
@@ -44,9 +40,7 @@ class LocalExecutor:
     def __init__(self, settings: Mapping[str, Any], namespaces: Namespaces | None = None) -> None:
         """`namespaces` takes the place of a look at what the machine allows."""
         user = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state", "pman")
-        self._state = Path(settings["LOCAL_STATE"] or user.expanduser())
-        self._jobs = self._state / "jobs"
-        self._aside = self._state / "aside"
+        self._directories = JobDirectories(Path(settings["LOCAL_STATE"] or user.expanduser()))
         self._storebase = settings["STOREBASE"]
         self._timeout = float(settings["ENGINE_TIMEOUT"])
         self._namespaces = namespaces
@@ -82,12 +76,12 @@ class LocalExecutor:
         return await asyncio.to_thread(self._inspect, jid)
 
     async def held(self, jid: str) -> Mapping[str, str]:
-        return await asyncio.to_thread(documents, self._directory(jid))
+        return await asyncio.to_thread(documents, self._directories.path(jid))
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = partial(self._has_ended, jid) if follow else None
         with contextlib.suppress(FileNotFoundError):
-            async for chunk in chunks(self._directory(jid) / "log", tail, ended):
+            async for chunk in chunks(self._directories.path(jid) / "log", tail, ended):
                 yield chunk
 
     async def end(self, jid: str, reason: str) -> None:
@@ -111,11 +105,11 @@ class LocalExecutor:
         if not Path(self._storebase).is_dir():
             raise ConfigError(f"STOREBASE={self._storebase!r}: no such directory on this machine")
         try:
-            for directory in (self._jobs, self._aside):
+            for directory in (self._directories.jobs, self._directories.aside):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._namespaces = self._namespaces or self._probe()
         except OSError as error:
-            raise ConfigError(f"LOCAL_STATE={str(self._state)!r}: {error}") from error
+            raise ConfigError(f"LOCAL_STATE={str(self._directories.root)!r}: {error}") from error
         self._tidy()
         log.warning(
             "CONTAINER_ENV=local: jobs are processes of this machine with the rights of their user; "
@@ -133,32 +127,24 @@ class LocalExecutor:
         return {"storebase": self._storebase, "namespaces": self._namespaces, "native": native}
 
     def _probe(self) -> Namespaces:
-        """How jobs get mounts of their own, found by doing it."""
-        with tempfile.TemporaryDirectory(dir=self._aside) as directory:
+        """Try how jobs can have mounts of their own."""
+        with tempfile.TemporaryDirectory(dir=self._directories.aside) as directory:
             if self._supervisor("probe", Path(directory)).returncode == 0:
                 return "user" if os.geteuid() else "root"
             log.info("no mounts for jobs: %s", last_line(Path(directory, "errors")))
             return "none"
 
     def _tidy(self) -> None:
-        """What a pman that ended in between has left: jobs half written, or half removed."""
-        for directory in self._aside.iterdir():
+        """Delete what a pman that ended in between has left: jobs half written, or half removed."""
+        for directory in self._directories.abandoned():
             with contextlib.suppress(OSError):
-                if time.time() - directory.stat().st_mtime > ABANDONED:
-                    delete(directory, self._timeout)
+                delete(directory, self._timeout)
 
     # --- a job ---------------------------------------------------------------------------------
 
-    def _directory(self, jid: str) -> Path:
-        if jid.startswith(".") or "/" in jid or "\0" in jid:
-            raise UnknownJob(jid)
-        return self._jobs / jid
-
     def _create(self, jid: str, documents: Sequence[Document], job: object) -> str:
-        """The whole directory appears at once, or NameTaken; what tells it from others of the name."""
-        with _refusing("create"), tempfile.TemporaryDirectory(dir=self._aside) as aside:
-            new = Path(aside, jid)
-            new.mkdir(mode=0o700)
+        """Create the whole directory at once; its incarnation. Raises NameTaken, EngineRefused."""
+        with self._directories.creation(jid) as new:
             for name in ("documents", "root", "work"):
                 (new / name).mkdir()
             for document in documents:
@@ -168,68 +154,54 @@ class LocalExecutor:
             (new / "job.json").write_text(json.dumps(job), "utf-8")
             for name in ("lock", "log"):
                 (new / name).touch()
-            made = _made(new)
-            try:
-                new.rename(self._directory(jid))
-            except OSError as error:
-                if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise NameTaken(f"{jid} is there already") from error
-                raise
-        return made
+            return incarnation_of(new)
 
     def _discard(self, jid: str, made: str) -> None:
-        """The directory of a job that never started."""
-        directory = self._directory(jid)
+        """Delete the directory of a job that never started."""
+        directory = self._directories.path(jid)
         with contextlib.suppress(FileNotFoundError, UnknownJob):
-            if _made(directory) == made and state_of(directory)["status"] == "created":
+            if incarnation_of(directory) == made and state_of(directory)["status"] == "created":
                 self._remove(jid)
 
     def _start(self, jid: str) -> None:
-        """Returns when it runs; the supervisor sees to it that this happens once."""
-        directory = self._directory(jid)
-        with _refusing("start"):
+        """Returns when the job runs; the supervisor sees to it that it is started once."""
+        directory = self._directories.path(jid)
+        with refusing("start"):
             done = self._supervisor("run", directory)
             if done.returncode and directory.exists():
-                words = last_line(directory / "errors")
-                raise EngineRefused("start", 500, words or f"exit code {done.returncode}")
+                message = last_line(directory / "errors")
+                raise EngineRefused("start", 500, message or f"exit code {done.returncode}")
 
     def _inspect(self, jid: str) -> Mapping[str, Any]:
         try:
-            return told(self._directory(jid))
+            return native_state(self._directories.path(jid))
         except (FileNotFoundError, NotADirectoryError):
             raise UnknownJob(jid) from None
 
     def _end(self, jid: str, reason: str) -> None:
-        with _refusing("end"):
+        with refusing("end"):
             try:
-                end(self._directory(jid), reason, self._timeout)
+                end(self._directories.path(jid), reason, self._timeout)
             except FileNotFoundError:
                 raise UnknownJob(jid) from None
 
     def _remove(self, jid: str) -> None:
-        directory, aside = self._directory(jid), self._aside / f"{jid}.{uuid.uuid4()}"
+        """Returns when it is deleted, by another call or this one. Raises UnknownJob, EngineRefused."""
         try:
-            os.utime(directory)  # not abandoned
-            directory.rename(aside)  # from here on nobody starts it
-        except (FileNotFoundError, NotADirectoryError):
-            if not self._is_being_removed(jid):
-                raise UnknownJob(jid) from None
-            end = time.monotonic() + self._timeout
-            while self._is_being_removed(jid) and time.monotonic() < end:
+            aside = self._directories.set_aside(jid)  # from here on nobody starts it
+        except UnknownJob:
+            if not self._directories.is_set_aside(jid):
+                raise
+            deadline = time.monotonic() + self._timeout
+            while self._directories.is_set_aside(jid) and time.monotonic() < deadline:
                 time.sleep(0.05)
             return
-        with _refusing("remove"):
+        with refusing("remove"):
             delete(aside, self._timeout)
 
-    def _is_being_removed(self, jid: str) -> bool:
-        """By a call that has not answered yet."""
-        return any(file.name.rpartition(".")[0] == jid for file in self._aside.iterdir())
-
     def _names(self, statuses: Sequence[str] = ()) -> Sequence[str]:
-        found = sorted(
-            directory.name for directory in self._jobs.iterdir() if (directory / "job.json").exists()
-        )
-        return [jid for jid in found if not statuses or state_of(self._jobs / jid)["status"] in statuses]
+        names, jobs = self._directories.names(), self._directories.jobs
+        return [jid for jid in names if not statuses or state_of(jobs / jid)["status"] in statuses]
 
     async def _has_ended(self, jid: str) -> bool:
         try:
@@ -239,32 +211,22 @@ class LocalExecutor:
         return state not in ("created", *ALIVE)
 
     def _supervisor(self, call: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
-        """Returns when the supervisor has gone to the background; `errors` stays open for it."""
-        with (directory / "errors").open("ab") as errors:
-            return subprocess.run(  # noqa: S603  (no shell, no words of a request)
-                [sys.executable, "-P", "-m", SUPERVISOR, call, directory],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-                timeout=self._timeout,
-                check=False,
-            )
+        """Returns when the supervisor has gone to the background; `errors` stays open for it.
 
-
-def _made(directory: Path) -> str:
-    """Raises FileNotFoundError."""
-    found = (directory / "job.json").stat()
-    return f"{found.st_ino} {found.st_mtime_ns}"
-
-
-@contextlib.contextmanager
-def _refusing(call: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EngineRefused(call, 500, str(error)) from error
-    except subprocess.TimeoutExpired as error:
-        raise EngineUnreachable(
-            f"this machine did not start the job within {error.timeout:.0f} s", "is it overloaded?"
-        ) from error
+        Raises EngineUnreachable where that takes too long.
+        """
+        try:
+            with (directory / "errors").open("ab") as errors:
+                return subprocess.run(  # noqa: S603  (no shell, no words of a request)
+                    [sys.executable, "-P", "-m", SUPERVISOR, call, directory],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    start_new_session=True,
+                    timeout=self._timeout,
+                    check=False,
+                )
+        except subprocess.TimeoutExpired as error:
+            raise EngineUnreachable(
+                f"this machine did not start the job within {error.timeout:.0f} s", "is it overloaded?"
+            ) from error

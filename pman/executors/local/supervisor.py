@@ -1,4 +1,4 @@
-"""Runs one job of the local engine and outlives pman: `python -m pman.executors.local.supervisor run DIR`.
+"""The supervisor of one job, which outlives pman: `python -m pman.executors.local.supervisor run DIR`.
 
 A program of its own. In the job's directory it reads `job.json` (what templates/local/job.yaml.j2 says)
 and `documents/*.sh`, holds `lock` as long as it lives, and writes `log` and `state.json`. It returns
@@ -26,16 +26,17 @@ from typing import Any
 import psutil
 
 from pman.executors.local.mounts import call, enter, probe
+from pman.job import utc
 
-SAMPLE = 0.05
-"""Seconds between two looks at the memory of the job's processes."""
+MEMORY_CHECK_SECONDS = 0.05
+"""Between two measurements of the memory of the job's processes."""
 
 _LINUX = sys.platform == "linux"
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
 def main(directory: str) -> None:
-    """Nothing where another supervisor has the job, has had it, or the job was removed."""
+    """Run the job, unless another supervisor has it, has had it, or the job was removed."""
     os.umask(0o022)  # the job's; the directory itself is closed to others
     os.chdir(directory)
     lock = os.open("lock", os.O_RDWR)
@@ -57,7 +58,7 @@ def main(directory: str) -> None:
 
 
 def _supervise(job: Mapping[str, Any], started: int) -> None:
-    state: dict[str, Any] = {"status": "starting", "started_at": _now()}
+    state: dict[str, Any] = {"status": "starting", "started_at": utc(datetime.now(UTC))}
     _write(state)  # before the job: whatever happens now, nobody starts it a second time
     log = os.open("log", os.O_WRONLY | os.O_APPEND)
     output, output_end = os.pipe()
@@ -75,7 +76,7 @@ def _supervise(job: Mapping[str, Any], started: int) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         words = str(error).partition("] ")[2] or str(error)  # without Python's [Errno 2]
         _forget_script()
-        _write({**state, "status": "failed", "error": words, "finished_at": _now()})
+        _write({**state, "status": "failed", "error": words, "finished_at": utc(datetime.now(UTC))})
         return
     os.close(output_end)
     created = psutil.Process(process.pid).create_time()
@@ -84,18 +85,23 @@ def _supervise(job: Mapping[str, Any], started: int) -> None:
     os.close(started)
     process.returncode, reason = _watch(process.pid, job, (output, log, wake))
     _forget_script()
-    ended = {"status": "exited", "exit_code": process.returncode, "reason": reason, "finished_at": _now()}
+    ended = {
+        "status": "exited",
+        "exit_code": process.returncode,
+        "reason": reason,
+        "finished_at": utc(datetime.now(UTC)),
+    }
     _write({**state, **ended})
 
 
 def _forget_script() -> None:
-    """Of an ended job it would keep nothing but the environment, with a user's token."""
+    """Delete the script of a job that has ended: it holds the environment, with a user's token."""
     for script in Path("documents").glob("*.sh"):
         script.unlink(missing_ok=True)
 
 
 def _start(job: Mapping[str, Any], script: int, output: int) -> subprocess.Popen[bytes]:
-    """The script in a session of its own, with PATH and locale of pman's environment and nothing else."""
+    """Start the script in a session of its own, with PATH and locale of pman's environment, no more."""
     user, group = job.get("user"), job.get("group")
     if user is not None and group is None:
         try:
@@ -106,7 +112,7 @@ def _start(job: Mapping[str, Any], script: int, output: int) -> subprocess.Popen
         # Opened again by name (/dev/stdin, /dev/stderr), a file asks for its owner.
         for name in (script, output, "work"):
             os.chown(name, -1 if user is None else user, -1 if group is None else group)
-    kept = {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if name in ("PATH", "LANG", "LANGUAGE") or name.startswith("LC_")
@@ -117,7 +123,7 @@ def _start(job: Mapping[str, Any], script: int, output: int) -> subprocess.Popen
         stdout=output,
         stderr=output,
         cwd="work",
-        env={"PATH": os.defpath, **kept},
+        env={"PATH": os.defpath, **environment},
         user=user,
         group=group,
         extra_groups=None if user is None else [],
@@ -131,22 +137,22 @@ def _die_with_supervisor() -> None:
 
 
 def _watch(pid: int, job: Mapping[str, Any], files: tuple[int, int, int]) -> tuple[int, str]:
-    """The exit code, 128 + the signal as a shell has it, and why the job was ended, '' if it was not."""
+    """Watch over the job; its exit code (128 + the signal, as a shell has it), and why it was ended or ''."""
     output, log, wake = files
     deadline = time.monotonic() + (job.get("time_limit") or float("inf"))
-    memory, code, reason, sampled = job.get("memory"), None, "", 0.0
+    memory, code, reason, checked_at = job.get("memory"), None, "", 0.0
     reading = [output, wake]
     while code is None:
         rest = max(0, deadline - time.monotonic())
-        ready, _, _ = select.select(reading, [], [], SAMPLE if memory else min(rest, 3600))
+        ready, _, _ = select.select(reading, [], [], MEMORY_CHECK_SECONDS if memory else min(rest, 3600))
         if output in ready and not _copy(output, log):
             reading.remove(output)
         if wake in ready and signal.SIGTERM in os.read(wake, 4096):
             reason = reason or "stopped"
         if time.monotonic() >= deadline:
             reason = reason or "time"
-        if memory and time.monotonic() >= sampled + SAMPLE:
-            sampled = time.monotonic()
+        if memory and time.monotonic() >= checked_at + MEMORY_CHECK_SECONDS:
+            checked_at = time.monotonic()
             reason = reason or ("memory" if _exceeds(memory, _processes(pid)) else "")
         if reason:
             _kill(_processes(pid))
@@ -163,13 +169,13 @@ def _watch(pid: int, job: Mapping[str, Any], files: tuple[int, int, int]) -> tup
 
 
 def _processes(pid: int) -> list[psutil.Process]:
-    """All of the job: of its session, and whatever else descends from here, as orphans do on Linux."""
-    found = {process.pid: process for process in psutil.Process().children(recursive=True)}
+    """The job's processes: its session, and whatever else descends from here, as orphans do on Linux."""
+    processes = {process.pid: process for process in psutil.Process().children(recursive=True)}
     for other in psutil.pids():
         with contextlib.suppress(OSError, psutil.Error):
-            if other not in found and os.getsid(other) == pid:
-                found[other] = psutil.Process(other)
-    return [process for process in found.values() if _alive(process)]
+            if other not in processes and os.getsid(other) == pid:
+                processes[other] = psutil.Process(other)
+    return [process for process in processes.values() if _alive(process)]
 
 
 def _alive(process: psutil.Process) -> bool:
@@ -203,7 +209,7 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
 
 
 def _reap(pid: int) -> int | None:
-    """The exit code of this one, if it has ended; orphans are only buried."""
+    """Reap all that have ended; the exit code of the process `pid` if it has."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -213,7 +219,7 @@ def _reap(pid: int) -> int | None:
 
 
 def _copy(output: int, log: int) -> bool:
-    """False at the end. A full disk costs the log, not the job."""
+    """Copy a chunk; False at the end. A full disk costs the log, not the job."""
     chunk = os.read(output, 2**16)
     with contextlib.suppress(OSError):
         os.write(log, chunk)
@@ -221,7 +227,7 @@ def _copy(output: int, log: int) -> bool:
 
 
 def _wake_on(*signals: signal.Signals) -> int:
-    """A file that has a byte for each of them that came."""
+    """A descriptor to read, which gets a byte for each of these signals that comes."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
@@ -231,16 +237,12 @@ def _wake_on(*signals: signal.Signals) -> int:
 
 
 def _write(state: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+    """Write state.json, whole or not at all."""
     with open("state.new", "w") as file:  # noqa: PTH123  (relative: the directory may be renamed)
         json.dump(state, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace("state.new", "state.json")  # noqa: PTH105  (atomic, as its name says)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 if __name__ == "__main__":
