@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from pman import executors
@@ -15,6 +16,7 @@ from pman.engine.reader import Reader
 from pman.engine.submission import RETRY_INTERVAL_SECONDS, Submission, check_directories
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors import Executor, Holding
+from pman.executors.shared.tasks import Background, SingleFlight, repeat
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.settings import Settings
 from pman.translation.explain import Explanation, explain
@@ -47,8 +49,8 @@ class Engine:
         self._submission = Submission(executor, translation.rules, self._reader)
         self._overdue_interval = overdue_interval
         self._facts: Mapping[str, Any] | None = None
-        self._asking: asyncio.Task[Mapping[str, Any]] | None = None
-        self._background: set[asyncio.Task[Any]] = set()
+        self._asking: SingleFlight[None, Mapping[str, Any]] = SingleFlight()
+        self._background = Background()
 
     @classmethod
     async def start(cls, settings: Settings) -> Engine:
@@ -59,7 +61,7 @@ class Engine:
             await engine._ask()
         except EngineUnreachable as error:
             log.warning("%s (%s); asked again until it answers", error, error.hint)
-            engine._spawn(engine._ask_until_answered())
+            engine._background.begin(engine._ask_until_answered())
         except BaseException:
             await engine.close()
             raise
@@ -69,24 +71,17 @@ class Engine:
         """The engine's facts; all who ask wait for one answer. Raises ConfigError, EngineUnreachable."""
         if self._facts is not None:
             return self._facts
-        if self._asking is None:
-            self._asking = self._spawn(self._begin())
-            self._asking.add_done_callback(self._asked)
-        return await asyncio.shield(self._asking)
-
-    def _asked(self, done: asyncio.Task[Mapping[str, Any]]) -> None:
-        self._asking = None
-        if not done.cancelled():
-            done.exception()  # raised to those who wait, if any still do
+        return await self._asking.run(None, self._begin)
 
     async def _begin(self) -> Mapping[str, Any]:
         """Ask for the facts, and begin the work that needs them."""
         facts = await self._executor.facts()
         self._translation.check(facts)
         self._facts = facts
-        self._spawn(self._submission.resume_unfinished())
+        self._background.begin(self._submission.resume_unfinished())
         if self._translation.rules.tell_overdue:
-            self._spawn(end_overdue(self._executor, self._reader, self._overdue_interval))
+            end = partial(end_overdue, self._executor, self._reader)
+            self._background.begin(repeat(end, self._overdue_interval, "overdue jobs are not ended"))
         return facts
 
     async def _ask_until_answered(self) -> None:
@@ -140,7 +135,7 @@ class Engine:
         facts = await self.facts()
         documents = await _off_the_loop(_size(job), self._translation.render, job, facts)
         await asyncio.to_thread(check_directories, facts.get("seen", facts["storebase"]), job)
-        return await asyncio.shield(self._spawn(self._submission.submit(job, documents)))
+        return await asyncio.shield(self._background.begin(self._submission.submit(job, documents)))
 
     async def status(self, jid: str) -> tuple[JobInfo, bytes]:
         """The job, and the JSON that answers for it. Raises UnknownJob, EngineUnreachable."""
@@ -161,7 +156,7 @@ class Engine:
     async def remove(self, jid: str) -> None:
         """End and forget the job, unless REMOVE_JOBS=no. Raises UnknownJob, Refused."""
         if self.settings["REMOVE_JOBS"]:
-            await asyncio.shield(self._spawn(self._remove(jid)))
+            await asyncio.shield(self._background.begin(self._remove(jid)))
         else:
             await self._executor.inspect(jid)
 
@@ -204,9 +199,8 @@ class Engine:
         return self._translation.applied(native, held, facts)
 
     async def close(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._asking.close()
+        await self._background.close()
         await executors.close(self._executor)
 
     async def _remove(self, jid: str) -> None:
@@ -216,13 +210,6 @@ class Engine:
             raise self._translation.rules.refusal(refused) from refused
         finally:
             self._reader.forget(jid)
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task that outlives the request that began it."""
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
 
 
 async def _off_the_loop(size: int, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:

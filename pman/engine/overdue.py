@@ -15,18 +15,11 @@ CHECK_INTERVAL_SECONDS = 5.0
 """Between two looks at all active jobs; a job may run so much longer than its time limit."""
 
 
-async def end_overdue(executor: Executor, reader: Reader, interval: float) -> None:
-    """Goes on for ever: no error ends it, since time limits must hold after it. `interval`: seconds."""
-    while True:
-        await asyncio.sleep(interval)
-        try:
-            for jid in await executor.active():
-                await _end_if_overdue(executor, reader, jid)
-                await asyncio.sleep(0)  # from the cache, a thousand looks would be one piece of work
-        except EngineUnreachable as error:
-            log.debug("overdue jobs wait: %s", error)
-        except Exception:  # the edge of this task
-            log.exception("overdue jobs wait, by a bug")
+async def end_overdue(executor: Executor, reader: Reader) -> None:
+    """End all jobs that are overdue now. Raises EngineUnreachable."""
+    for jid in await executor.active():
+        await _end_if_overdue(executor, reader, jid)
+        await asyncio.sleep(0)  # from the cache, a thousand looks would be one piece of work
 
 
 async def _end_if_overdue(executor: Executor, reader: Reader, jid: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from pman.engine.reader import Reader
 from pman.errors import (
@@ -13,13 +13,13 @@ from pman.errors import (
     ConfigError,
     Conflict,
     EngineRefused,
-    EngineUnreachable,
     Fault,
     NameTaken,
     Refused,
     UnknownJob,
 )
 from pman.executors import Executor, Startable
+from pman.executors.shared.tasks import until_reachable
 from pman.job import Document, Job, JobInfo
 from pman.translation.rules import Rules
 
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 RETRY_INTERVAL_SECONDS = 5
 """Until an engine that is away is asked again."""
+
+_WAITS = "what was left unstarted waits: %s"
 
 
 class Submission:
@@ -91,17 +93,8 @@ class Submission:
         """Start the jobs that another pman, or this one before, has applied and not started."""
         if self._startable is None:
             return
-        unfinished: list[str] | None = None
-        while unfinished is None or unfinished:
-            try:
-                if unfinished is None:
-                    unfinished = list(await self._startable.unfinished())
-                while unfinished:
-                    await self._resume(self._startable, unfinished[0])
-                    unfinished.pop(0)
-            except EngineUnreachable as error:
-                log.warning("what was left unstarted waits: %s", error)
-                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
+        for jid in await until_reachable(self._startable.unfinished, RETRY_INTERVAL_SECONDS, _WAITS):
+            await until_reachable(partial(self._resume, self._startable, jid), RETRY_INTERVAL_SECONDS, _WAITS)
 
     async def _resume(self, executor: Startable, jid: str) -> None:
         try:
