@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pman.errors import EngineUnreachable
-from pman.executors.shared.multiplex import AHEAD, Sources, merged, prefixed
+from pman.executors.shared.multiplex import AHEAD, Sources, multiplexed, prefixed
 
 
 async def chunks(*given: bytes) -> AsyncGenerator[bytes]:
@@ -28,7 +28,7 @@ async def test_the_chunks_of_all_sources_come_and_of_each_in_order() -> None:
         sources.add("b", chunks(*(b"b" + number for number in numbers)))
         await sources.ended()
 
-    found = [chunk async for chunk in merged(feed)]
+    found = [chunk async for chunk in multiplexed(feed)]
 
     assert [chunk[1:] for chunk in found if chunk.startswith(b"a")] == numbers
     assert [chunk[1:] for chunk in found if chunk.startswith(b"b")] == numbers
@@ -49,7 +49,7 @@ async def test_a_client_that_goes_while_the_queue_is_full_leaves_nothing_behind(
         sources.add("b", prefixed("b", endless("b")))
         await sources.ended()
 
-    stream = merged(feed)
+    stream = multiplexed(feed)
     assert await anext(stream)
     for _ in range(3 * AHEAD):  # the sources are faster than the client
         await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_what_keeps_a_source_from_its_end_ends_the_stream_at_once(within: 
         sources.add("b", failing())
         await sources.ended(within)
 
-    stream = merged(feed)
+    stream = multiplexed(feed)
 
     assert await anext(stream) == b"one"
     with pytest.raises(EngineUnreachable, match="gone"):
@@ -92,7 +92,7 @@ async def test_what_does_not_end_in_time_is_left() -> None:
         sources.add("a", silent())
         await sources.ended(0.01)
 
-    assert [chunk async for chunk in merged(feed)] == [b"one"]
+    assert [chunk async for chunk in multiplexed(feed)] == [b"one"]
 
 
 @given(st.lists(st.binary(max_size=5) | st.sampled_from([b"\n", b"a\nb"])))

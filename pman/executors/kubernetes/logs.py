@@ -19,7 +19,7 @@ from pman.executors.kubernetes.status import (
     main_container,
     main_container_has_ended,
 )
-from pman.executors.shared.multiplex import Sources, merged, prefixed
+from pman.executors.shared.multiplex import Sources, multiplexed, prefixed
 
 POD_POLL_SECONDS = 0.3
 """Seconds between two looks for pods that start later, while a job is followed; most are at the memory."""
@@ -57,7 +57,7 @@ class Logs:
 
     def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
         """Of all pods at once, by line, from the first that starts to the end of the Job."""
-        return merged(lambda sources: self._feed(sources, jid, tail))
+        return multiplexed(lambda sources: self._feed(sources, jid, tail))
 
     async def _feed(self, sources: Sources, jid: str, tail: int) -> None:
         ended = False

@@ -51,7 +51,7 @@ class Sources:
                 await self.chunks.put(chunk)
 
 
-async def merged(feed: Callable[[Sources], Awaitable[None]]) -> AsyncGenerator[bytes]:
+async def multiplexed(feed: Callable[[Sources], Awaitable[None]]) -> AsyncGenerator[bytes]:
     """The chunks of all sources that `feed` adds, as they come, until it returns."""
     sources = Sources()
     feeding = asyncio.create_task(_fed(sources, feed))

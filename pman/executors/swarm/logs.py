@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pman.errors import EngineUnreachable
 from pman.executors.docker.api import Api
 from pman.executors.docker.frames import NoLogError, OnError, log
-from pman.executors.shared.multiplex import Sources, merged, prefixed
+from pman.executors.shared.multiplex import Sources, multiplexed, prefixed
 from pman.executors.shared.tasks import Attempts, cancel
 from pman.executors.swarm.services import Services, Task, container_id, firsts, is_closed, is_over, slot
 from pman.job import LABEL_PREFIX
@@ -61,7 +61,7 @@ class Logs:
 
     def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
         """The logs to the end of the last worker, also of those that start later."""
-        return merged(lambda sources: self._feed(sources, jid, tail))
+        return multiplexed(lambda sources: self._feed(sources, jid, tail))
 
     async def _feed(self, sources: Sources, jid: str, tail: int) -> None:
         while tasks := await self._begun(jid):
