@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
+from pman.executors.shared.tasks import cancel
+
 AHEAD = 100
 """Chunks that are read before whoever wants them takes them; a slow client slows its sources down."""
 
@@ -41,9 +43,7 @@ class Sources:
         self.check()
 
     async def close(self) -> None:
-        for task in self._reading.values():
-            task.cancel()
-        await asyncio.gather(*self._reading.values(), return_exceptions=True)
+        await cancel(*self._reading.values())
 
     async def _read(self, source: AsyncGenerator[bytes]) -> None:
         async with aclosing(source):
@@ -61,8 +61,7 @@ async def multiplexed(feed: Callable[[Sources], Awaitable[None]]) -> AsyncGenera
                 raise chunk
             yield chunk
     finally:
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
+        await cancel(feeding)
         await sources.close()
 
 
