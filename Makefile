@@ -45,6 +45,8 @@ docs: .venv/dev  ## Write the generated tables of docs/ anew
 	$(BIN)/python -c 'from pman.workshop.lint.findings import table; print(table(), end="")' >> docs/lint.md
 	$(BIN)/pman templates docs builtin/docker/container.yaml.j2 --format markdown | grep '^| `job' | \
 	  sed -i -e '/^| `job\./d' -e '/^| variable | type/{n;r /dev/stdin' -e '}' docs/templates.md
+	$(BIN)/python -c 'from pman.translation.inventory.docs import functions_table; print(functions_table(), end="")' | \
+	  grep '^| `' | sed -i -e '/^| `[a-z_ ]*(/d' -e '/^| function or test/{n;r /dev/stdin' -e '}' docs/templates.md
 
 clean:  ## Remove what these targets made
 	rm -rf .venv dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

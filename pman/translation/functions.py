@@ -42,13 +42,13 @@ def moment(timestamp: object) -> datetime | None:
 
 
 def _seconds_between(earlier: object, later: object) -> float:
-    """Counts from one timestamp of an engine to a later one; 0 where one of the two is not known."""
+    """Counts the seconds from one timestamp to a later one; 0 where one of the two is not known."""
     begin, end = moment(earlier), moment(later)
     return (end - begin).total_seconds() if begin and end else 0
 
 
 def _seconds_since(timestamp: object) -> float:
-    """Counts from a timestamp to now, by pman's clock; 0 where it is not known."""
+    """Counts the seconds from a timestamp to now, by pman's clock; 0 where it is not known."""
     return _seconds_between(timestamp, datetime.now(UTC).isoformat())
 
 

@@ -13,7 +13,8 @@ from pman import schema
 from pman.cli.templates import markdown, variables_table
 from pman.errors import ConfigError
 from pman.settings import DECLARED
-from pman.translation.inventory.docs import VARIABLES, docs, variables
+from pman.translation.functions import FUNCTIONS, TESTS
+from pman.translation.inventory.docs import VARIABLES, docs, functions_table, variables
 from pman.translation.inventory.inventory import engines
 from pman.translation.request import PROPERTIES
 from pman.translation.translation import PROBE
@@ -157,6 +158,13 @@ def test_the_documentation_shows_what_schema_declares_of_a_job() -> None:
 
     text = (Path(__file__).parents[2] / "docs/templates.md").read_text()
     assert variables_table(jobs) in text, "run `make docs`"
+
+
+def test_the_documentation_shows_every_function_and_test_of_rules() -> None:
+    text = (Path(__file__).parents[2] / "docs/templates.md").read_text()
+
+    assert functions_table() in text, "run `make docs`"
+    assert {*FUNCTIONS, *TESTS} == set(re.findall(r"`(?:is )?([a-z_]+)\(", functions_table()))
 
 
 def test_a_name_that_is_not_there_is_told() -> None:

@@ -82,7 +82,7 @@ def test_a_container_tells_its_limits_its_directories_and_its_command() -> None:
 
 @pytest.mark.parametrize(
     ("quantity", "millicores"),
-    [("200m", 200), ("1", 1000), ("1500m", 1500), (2, 2000), ("0.5", 500), (None, 0)],
+    [("200m", 200), ("1", 1000), ("1500m", 1500), ("1k", 10**6), (2, 2000), ("0.5", 500), (None, 0)],
 )
 def test_a_cpu_quantity_of_kubernetes_is_told_in_millicores(quantity: object, millicores: int) -> None:
     native = states.native("kubernetes", "succeeded")

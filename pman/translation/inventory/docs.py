@@ -105,6 +105,12 @@ def functions() -> Iterator[Variable]:
         yield Variable(f"is {name}({argument})", "test", "", None, test.__doc__ or "", ())
 
 
+def functions_table() -> str:
+    """Writes them in Markdown, for docs/templates.md."""
+    rows = [f"| `{one.name}` | {one.description} |" for one in functions()]
+    return "\n".join(["| function or test | what it gives |", "| --- | --- |", *rows]) + "\n"
+
+
 def variables(engine: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     """Those that the templates of an engine are given, as they are declared; `job` first."""
     return tuple(_variables(engine))
