@@ -28,6 +28,11 @@ class Fault:
         """The message after the place, where that is a file."""
         return f"{_place(self.file, self.line)}: {self.message}" if self.file else self.message
 
+    def answer(self) -> Mapping[str, str | int]:
+        """As every answer of the API has it: with file and line, where a template or a rule is at fault."""
+        place: Mapping[str, str | int] = {"file": self.file, "line": self.line} if self.file else {}
+        return {"path": self.path, "message": self.message, **place}
+
 
 def _place(file: str, line: int) -> str:
     """A site's file by its own path, a shipped one by its name below templates/."""

@@ -19,6 +19,7 @@ from pman.errors import ConfigError
 from pman.resources import TEMPLATES
 from pman.settings import listed
 from pman.suggest import one_of
+from pman.translation.inventory.answer import answer
 from pman.translation.inventory.docs import TemplateDocs, Variable
 from pman.translation.inventory.docs import docs as documentation
 from pman.translation.inventory.inventory import Block, EngineTemplates, TemplateFile, engines, find
@@ -60,7 +61,7 @@ def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> bool:
         raise ConfigError(f"there are no templates for {engine}; {one_of(engine, known)}")
     chosen = [one for one in found if engine in (None, one.engine)]
     if form == "json":
-        click.echo(_json([_engine(one) for one in chosen]))
+        click.echo(_json(answer(chosen)))
         return not any(one.faults for one in chosen)
     table = terminal.plain_table("template", "from", "what is in it")
     for one in chosen:
@@ -114,44 +115,6 @@ def shown(path: str | Path) -> str:
     if path.is_relative_to(TEMPLATES):
         return f"templates/{path.relative_to(TEMPLATES)}"
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _engine(engine: EngineTemplates) -> Mapping[str, Any]:
-    return {
-        "engine": engine.engine,
-        "files": [_file(file) for file in engine.files],
-        "rules": [
-            {"index": index, "file": rule.file, "line": rule.line, **rule.source}
-            for index, rule in enumerate(engine.rules)
-        ],
-    }
-
-
-def _file(file: TemplateFile) -> Mapping[str, Any]:
-    return {
-        "name": file.name,
-        "path": str(file.path),
-        "shipped": file.shipped,
-        "extends": file.extends,
-        "overrides": file.overrides,
-        "overridden_by": file.overridden_by,
-        "doc": file.doc,
-        "fault": asdict(file.fault) if file.fault else None,
-        "blocks": [_block(block) for block in file.blocks],
-        "inherited": [_block(block) for block in file.inherited],
-    }
-
-
-def _block(block: Block) -> Mapping[str, Any]:
-    return {
-        "name": block.name,
-        "written_in": block.written_in,
-        "line": block.line,
-        "doc": block.doc,
-        "digest": block.digest,
-        "overrides": block.overrides.written_in if block.overrides else None,
-        "overridden_by": block.overridden_by,
-    }
 
 
 def show_source(name: str, site_dirs: Sequence[Path]) -> None:

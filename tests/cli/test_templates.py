@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from pman import schema
 from pman.cli.main import main
 from pman.resources import TEMPLATES
 from pman.settings import DECLARED
@@ -51,7 +52,7 @@ def test_the_list_says_what_is_overridden_and_by_which_file(tmp_path: Path) -> N
     assert f"{DOCKER} site/{DOCKER} extends builtin/{DOCKER}: extra" in lines
     assert any(line.endswith(f"group extra* ← site/{DOCKER}") for line in lines)
     assert "docker/state.yaml shipped replaced by site/docker/state.yaml" in lines
-    (engine,) = json.loads(data.output)
+    (engine,) = json.loads(data.output)["engines"]
     assert engine["engine"] == "docker"
     shipped = next(file for file in engine["files"] if file["name"] == DOCKER and file["shipped"])
     assert [block["name"] for block in shipped["blocks"] if block["overridden_by"]] == ["extra"]
@@ -59,11 +60,21 @@ def test_the_list_says_what_is_overridden_and_by_which_file(tmp_path: Path) -> N
 
 
 def test_the_json_of_the_list_has_every_rule_with_its_place() -> None:
-    data = json.loads(pman("templates", "list", "--format", "json").output)
+    data = json.loads(pman("templates", "list", "--format", "json").output)["engines"]
 
     assert [engine["engine"] for engine in data] == ENGINES
     rule = data[ENGINES.index("docker")]["rules"][0]
     assert Path(rule["file"]).read_text().splitlines()[rule["line"] - 1] == f"  - when: {rule['when']}"
+
+
+def test_the_json_of_the_list_is_what_the_api_answers(tmp_path: Path) -> None:
+    site_templates(tmp_path / "site", {DOCKER: OVERRIDES, "slurm/state.yaml": "rules: 1\n"})
+    described = schema.validator({"$ref": "urn:pman:api#/$defs/Templates"})
+
+    data = json.loads(pman("templates", "list", "--format", "json", PMAN_TEMPLATES="site").output)
+
+    assert not schema.faults(described, data)
+    assert any(engine["faults"] for engine in data["engines"])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +98,7 @@ def test_a_file_that_cannot_be_read_is_listed_and_shown_and_the_list_ends_with_1
     assert table.exit_code == data.exit_code == 1
     assert f"cannot be read: site/{DOCKER}, line 2" in " ".join(table.output.split())
     assert "kubernetes/job.yaml.j2" in table.output
-    assert [file["fault"]["line"] for file in json.loads(data.output)[0]["files"] if file["fault"]] == [2]
+    assert [fault["line"] for fault in json.loads(data.output)["engines"][0]["faults"]] == [2]
     assert check.exit_code == 2
     assert f"{DOCKER}, line 2" in check.output
     assert pman("templates", "show", DOCKER, PMAN_TEMPLATES="site").output == "a: 1\n{% block extra %}\n"

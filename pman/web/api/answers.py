@@ -11,7 +11,7 @@ from urllib.parse import quote
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from pman.errors import Fault, PmanError, TooLarge
+from pman.errors import PmanError, TooLarge
 from pman.translation.request import MAX_BODY
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def answer_errors(app: Quart) -> None:
         if error.hint:
             told["hint"] = error.hint
         if error.faults:
-            told["errors"] = [as_data(fault) for fault in error.faults]
+            told["errors"] = [fault.answer() for fault in error.faults]
         if error.status >= 500:
             log.warning("%s %s: %s", request.method, _path(), error)
         return told, error.status, _HEADERS.get(error.status, {})
@@ -52,12 +52,6 @@ def answer_errors(app: Quart) -> None:
     async def bug(error: Exception) -> tuple[Mapping[str, str], int]:
         log.error("%s %s", request.method, _path(), exc_info=error)
         return {"message": "pman failed at this request, which is a bug; its log has the details"}, 500
-
-
-def as_data(fault: Fault) -> Mapping[str, Any]:
-    """With file and line, where a template or a rule is at fault."""
-    place = {"file": fault.file, "line": fault.line} if fault.file else {}
-    return {"path": fault.path, "message": fault.message, **place}
 
 
 def streamed_log(chunks: AsyncIterator[bytes]) -> Response:

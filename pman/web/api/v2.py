@@ -21,9 +21,10 @@ from pman.suggest import one_of
 from pman.translation import diff
 from pman.translation.honoured import Matrix, Row, working
 from pman.translation.inventory import inventory
+from pman.translation.inventory.answer import answer
 from pman.translation.preview import Preview
 from pman.web.api import guard
-from pman.web.api.answers import as_data, streamed_log
+from pman.web.api.answers import streamed_log
 from pman.web.api.listing import Choice
 from pman.web.api.params import flag, known_as, number, only
 from pman.web.api.sse import streamed_events
@@ -134,14 +135,14 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
             except EngineUnreachable as error:
                 unasked = str(error)
 
-        def answer() -> bytes:
+        def rendered() -> bytes:
             options: dict[str, Any] = {"engine": name, "facts": facts, "unasked": unasked}
             shown = shipped = dry_runs.previews.preview(body, templates=templates, **options)
             if site and templates != "builtin":
                 shipped = dry_runs.previews.preview(body, templates="builtin", **options)
             return json.dumps(_rendered(shown, shipped, templates)).encode() + b"\n"
 
-        return Response(await dry_runs.run(answer), mimetype="application/json")
+        return Response(await dry_runs.run(rendered), mimetype="application/json")
 
     @app.get("/api/v2/engines")
     async def engines() -> Mapping[str, Any]:
@@ -158,7 +159,7 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
         names = [each.engine for each in found]
         if wanted is not None and wanted not in names:
             raise BadRequest(f"engine={wanted!r}: {one_of(wanted, names)}")
-        return {"engines": [_templates(each) for each in found if wanted in (None, each.engine)]}
+        return answer(each for each in found if wanted in (None, each.engine))
 
 
 async def _rendering() -> Mapping[str, Any]:
@@ -188,7 +189,7 @@ def _rendered(shown: Preview, shipped: Preview, templates: str) -> Mapping[str, 
         "engine": shown.engine,
         "templates": templates,
         "documents": list(map(_document, shown.documents)),
-        "faults": list(map(as_data, shown.faults)),
+        "faults": [fault.answer() for fault in shown.faults],
         "hint": shown.hint,
         "notes": list(shown.notes),
         "diff": {
@@ -212,43 +213,9 @@ def _engine(name: str, engine: Engine, matrix: Matrix, answers: Mapping[str, Any
         "name": name,
         "configured": configured,
         "answers": answers if configured else None,
-        "faults": list(map(as_data, matrix.faults.get(name, ()))),
+        "faults": [fault.answer() for fault in matrix.faults.get(name, ())],
         **{
             part: {row.option: of(row) for row in matrix.rows if row.part == part and name in row.honoured}
             for part in ("request", "settings")
         },
     }
-
-
-def _templates(found: inventory.EngineTemplates) -> Mapping[str, Any]:
-    return {
-        "engine": found.engine,
-        "faults": list(map(as_data, found.faults)),
-        "files": [
-            {
-                **{name: getattr(file, name) for name in _FILE},
-                "path": str(file.path),
-                "blocks": list(map(_block, file.blocks)),
-                "inherited": list(map(_block, file.inherited)),
-            }
-            for file in found.files
-        ],
-        "rules": [
-            {
-                "file": rule.file,
-                "line": rule.line,
-                **{name: rule.source.get(name, "") for name in ("when", "status", "message", "hint")},
-            }
-            for rule in found.rules
-        ],
-    }
-
-
-_FILE = ("name", "shipped", "overrides", "overridden_by", "extends", "doc", "text")
-_BLOCK = ("name", "line", "doc", "source", "digest", "written_in", "overridden_by")
-
-
-def _block(block: inventory.Block) -> Mapping[str, Any]:
-    """In short: what it overrides is among the blocks of the template that it names."""
-    overrides = block.overrides.written_in if block.overrides else None
-    return {**{name: getattr(block, name) for name in _BLOCK}, "overrides": overrides}
