@@ -1,106 +1,94 @@
-"""What Cromwell says of workflows: one query answers all who ask while another one is on its way."""
+"""A cache of workflows' metadata: one query answers all who poll while another one is on its way."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from pman.errors import EngineUnreachable
 from pman.executors.cromwell.server import Metadata, Server
+from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.tasks import cancel
 from pman.job import LABEL_PREFIX, REASON_LABEL
 
 REMOVED_LABEL = f"{LABEL_PREFIX}removed"
 
 ENDED = frozenset({"Succeeded", "Failed", "Aborted"})
 
-REMEMBERED = 32 * 2**20
-"""Bytes, roughly, of the last metadata of workflows; a command of thousands of arguments stands in it."""
+MAX_BYTES = 32 * 2**20
+"""The rough size of all metadata; a command of thousands of arguments stands in it."""
 
-AT_ONCE = 16
+PARALLEL_REQUESTS = 16
 """Requests for metadata at a time; more of them wait."""
 
-Asked = dict[str, asyncio.Future[Metadata | None]]
+Polls = dict[str, asyncio.Future[Metadata | None]]
 
 
-class Polls:
+class MetadataCache:
     """Metadata by a workflow's id; None where Cromwell does not know it, or does not tell of it yet."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._known: OrderedDict[str, Metadata] = OrderedDict()
-        self._size = 0
-        """Of what is known."""
+        self._cached: Bounded[str, Metadata] = Bounded(MAX_BYTES, _size)
+        self._polls: Polls = {}
+        self._answering: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(PARALLEL_REQUESTS)
 
-        self._asked: Asked = {}
-        self._asking: asyncio.Task[None] | None = None
-        self._turns = asyncio.Semaphore(AT_ONCE)
-
-    async def ask(self, workflow: str) -> Metadata | None:
-        """As of now, or of the next answer of Cromwell's. Raises EngineUnreachable."""
-        future = self._asked.setdefault(workflow, asyncio.get_running_loop().create_future())
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._answer_all())
+    async def poll(self, workflow: str) -> Metadata | None:
+        """The metadata as of now, or of the next answer to all who poll. Raises EngineUnreachable."""
+        future = self._polls.setdefault(workflow, asyncio.get_running_loop().create_future())
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer_all())
         return await asyncio.shield(future)
 
-    async def ask_alone(self, workflow: str) -> Metadata | None:
-        """By a request of its own. Raises EngineUnreachable."""
-        before = self._known.get(workflow)
+    async def read(self, workflow: str) -> Metadata | None:
+        """The metadata by a request of its own. Raises EngineUnreachable."""
+        before = self._cached.get(workflow)
         async with self._turns:
-            found = await self._server.metadata(workflow, options=before is None)
-        if found is None:
+            metadata = await self._server.metadata(workflow, options=before is None)
+        if metadata is None:
             return None
         if before:  # what it was submitted with is not asked for twice
-            found = {**found, "submittedFiles": before.get("submittedFiles")}
-        self._remember(workflow, found)
-        return found
-
-    def _remember(self, workflow: str, metadata: Metadata) -> None:
-        if before := self._known.pop(workflow, None):
-            self._size -= _size(before)
-        self._known[workflow] = metadata
-        self._size += _size(metadata)
-        while self._size > REMEMBERED:
-            _, oldest = self._known.popitem(last=False)
-            self._size -= _size(oldest)
+            metadata = {**metadata, "submittedFiles": before.get("submittedFiles")}
+        self._cached[workflow] = metadata
+        return metadata
 
     async def close(self) -> None:
-        if self._asking:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        await cancel(self._answering)
 
     async def _answer_all(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked, {}
+        while self._polls:
+            polls, self._polls = self._polls, {}
             try:
-                await self._answer(asked)
+                await self._answer(polls)
             except Exception as error:  # each who asked is told; the next are asked for anew
-                for future in asked.values():
+                for future in polls.values():
                     if not future.done():
                         _fail(future, error)
             except BaseException:
-                for future in asked.values():
+                for future in polls.values():
                     future.cancel()
                 raise
-        self._asking = None
+        self._answering = None
 
-    async def _answer(self, asked: Asked) -> None:
-        """One alone by its metadata; of many, the metadata of those that a query cannot answer for."""
-        rows = await self._server.rows(list(asked)) if len(asked) > 1 else {}
+    async def _answer(self, polls: Polls) -> None:
+        """Answer one poll by its metadata; of many, read the metadata of those that a query cannot answer."""
+        rows = await self._server.rows(list(polls)) if len(polls) > 1 else {}
 
         async def one(workflow: str, future: asyncio.Future[Metadata | None]) -> None:
-            before, row = self._known.get(workflow), rows.get(workflow)
+            before, row = self._cached.get(workflow), rows.get(workflow)
             same = before and row and _is_unchanged(before, row)
             try:
-                future.set_result(before if same else await self.ask_alone(workflow))
+                future.set_result(before if same else await self.read(workflow))
             except EngineUnreachable as error:
                 _fail(future, error)
 
-        await asyncio.gather(*(one(*item) for item in asked.items()))
+        await asyncio.gather(*(one(*item) for item in polls.items()))
 
 
 def _size(metadata: Metadata) -> int:
+    """Bytes, roughly."""
     return 2000 + len((metadata.get("submittedFiles") or {}).get("options") or "")
 
 
@@ -115,8 +103,8 @@ def _is_unchanged(before: Metadata, row: Mapping[str, Any]) -> bool:
     Of a workflow that runs, only the steps before its call runs show in the metadata alone. A query
     may know less than the metadata told already, which is no change.
     """
-    labels, kept = row.get("labels") or {}, before.get("labels") or {}
-    if any(labels.get(name) != kept.get(name) for name in (REMOVED_LABEL, REASON_LABEL)):
+    labels, cached = row.get("labels") or {}, before.get("labels") or {}
+    if any(labels.get(name) != cached.get(name) for name in (REMOVED_LABEL, REASON_LABEL)):
         return False
     status = before.get("status")
     return status in ENDED or (status == row["status"] and (status != "Running" or _runs(before)))

@@ -9,8 +9,8 @@ from typing import Any
 from pman.executors.shared.logfile import chunks, open_within
 from pman.executors.shared.pathmap import seen
 
-TOLD = 4000
-"""Bytes at the end of what SLURM or a container engine said, which may be a whole progress of a pull."""
+ERROR_BYTES = 4000
+"""Bytes that are read at the end of what SLURM or a container engine said, perhaps the progress of a pull."""
 
 
 class CallDirectory:
@@ -23,7 +23,7 @@ class CallDirectory:
         """The container writes into parts of it, where a log may then be a link that leads elsewhere."""
 
     def __str__(self) -> str:
-        """As the cluster calls it."""
+        """The path on the cluster."""
         return self._name
 
     def is_visible(self) -> bool:
@@ -31,17 +31,17 @@ class CallDirectory:
         return self._path.is_dir()
 
     def has_begun(self) -> bool:
-        """Whether there is something to read, or never will be here; asks the file system."""
+        """Whether there is something to read, or there never will be here; asks the file system."""
         return (self._path / "stdout").exists() or not self.is_visible()
 
-    def told(self) -> Mapping[str, Any]:
-        """What of it the rules read, see templates/cromwell/state.yaml; asks the file system."""
-        told: dict[str, Any] = {"directory": self._name}
+    def native(self) -> Mapping[str, Any]:
+        """What the rules read of it, see templates/cromwell/state.yaml; asks the file system."""
+        native: dict[str, Any] = {"directory": self._name}
         if self.is_visible():
-            told |= {"slurm": self._end("stderr.slurm"), "submit": self._end("stderr.submit")}
+            native |= {"slurm": self._end("stderr.slurm"), "submit": self._end("stderr.submit")}
             with contextlib.suppress(ValueError):
-                told["rc"] = int(self._end("rc"))
-        return told
+                native["rc"] = int(self._end("rc"))
+        return native
 
     async def log(
         self, tail: int, ended: Callable[[], Awaitable[bool]] | None = None
@@ -67,7 +67,7 @@ class CallDirectory:
     def _end(self, name: str) -> str:
         try:
             with open_within(self._path / name, self._root) as file:
-                file.seek(max(0, file.seek(0, 2) - TOLD))
+                file.seek(max(0, file.seek(0, 2) - ERROR_BYTES))
                 return file.read().decode(errors="replace").strip()
         except OSError:
             return ""

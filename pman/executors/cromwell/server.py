@@ -19,10 +19,10 @@ KEYS = (
     "status", "submission", "start", "end", "labels", "failures", "executionStatus", "backendStatus",
     "returnCode", "jobId", "callRoot", "stdout", "stderr",
 )  # fmt: skip
-"""Of the metadata, what rules and logs need; each is a prefix, of the workflow's keys and of its calls'."""
+"""The metadata that rules and logs need; each is a prefix, of the workflow's keys and of its calls'."""
 
-IN_A_QUERY = 500
-"""Workflows that one query asks for."""
+QUERY_SIZE = 500
+"""Workflows that one query asks for at the most."""
 
 OPTIONS = "submittedFiles:options"
 
@@ -34,9 +34,9 @@ class Server:
         self._http = http
 
     async def version(self) -> str:
-        """Such as 92-abcdef0."""
-        _, found = await self._call("GET", "/engine/v1/version", takes=(200,))
-        return str(found.get("cromwell", "of unknown version"))
+        """Cromwell's version, such as 92-abcdef0."""
+        _, content = await self._call("GET", "/engine/v1/version", takes=(200,))
+        return str(content.get("cromwell", "of unknown version"))
 
     async def submit(self, workflow: str, form: Mapping[str, str]) -> None:
         """Start a workflow of this id. Raises NameTaken where the id is in use, EngineRefused.
@@ -51,52 +51,45 @@ class Server:
             await self._submit(workflow, form)
 
     async def metadata(self, workflow: str, *, options: bool = False) -> Metadata | None:
-        """None where Cromwell does not know the workflow, or does not tell of it yet.
+        """The metadata, or None where Cromwell does not know the workflow, or does not tell of it yet.
 
         With what it was submitted with, if asked for: that never changes.
         """
         keys = [("includeKey", key) for key in (*KEYS, *([OPTIONS] if options else ()))]
         params = [*keys, ("expandSubWorkflows", "false")]
         path = f"{WORKFLOWS}/{workflow}/metadata"
-        status, found = await self._call("GET", path, takes=(200, 404), params=params)
-        return found if status == 200 else None
-
-    async def attributes(self, workflow: str) -> frozenset[str]:
-        """The names of the runtime attributes that have reached the call; none while that is not told."""
-        params = [("includeKey", "runtimeAttributes"), ("expandSubWorkflows", "false")]
-        path = f"{WORKFLOWS}/{workflow}/metadata"
-        _, found = await self._call("GET", path, takes=(200, 404), params=params)
-        return frozenset(last_call(found).get("runtimeAttributes") or ())
+        status, content = await self._call("GET", path, takes=(200, 404), params=params)
+        return content if status == 200 else None
 
     async def submitted(self, workflow: str) -> Mapping[str, str]:
         """The files as they were submitted, by Cromwell's names; none while that is not told."""
         params = [("includeKey", "submittedFiles"), ("expandSubWorkflows", "false")]
         path = f"{WORKFLOWS}/{workflow}/metadata"
-        _, found = await self._call("GET", path, takes=(200, 404), params=params)
-        files: Mapping[str, str] = found.get("submittedFiles") or {}
+        _, content = await self._call("GET", path, takes=(200, 404), params=params)
+        files: Mapping[str, str] = content.get("submittedFiles") or {}
         return files
 
     async def query(self, asked: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
-        """Of the workflows that match: id, status, times and labels."""
+        """The id, status, times and labels of the workflows that match."""
         body = [*asked, {"additionalQueryResultFields": "labels"}]
-        _, found = await self._call("POST", f"{WORKFLOWS}/query", takes=(200,), json=body)
-        rows: Sequence[Mapping[str, Any]] = found["results"]
+        _, content = await self._call("POST", f"{WORKFLOWS}/query", takes=(200,), json=body)
+        rows: Sequence[Mapping[str, Any]] = content["results"]
         return rows
 
     async def rows(self, workflows: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-        """What queries tell of them, by id; metadata tells of a workflow up to a second sooner."""
-        found: list[Mapping[str, Any]] = []
-        for begin in range(0, len(workflows), IN_A_QUERY):
-            found += await self.query([{"id": name} for name in workflows[begin : begin + IN_A_QUERY]])
-        return {row["id"]: row for row in found}
+        """The same of these workflows, by id; metadata tells of a workflow up to a second sooner."""
+        rows: list[Mapping[str, Any]] = []
+        for begin in range(0, len(workflows), QUERY_SIZE):
+            rows += await self.query([{"id": name} for name in workflows[begin : begin + QUERY_SIZE]])
+        return {row["id"]: row for row in rows}
 
     async def abort(self, workflow: str) -> bool:
-        """Also one that it does not tell of yet; False for one that has ended or was never there."""
+        """Abort one that it may not tell of yet; False where it has ended or was never there."""
         status, _ = await self._call("POST", f"{WORKFLOWS}/{workflow}/abort", takes=(200, 403, 404))
         return status == 200
 
     async def label(self, workflow: str, labels: Mapping[str, str]) -> bool:
-        """False where Cromwell does not know the workflow, or does not tell of it yet."""
+        """Set labels; False where Cromwell does not know the workflow, or does not tell of it yet."""
         path = f"{WORKFLOWS}/{workflow}/labels"
         status, _ = await self._call("PATCH", path, takes=(200, 404), json=dict(labels))
         return status == 200
@@ -108,9 +101,9 @@ class Server:
         parts = aiohttp.FormData()
         for name, text in {**form, "requestedWorkflowId": json.dumps(workflow)}.items():
             parts.add_field(name, text, content_type="text/plain; charset=utf-8")  # multipart, or it is 415
-        status, found = await self._call("POST", WORKFLOWS, takes=range(200, 500), data=parts)
+        status, content = await self._call("POST", WORKFLOWS, takes=range(200, 500), data=parts)
         if status >= 300:
-            message = _message(found)
+            message = _message(content)
             if "already in use" in message:
                 raise NameTaken(message)
             raise EngineRefused("submit", status, message)
@@ -119,30 +112,30 @@ class Server:
         self, method: str, path: str, *, takes: Sequence[int], **options: Any
     ) -> tuple[int, dict[str, Any]]:
         status, body = await self._http.call(method, path, **options)
-        found = _content(body)
-        if status not in takes or (status < 300 and found is None):
+        content = _content(body)
+        if status not in takes or (status < 300 and content is None):
             raise EngineUnreachable(
                 f"Cromwell at {self._http.address} answered {status} to {method} {path}: "
-                f"{_message(found) or body[:200].decode(errors='replace') or 'nothing'}",
+                f"{_message(content) or body[:200].decode(errors='replace') or 'nothing'}",
                 "its own log tells more; is CROMWELL_URL the address of a Cromwell server?",
             )
-        return status, found or {"message": body[:1000].decode(errors="replace")}
+        return status, content or {"message": body[:1000].decode(errors="replace")}
 
 
 def last_call(metadata: Metadata) -> Mapping[str, Any]:
-    """Of the one call its last attempt; empty before there is one."""
+    """The last attempt of the one call; empty before there is one."""
     calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
     return calls[-1] if calls else {}
 
 
 def _content(body: bytes) -> dict[str, Any] | None:
-    """None for what is no JSON object, such as a text about an unknown route."""
+    """The JSON object, or None for anything else, such as a text about an unknown route."""
     try:
-        found = json.loads(body)
+        content = json.loads(body)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def _message(found: Mapping[str, Any] | None) -> str:
-    return "; ".join([str((found or {}).get("message", "")), *map(str, (found or {}).get("errors", ()))])
+def _message(content: Mapping[str, Any] | None) -> str:
+    return "; ".join([str((content or {}).get("message", "")), *map(str, (content or {}).get("errors", ()))])

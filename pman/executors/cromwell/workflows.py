@@ -1,0 +1,114 @@
+"""The workflow of a job: the one of its last generation, of which Cromwell may tell only seconds later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import count
+
+from cachetools import TTLCache
+
+from pman.errors import EngineUnreachable, UnknownJob
+from pman.executors.cromwell.arrivals import Arrivals
+from pman.executors.cromwell.cache import REMOVED_LABEL, MetadataCache
+from pman.executors.cromwell.names import workflow_id
+from pman.executors.cromwell.server import Metadata, Server
+from pman.executors.shared.bounded import Bounded
+
+SUBMITTED_SECONDS = 600.0
+"""For so long a workflow that this pman has submitted, and Cromwell does not tell of, counts as there."""
+
+MAX_GENERATIONS = 20_000
+"""Deleted names whose generation is known without asking; another one is asked for from its first one on."""
+
+
+class Workflows:
+    def __init__(self, server: Server, lag: float) -> None:
+        """`lag`: seconds until Cromwell surely tells of what it has taken."""
+        self._server = server
+        self._cache = MetadataCache(server)
+        self._arrivals = Arrivals(server)
+        self._lag = lag
+        self._generations: Bounded[str, int] = Bounded(MAX_GENERATIONS)
+        """The generation that may be there, of names that were deleted: those below are gone for good."""
+
+        self._submitted: TTLCache[str, Metadata] = TTLCache(math.inf, SUBMITTED_SECONDS)
+        """By workflow: what this pman has submitted and Cromwell does not tell of yet."""
+
+    def ids(self, jid: str) -> Iterator[tuple[int, str]]:
+        """The generation that may be there and its workflow's id, then the next ones, without end."""
+        for generation in count(self._generations.get(jid, 1)):
+            yield generation, workflow_id(jid, generation)
+
+    async def find(self, jid: str, *, fresh: bool) -> tuple[int, Metadata, bool]:
+        """Its generation, its metadata, and whether Cromwell tells of it yet. Raises UnknownJob.
+
+        A caller who asks for a name that Cromwell does not tell of waits until it surely would: the job may
+        have been submitted by another pman, or by this one before a restart.
+        """
+        read = self._cache.read if fresh else self._cache.poll
+        for generation, workflow in self.ids(jid):
+            metadata = await read(workflow)
+            if metadata is None and (submitted := self._submitted.get(workflow)):
+                return generation, submitted, False
+            if metadata is None:
+                metadata = await self.visible(workflow)
+            if metadata is None:
+                raise UnknownJob(jid)
+            self._submitted.pop(workflow, None)
+            if not is_removed(metadata):
+                return generation, metadata, True
+            self.forget(jid, generation, workflow)
+        raise AssertionError  # there is always a next generation
+
+    async def is_removed(self, jid: str, generation: int, workflow: str) -> bool:
+        """Whether a workflow that is there is a deleted job's.
+
+        Raises EngineUnreachable where Cromwell does not tell of it.
+        """
+        if workflow in self._submitted:
+            return False
+        metadata = await self.visible(workflow)
+        if metadata is None:
+            raise self.silent(jid)
+        if is_removed(metadata):
+            self.forget(jid, generation, workflow)
+        return is_removed(metadata)
+
+    def submitted(self, workflow: str, metadata: Metadata) -> None:
+        """Tell of a new workflow by this metadata until Cromwell does."""
+        self._submitted[workflow] = metadata
+
+    def forget(self, jid: str, generation: int, workflow: str) -> None:
+        """The job was deleted, by any pman; the next one of its name is of the next generation."""
+        self._submitted.pop(workflow, None)
+        self._generations[jid] = max(generation + 1, self._generations.get(jid, 1))
+
+    async def read(self, workflow: str) -> Metadata | None:
+        """Ask for its metadata now; None where Cromwell does not tell of it."""
+        return await self._cache.read(workflow)
+
+    async def visible(self, workflow: str) -> Metadata | None:
+        """The metadata as soon as Cromwell tells of it; None once it would have."""
+        await self._arrivals.arrive(workflow, self._lag)
+        return await self._cache.read(workflow)
+
+    async def label(self, workflow: str, labels: Mapping[str, str]) -> bool:
+        """Label it once Cromwell tells of it, which labels nothing else; False where it does not."""
+        return await self._server.label(workflow, labels) or (
+            await self.visible(workflow) is not None and await self._server.label(workflow, labels)
+        )
+
+    def silent(self, jid: str) -> EngineUnreachable:
+        return EngineUnreachable(
+            f"Cromwell has a workflow for {jid} and does not tell of it within {self._lag:.0f} s",
+            "it is slow to write its metadata; CROMWELL_LAG_SECONDS sets how long pman waits",
+        )
+
+    async def close(self) -> None:
+        await self._arrivals.close()
+        await self._cache.close()
+
+
+def is_removed(metadata: Metadata) -> bool:
+    return REMOVED_LABEL in (metadata.get("labels") or {})
