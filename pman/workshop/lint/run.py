@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import BaseLoader
@@ -13,10 +14,11 @@ from pman.errors import ConfigError
 from pman.settings import engine_schema, properties
 from pman.suggest import nearest
 from pman.translation.inventory import inventory
-from pman.translation.overrides import unread
+from pman.translation.overrides import RULES, unread
 from pman.translation.render import Templates, loader
 from pman.workshop import drift
-from pman.workshop.lint import answers, documents, honoured, states, templates
+from pman.workshop.lint import answers, documents, honoured, shell, states, templates
+from pman.workshop.lint.documents import Trial
 from pman.workshop.lint.findings import Finding, distinct, of_fault
 from pman.workshop.lint.native import KUBERNETES
 from pman.workshop.lint.states import SHIPPED
@@ -25,10 +27,10 @@ from pman.workshop.samples import samples
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """What lint says of the engines that it has read."""
+
     findings: tuple[Finding, ...]
     engines: tuple[str, ...]
-    """Whose templates and rules were looked at."""
-
     samples: int
     """How many were tried, besides those for single branches."""
 
@@ -37,9 +39,9 @@ class Report:
 
 
 def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> Report:
-    """`directories`: a site's, in the order of PMAN_TEMPLATES; none: the shipped templates.
+    """Reads a site's directories, in the order of PMAN_TEMPLATES; without any, the shipped templates.
 
-    Of a shipped file that a site's stands over, only errors are told. Raises ConfigError for what is
+    Of a shipped file that a site's stands over, only errors are reported. Raises ConfigError for what is
     asked for in a wrong way: a directory that is none, a version of Kubernetes that there is none of.
     """
     for directory in directories:
@@ -47,20 +49,22 @@ def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> R
             raise ConfigError(f"{directory}: no such directory")
     engines = _engines(directories)
     search = loader(directories)
-    found = list(_of_folders(directories, engines))
+    findings = list(_of_folders(directories, engines))
     for engine in engines:
-        found += _of_engine(search, engine, directories, kubernetes)
-    found += _overrides(directories, engines)
-    roots = [str(directory) for directory in directories]
-    told = [
-        finding
-        for finding in distinct(found)
-        if not roots
+        findings += _of_engine(search, engine, directories, kubernetes)
+    findings += _overrides(directories, engines)
+    reported = tuple(finding for finding in distinct(findings) if _concerns(finding, directories))
+    return Report(reported, engines, sum(len(samples(engine)) for engine in engines))
+
+
+def _concerns(finding: Finding, directories: Sequence[Path]) -> bool:
+    """Whether a site can do something about it, who does not write the shipped files."""
+    return (
+        not directories
         or finding.level == "error"
         or finding.rule in ("schema-missing", "shell-missing")
-        or any(map(Path(finding.file).is_relative_to, roots))
-    ]
-    return Report(tuple(told), engines, sum(len(samples(engine)) for engine in engines))
+        or any(map(Path(finding.file).is_relative_to, directories))
+    )
 
 
 def _engines(directories: Sequence[Path]) -> tuple[str, ...]:
@@ -68,7 +72,7 @@ def _engines(directories: Sequence[Path]) -> tuple[str, ...]:
     if not directories:
         return SHIPPED
     folders = {entry for directory in directories for entry in directory.iterdir() if entry.is_dir()}
-    own = {folder.name for folder in folders if (folder / "state.yaml").is_file() and not _near(folder.name)}
+    own = {folder.name for folder in folders if (folder / RULES).is_file() and not _near(folder.name)}
     return tuple(sorted({folder.name for folder in folders} & set(SHIPPED) | own))
 
 
@@ -82,59 +86,91 @@ def _of_folders(directories: Sequence[Path], engines: Sequence[str]) -> Iterator
         folders = sorted(entry for entry in directory.iterdir() if entry.is_dir())
         for folder in folders:
             if folder.name not in engines and (near := _near(folder.name)):
-                told = f"{folder.name} is no engine, so nothing reads this folder"
-                yield Finding("unknown-engine", told, str(folder), 0, f"did you mean {near}?")
+                message = f"{folder.name} is no engine, so nothing reads this folder"
+                yield Finding("unknown-engine", message, str(folder), 0, f"did you mean {near}?")
         if not {folder.name for folder in folders} & set(engines):
-            told = "no folder of an engine in it, so nothing reads it"
-            yield Finding("unknown-engine", told, str(directory), 0, f"use {', '.join(SHIPPED)}")
+            message = "no folder of an engine in it, so nothing reads it"
+            yield Finding("unknown-engine", message, str(directory), 0, f"use {', '.join(SHIPPED)}")
 
 
 def _of_engine(
     search: BaseLoader, engine: str, directories: Sequence[Path], kubernetes: str
 ) -> list[Finding]:
-    names = list(properties(engine_schema(engine, "documents")))
-    found = [of_fault("unknown-file", fault) for fault in unread(engine, search, names)]
-    for name in search.list_templates():
-        folder = name.partition("/")[0]
-        if name.endswith(".j2") and (folder == engine or folder.startswith("_")):  # `_`: parts for several
-            found += templates.of_template(search, engine, name)
-    unfit = any(finding.level == "error" for finding in found)
-    rules = list(states.of_engine(search, engine))
-    if not any(finding.level == "error" for finding in rules):
-        rules += answers.of_engine(search, engine)
-    found += rules
-    if unfit:  # what cannot be compiled cannot be rendered
-        return found
-    try:
-        compiled = Templates(engine, search, names)
-    except ConfigError as error:
-        return [*found, *(of_fault("template-syntax", fault) for fault in error.faults), *_unplaced(error)]
-    trial = documents.of_engine(compiled, engine, kubernetes)
-    found += trial.findings
-    if directories and engine in SHIPPED and not any(finding.level == "error" for finding in found):
-        found += honoured.of_engine(trial.unread, engine, directories)
-    return found
+    sources = [name for name in search.list_templates() if _is_source(name, engine)]
+    findings = [of_fault("unknown-file", fault) for fault in unread(engine, search, _documents(engine))]
+    for name in sources:
+        findings += templates.of_template(search, engine, name)
+    renderable = not _has_errors(findings)  # what cannot be compiled cannot be rendered
+    findings += _of_rules(search, engine, directories)
+    if not renderable:
+        return findings
+    if sources and directories and _are_shipped(sources, directories):
+        trial = _trial_of_shipped(engine, kubernetes, shell.bash())
+    else:
+        try:
+            compiled = Templates(engine, search, _documents(engine))
+        except ConfigError as error:
+            faults = [of_fault("template-syntax", fault) for fault in error.faults]
+            return findings + (faults or [Finding("template-syntax", str(error), "")])
+        trial = documents.of_engine(compiled, engine, kubernetes)
+    findings += trial.findings
+    if directories and engine in SHIPPED and not _has_errors(findings):
+        findings += honoured.of_engine(trial.unread, engine, directories)
+    return findings
 
 
-def _unplaced(error: ConfigError) -> list[Finding]:
-    return [] if error.faults else [Finding("template-syntax", str(error), "")]
+def _is_source(name: str, engine: str) -> bool:
+    """Whether it is a template of an engine; folders that begin with `_` hold parts for several."""
+    folder = name.partition("/")[0]
+    return name.endswith(".j2") and (folder == engine or folder.startswith("_"))
+
+
+def _documents(engine: str) -> list[str]:
+    return list(properties(engine_schema(engine, "documents")))
+
+
+def _has_errors(findings: Sequence[Finding]) -> bool:
+    return any(finding.level == "error" for finding in findings)
+
+
+def _are_shipped(names: Sequence[str], directories: Sequence[Path]) -> bool:
+    """Whether a site has none of these files itself. Shipped ones refer to nothing but shipped ones."""
+    return not any((directory / name).is_file() for directory in directories for name in names)
+
+
+def _of_rules(search: BaseLoader, engine: str, directories: Sequence[Path]) -> Sequence[Finding]:
+    if directories and _are_shipped([f"{engine}/{RULES}"], directories):
+        return _of_shipped_rules(engine)
+    findings = list(states.of_engine(search, engine))
+    return findings if _has_errors(findings) else [*findings, *answers.of_engine(search, engine)]
+
+
+@cache
+def _of_shipped_rules(engine: str) -> Sequence[Finding]:
+    return _of_rules(loader([]), engine, [])
+
+
+@cache
+def _trial_of_shipped(engine: str, kubernetes: str, _: str | None) -> Trial:
+    """Without a shell, scripts are not checked: it is part of the key."""
+    return documents.of_engine(Templates(engine, loader([]), _documents(engine)), engine, kubernetes)
 
 
 def _overrides(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[Finding]:
     if not directories:
         return
     try:
-        taken = inventory.engines(directories, only=engines)
-        unrecorded, changed = drift.unrecorded(taken), drift.changed(taken)
-    except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read is told by itself
+        site = inventory.engines(directories, only=engines)
+        unrecorded, changed = drift.unrecorded(site), drift.changed(site)
+    except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read has a finding already
         return
     for override in changed:
         what = f"block {override.block}" if override.block else "file"
-        told = f"the shipped {what} is not the one any more that this was made from"
+        message = f"the shipped {what} is not the one any more that this was made from"
         hint = "pman templates check shows both changes; with --accept it is told no more"
-        yield Finding("override-drifted", told, str(override.path), override.line, hint)
+        yield Finding("override-drifted", message, str(override.path), override.line, hint)
     for override in unrecorded:
         what = f"the block {override.block} stands" if override.block else "the file stands"
-        told = f"{what} in place of {override.template} and does not say from which it was made"
+        message = f"{what} in place of {override.template} and does not say from which it was made"
         hint = "pman templates check --accept writes it down, so that a change underneath is seen"
-        yield Finding("override-without-record", told, str(override.path), override.line, hint)
+        yield Finding("override-without-record", message, str(override.path), override.line, hint)

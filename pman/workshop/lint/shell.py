@@ -33,14 +33,18 @@ class NotInstalled(Exception):
     """There is no bash to read scripts with."""
 
 
+def bash() -> str | None:
+    return shutil.which("bash")
+
+
 def mistakes(name: str, text: str) -> Iterator[Mistake]:
     """The first mistake of each script in a document. Raises NotInstalled where there is one to read."""
-    bash = shutil.which("bash")
+    path = bash()
     for script, begin in scripts(name, text):
-        if not bash:
+        if not path:
             raise NotInstalled
         checked = subprocess.run(  # noqa: S603  (-n runs nothing)
-            [bash, "-n"],
+            [path, "-n"],
             input=script,
             capture_output=True,
             text=True,
