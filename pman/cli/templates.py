@@ -25,7 +25,7 @@ from pman.translation.inventory.docs import docs as documentation
 from pman.translation.inventory.inventory import Block, EngineTemplates, TemplateFile, engines, find
 from pman.translation.inventory.record import beside
 from pman.translation.overrides import RULES
-from pman.workshop import accept, drift
+from pman.workshop import drift
 from pman.workshop.drift import Override
 from pman.workshop.eject import Ejected
 from pman.workshop.eject import eject as ejected
@@ -229,7 +229,7 @@ def check(names: Sequence[str], site_dirs: Sequence[Path], form: str) -> bool:
 def accepted(names: Sequence[str], site_dirs: Sequence[Path]) -> None:
     """Records what is shipped now, for all that has drifted and all that has no record."""
     chosen = [override for override in _chosen(names, site_dirs) if override.drifted or not override.recorded]
-    files = accept.accepted(chosen)
+    files = drift.accepted(chosen)
     write(files)
     for path in files:
         click.echo(shown(path))

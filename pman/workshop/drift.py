@@ -1,17 +1,20 @@
-"""Whether what a site overrides is still what it was made from.
+"""Says whether what a site overrides is still what it was made from, and records it anew once accepted.
 
 A block that calls `super()` takes what is shipped as it changes, and one in place of an empty block has
-nothing to lose: neither needs a record (pman.workshop.record) of what it was made from.
+nothing to lose: neither needs a record (pman.translation.inventory.record) of what it was made from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
+from pman.errors import ConfigError, Fault
+from pman.translation.inventory import record
 from pman.translation.inventory.inventory import BUILTIN, EngineTemplates, TemplateFile
-from pman.translation.inventory.record import Record, base, records, without_records
+from pman.translation.inventory.record import Record
 from pman.translation.sources import digest, uses_super, writes
 
 
@@ -48,7 +51,7 @@ class Override:
 
 
 def overrides(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
-    """All of a site's that stand in the place of something shipped, and do not follow it by themselves."""
+    """Lists what stands in the place of something shipped, and does not follow it by itself."""
     return tuple(
         override
         for engine in inventory
@@ -59,30 +62,59 @@ def overrides(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
 
 
 def unrecorded(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
-    """Those that do not say what they were made from, so that a change of it will not be seen."""
+    """Lists those that do not say what they were made from, so that a change of it will not be seen."""
     return tuple(override for override in overrides(inventory) if override.recorded is None)
 
 
 def changed(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
-    """Those in whose place something else, or nothing, is shipped now."""
+    """Lists those in whose place something else, or nothing, is shipped now."""
     return tuple(override for override in overrides(inventory) if override.drifted)
 
 
+def accepted(overrides: Sequence[Override]) -> Mapping[Path, str]:
+    """Makes what to write: each site's file with new records, and beside it the shipped text.
+
+    The rest of a file stays as it is. Raises ConfigError for a block that is shipped no more.
+    """
+    files: dict[Path, str] = {}
+    for path, group in groupby(overrides, lambda override: override.path):
+        text, bodies = path.read_text("utf-8"), {}
+        for override in sorted(group, key=lambda override: override.line, reverse=True):  # lines above stay
+            if override.shipped is None:
+                message = f"the block {override.block} is shipped no more: nothing is rendered of this one"
+                raise ConfigError.of([Fault(override.name, message, str(path), override.line)])
+            text = _with_record(text, override, override.shipped)
+            bodies[override.block] = override.shipped
+        files[path] = text
+        files[record.beside(path)] = bodies[""] if "" in bodies else record.with_blocks(path, bodies)
+    return files
+
+
+def _with_record(text: str, override: Override, shipped: str) -> str:
+    """A file's text that says that the override was made from what is shipped now."""
+    now = record.now(override.template, override.block, shipped)
+    if override.recorded:
+        return text.replace(str(override.recorded), str(now))
+    lines = text.split("\n")
+    lines.insert(override.line - 1, record.comment(override.path.name, now).rstrip("\n"))
+    return "\n".join(lines)
+
+
 def _overrides(file: TemplateFile, files: Sequence[TemplateFile]) -> Iterator[Override]:
-    recorded = {record.block: record for record in records(file.text)}
+    records = {made_from.block: made_from for made_from in record.records(file.text)}
     shipped = next((other for other in files if other.shipped and other.name == file.name), None)
-    standing_in = shipped is not None and shipped.path not in file.ancestors
-    if shipped and standing_in:
-        name = f"{BUILTIN}{file.name}"
-        yield _override(file, 1, "", name, without_records(file.text), shipped.text, recorded.get(""))
-    elsewhere = {block.name for block in shipped.blocks} if shipped and standing_in else set()
+    replaced = shipped if shipped and shipped.path not in file.ancestors else None
+    if replaced:
+        name, site = f"{BUILTIN}{file.name}", record.without_records(file.text)
+        yield _override(file, 1, "", name, site, replaced.text, records.get(""))
+    elsewhere = {block.name for block in replaced.blocks} if replaced else set()
     for block in file.blocks:
-        below, made = block.overrides, recorded.get(block.name)
+        below, recorded = block.overrides, records.get(block.name)
         if block.name in elsewhere or uses_super(block.source):
             continue
-        if made and (below is None or below.shipped):
-            name, text = (below.written_in, below.body) if below else (made.template, None)
-            yield _override(file, block.line, block.name, name, block.body, text, made)
+        if recorded and (below is None or below.shipped):
+            name, text = (below.written_in, below.body) if below else (recorded.template, None)
+            yield _override(file, block.line, block.name, name, block.body, text, recorded)
         elif below and below.shipped and writes(below.body):
             yield _override(file, block.line, block.name, below.written_in, block.body, below.body, None)
 
@@ -94,7 +126,7 @@ def _override(
     template: str,
     site: str,
     shipped: str | None,
-    made: Record | None,
+    recorded: Record | None,
 ) -> Override:
     return Override(
         name=file.name,
@@ -104,6 +136,6 @@ def _override(
         template=template,
         site=site,
         shipped=shipped,
-        recorded=made,
-        base=base(file.path, made) if made else None,
+        recorded=recorded,
+        base=record.base(file.path, recorded) if recorded else None,
     )

@@ -18,8 +18,7 @@ from pman.resources import SCHEMA, TEMPLATES
 from pman.translation.inventory.inventory import engines
 from pman.translation.inventory.record import Record, beside, records
 from pman.translation.sources import body, digest
-from pman.workshop.accept import accepted
-from pman.workshop.drift import Override, changed, overrides, unrecorded
+from pman.workshop.drift import Override, accepted, changed, overrides, unrecorded
 from pman.workshop.eject import eject
 from tests.a_job import site_templates
 
