@@ -1,4 +1,4 @@
-"""What can go wrong, told apart by what the caller can do next."""
+"""Errors, told apart by what the caller can do next."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Fault:
 
     message: str
     file: str = ""
-    """Path of the template or rules that are at fault, where these are."""
+    """The path of the template or rules that are at fault, where these are."""
 
     line: int = 0
-    """In that file, or without one in the text of the request, from 1; 0: not known, or all of it."""
+    """A line of that file, or without one of the request's text, from 1; 0: not known, or all of it."""
 
     def __str__(self) -> str:
-        """The message after the place, where that is a file."""
+        """Puts the place before the message, where that is a file."""
         return f"{_place(self.file, self.line)}: {self.message}" if self.file else self.message
 
     def answer(self) -> Mapping[str, str | int]:
@@ -35,7 +35,7 @@ class Fault:
 
 
 def _place(file: str, line: int) -> str:
-    """A site's file by its own path, a shipped one by its name below templates/."""
+    """Names a site's file by its own path, a shipped one by its name below templates/."""
     path = Path(file)
     shipped = path.is_relative_to(TEMPLATES)
     shown = f"templates/{path.relative_to(TEMPLATES)}" if shipped else file
@@ -54,7 +54,7 @@ class PmanError(Exception):
 
     @classmethod
     def of(cls, faults: Sequence[Fault], hint: str = "") -> Self:
-        """All that is wrong, in one message."""
+        """Puts all faults into one message."""
         return cls(
             "; ".join(f"{fault.path.removeprefix('$.')}: {fault.message}" for fault in faults), hint, faults
         )
@@ -65,7 +65,7 @@ class ConfigError(PmanError):
 
     @classmethod
     def of(cls, faults: Sequence[Fault], hint: str = "") -> Self:
-        """The messages alone: each names its variable, or its file and line."""
+        """Joins the messages alone: each names its variable, or its file and line."""
         return cls("; ".join(map(str, faults)), hint, faults)
 
 
@@ -88,6 +88,8 @@ class CrossSite(PmanError):
 
 
 class UnknownJob(PmanError):
+    """The engine has no such job."""
+
     status = 404
 
     def __init__(self, jid: str) -> None:
@@ -95,21 +97,25 @@ class UnknownJob(PmanError):
 
 
 class Conflict(PmanError):
-    """The name is taken: by a job with another content, or by something that is not pman's."""
+    """A job with another content has the name, or something that is not pman's."""
 
     status = 409
 
 
 class TooLarge(PmanError):
+    """The request is longer than pman takes."""
+
     status = 413
 
 
 class NotJson(PmanError):
+    """The request does not say that it is JSON."""
+
     status = 415
 
 
 class Refused(PmanError):
-    """The engine would not; its words, pman's explanation, and the status that fits."""
+    """The engine refused: its words, pman's explanation, and the HTTP status that fits."""
 
     def __init__(self, message: str, hint: str, status: int) -> None:
         super().__init__(message, hint)
@@ -131,7 +137,7 @@ class TimedOut(ConnectionCut):
 
 
 class Busy(PmanError):
-    """pman has too much of it to do at once: try again later."""
+    """pman has too much of this to do at once: try again later."""
 
     status = 503
 
@@ -144,7 +150,7 @@ class EngineRefused(Exception):
     """Raised by an executor: the engine said no, in its own words."""
 
     def __init__(self, call: str, status: int, message: str, made: str | None = None) -> None:
-        """`made`: what the refused call itself has left on the engine, for the executor to discard."""
+        """`made` names what the refused call has left on the engine, for the executor to discard."""
         super().__init__(f"{call}: {status} {message}")
         self.made = made
         self.native: Mapping[str, object] = {"call": call, "status": status, "message": message}

@@ -1,4 +1,4 @@
-"""JSON Schema as pman uses it: every error at once, with its path and what is allowed instead."""
+"""JSON Schema: every error of a value at once, with its path and what is allowed instead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _pattern(_: Validator, pattern: str, text: object, __: object) -> Iterator[V
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """In ECMA-262, which JSON Schema follows, `$` is the very end; Python's also matches before a newline."""
+    """JSON Schema follows ECMA-262, where `$` is the very end; Python's also matches before a newline."""
     tokens = re.compile(r"\\.|\[\^?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
     return re.compile(tokens.sub(lambda token: r"\Z" if token[0] == "$" else token[0], pattern))
 
@@ -42,7 +42,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _properties(
     validator: Validator, properties: Mapping[str, Any], instance: object, _: object
 ) -> Iterator[ValidationError]:
-    """As the specification has it; jsonschema's own forgets the path of what `false` forbids."""
+    """Follows the specification; jsonschema's own forgets the path of what `false` forbids."""
     if isinstance(instance, Mapping):
         for name in properties.keys() & instance.keys():
             for error in validator.evolve(schema=properties[name]).iter_errors(instance[name]):
@@ -51,22 +51,22 @@ def _properties(
 
 
 MAX_FAULTS = 20
-"""Of the items of one list that are told; thousands of the same help nobody."""
+"""An array's items report no more errors than about this many: thousands of the same help nobody."""
 
 
 def _items(
     validator: Validator, items: object, values: object, schema: Mapping[str, Any]
 ) -> Iterator[ValidationError]:
-    """As the specification has it, but with one validator for all items, and an end to their errors."""
+    """Follows the specification, with one validator for all items and an end to their errors."""
     if not isinstance(values, list) or len(values) > schema.get("maxItems", len(values)):
         return
-    each, told = validator.evolve(schema=items), 0
+    each, reported = validator.evolve(schema=items), 0
     for index in range(len(schema.get("prefixItems", ())), len(values)):
         for error in each.iter_errors(values[index]):
             error.relative_path.appendleft(index)
             yield error
-            told += 1
-        if told >= MAX_FAULTS:
+            reported += 1
+        if reported >= MAX_FAULTS:
             return
 
 
@@ -105,7 +105,7 @@ def validator(schema: Mapping[str, Any]) -> Validator:
 
 
 def read_policy(path: Path) -> Validator:
-    """The site's own schema. Raises ConfigError naming PMAN_POLICY."""
+    """Compiles a site's own schema. Raises ConfigError naming PMAN_POLICY."""
     try:
         schema = json.loads(path.read_text("utf-8"))
         _Validator.check_schema(schema)
@@ -133,13 +133,13 @@ def _references(schema: object) -> Iterator[str]:
 
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:
-    """Every error of `instance`, in the order of their paths; no value that holds a secret is repeated."""
-    found = [Fault(json_path(error), message(error, secrets)) for error in errors(checker, instance)]
-    return list(dict.fromkeys(found))
+    """Lists every error of `instance` once, by their paths; no value that holds a secret is repeated."""
+    every = (Fault(json_path(error), message(error, secrets)) for error in errors(checker, instance))
+    return list(dict.fromkeys(every))
 
 
 def errors(checker: Validator, instance: Any) -> list[ValidationError]:
-    """In the order of their paths."""
+    """Lists the errors of `instance` in the order of their paths."""
     return sorted(
         checker.iter_errors(instance),
         key=lambda error: [
@@ -187,30 +187,28 @@ def message(error: ValidationError, secrets: frozenset[str] = frozenset()) -> st
 
 
 def _not_known(error: ValidationError) -> str:
-    known = list(cast(Mapping[str, Any], error.schema).get("properties", {}))
-    found = []
-    for name in unknown(error):
-        near = did_you_mean(name, known)
-        found.append(f"{name} ({near})" if near else name)
-    return f"{', '.join(found)} is not known; use {', '.join(known)}"
+    declared = list(cast(Mapping[str, Any], error.schema).get("properties", {}))
+    questions = {name: did_you_mean(name, declared) for name in unknown(error)}
+    names = [f"{name} ({question})" if question else name for name, question in questions.items()]
+    return f"{', '.join(names)} is not known; use {', '.join(declared)}"
 
 
 def unknown(error: ValidationError) -> list[str]:
-    """The names that a closed schema does not have; those of YAML need not be texts."""
+    """Lists the names that a closed schema does not have; those of YAML need not be texts."""
     schema = cast(Mapping[str, Any], error.schema)
-    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    declared, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     return [
         name
         for given in cast(Mapping[str, Any], error.instance)
-        if (name := str(given)) not in known and not any(re.search(pattern, name) for pattern in patterns)
+        if (name := str(given)) not in declared and not any(re.search(pattern, name) for pattern in patterns)
     ]
 
 
 def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[str]) -> str:
     choices: list[object] = error.validator_value  # type: ignore[assignment]  # what `enum` holds
     allowed = [str(value) for value in choices]
-    told = one_of(str(error.instance), allowed)
-    return ": ".join(part for part in (_shown(error.instance, secrets), wanted, told) if part)
+    parts = (_shown(error.instance, secrets), wanted, one_of(str(error.instance), allowed))
+    return ": ".join(part for part in parts if part)
 
 
 def _describe(schema: Mapping[str, Any]) -> str:
@@ -228,7 +226,7 @@ def _shown(value: object, secrets: frozenset[str]) -> str:
 
 
 def as_text(value: object, *, ascii_only: bool = True) -> str:
-    """A value as JSON; what only YAML has (a date, such a key, an alias of itself) as Python shows it."""
+    """Writes a value as JSON; what only YAML has (a date, such a key, an alias of itself) as Python does."""
     try:
         return json.dumps(value, ensure_ascii=ascii_only, default=str)
     except (TypeError, ValueError, RecursionError):
@@ -236,7 +234,7 @@ def as_text(value: object, *, ascii_only: bool = True) -> str:
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every text in a value, names included."""
+    """Walks through every text in a value, names included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

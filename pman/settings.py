@@ -1,4 +1,4 @@
-"""Environment and .env -> Settings, once, at start; declared in schema/settings.json."""
+"""Reads the settings from the environment and .env, once, at start; schema/settings.json declares them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ DECLARED: Mapping[str, Mapping[str, Any]] = {**schema.engines_settings(), **SETT
 """Every variable: pman's, and those that an engine of another package declares in its own schema."""
 
 KNOWN_ENGINES = {engine for declared in DECLARED.values() for engine in declared["x-engines"]} - {"*"}
-"""Those that the settings speak of, installed or not."""
+"""The engines that the settings speak of, installed or not."""
+
+MASK = "********"
+"""Stands where a secret would be shown."""
 
 _TRUE, _FALSE = ("yes", "true", "on", "1", "y", "t"), ("no", "false", "off", "0", "n", "f")
 
-
-MAX_ID = 2**31
-"""Of a user or group of a container, exclusive (runc)."""
+_MAX_ID = 2**31
+"""A user or group of a container has a number below this one (runc)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +49,17 @@ class Settings:
         return str(self.values["CONTAINER_ENV"])
 
     def is_set(self, name: str) -> bool:
-        """Whether it asks for something that its default does not."""
+        """Whether a variable asks for something that its default does not."""
         return self.values[name] not in (None, DECLARED[name].get("default"))
 
     def shown(self, name: str) -> str:
-        """As text for a person, secrets masked."""
+        """The value as text for a person, a secret masked; '' where there is none."""
         value = self.values[name]
-        if value is None:
-            return ""
-        return "********" if DECLARED[name].get("x-secret") else written(name, value)
+        return "" if value is None else _masked(name, written(name, value))
 
 
 def written(name: str, value: object) -> str:
-    """A value as it is written in the environment."""
+    """Writes a value as the environment has it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
@@ -69,26 +69,26 @@ def written(name: str, value: object) -> str:
     return str(value)
 
 
+def _masked(name: str, text: str) -> str:
+    return MASK if DECLARED[name].get("x-secret") else text
+
+
 def _separator(name: str) -> str:
     return str(DECLARED[name].get("x-separator", ","))
 
 
 def listed(name: str, text: str) -> list[str]:
-    """The items of a setting that is a list, as it is written in the environment."""
+    """Splits a setting that is a list, as the environment has it, into its items."""
     return [item.strip() for item in text.split(_separator(name)) if item.strip()]
 
 
 def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None = None) -> Settings:
     """Raises ConfigError with every variable that is wrong: its name, its value and what is allowed."""
     file = dotenv_values(dotenv) if dotenv and dotenv.is_file() else {}
-    texts: dict[str, tuple[str, str]] = {}
-    for name in DECLARED:  # an empty value counts as none: compose files pass those on
-        for source, given in (("environment", environ), (".env", file)):
-            if name not in texts and (text := given.get(name)) and text.strip():
-                texts[name] = (text, source)
+    texts, sources = _texts({"environment": environ, ".env": file})
     values: dict[str, Any] = {}
-    faults = [*_misspelt(file), *_misspelt([name for name in environ if name.startswith("PMAN_")])]
-    for name, (text, _) in texts.items():
+    faults = [*_misspelt(file), *_misspelt(name for name in environ if name.startswith("PMAN_"))]
+    for name, text in texts.items():
         try:
             values[name] = _parse(name, text.strip())
         except ValueError as error:
@@ -96,11 +96,9 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
     engine = values.setdefault("CONTAINER_ENV", DECLARED["CONTAINER_ENV"]["default"])
     if engine not in engines:
         raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, one_of(engine, engines))])
-    narrowing = engine_schema(engine, "settings")
-    for declared in (properties(narrowing), DECLARED):  # the engine's own defaults first
-        for name in declared:
-            if "default" in declared[name]:
-                values.setdefault(name, declared[name]["default"])
+    for declared in (properties(engine_schema(engine, "settings")), DECLARED):  # the engine's own first
+        defaults = {name: each["default"] for name, each in declared.items() if "default" in each}
+        values = {**defaults, **values}
     named = {fault.path for fault in faults}
     for checker in _checkers(engine):
         wrong = [(_variable(fault), fault) for fault in schema.faults(checker, values)]
@@ -110,12 +108,25 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
         raise ConfigError.of(faults)
     return Settings(
         values={name: values.get(name) for name in DECLARED},
-        sources={name: texts[name][1] if name in texts else "default" for name in DECLARED},
+        sources={name: sources.get(name, "default") for name in DECLARED},
     )
 
 
+def _texts(given: Mapping[str, Mapping[str, str | None]]) -> tuple[dict[str, str], dict[str, str]]:
+    """The text of each variable that is set, and its source: the first of `given` that has it.
+
+    An empty value counts as none: compose files pass those on.
+    """
+    texts, sources = dict[str, str](), dict[str, str]()
+    for name in DECLARED:
+        for source, variables in given.items():
+            if name not in texts and (text := variables.get(name)) and text.strip():
+                texts[name], sources[name] = text, source
+    return texts, sources
+
+
 def _misspelt(names: Iterable[str]) -> Iterator[Fault]:
-    """What is nearly a variable of pman's; what is far from all is somebody else's."""
+    """Faults names that are nearly a variable of pman's; one that is far from all is somebody else's."""
     for name in names:
         if name not in DECLARED and (near := nearest(name, DECLARED, likeness=0.85)):
             yield Fault(name, f"{name} is not known; did you mean {near}?")
@@ -129,7 +140,7 @@ def _checkers(engine: str) -> tuple[Validator, Validator]:
 
 @cache
 def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
-    """What an engine narrows of a request or of the settings; nothing where it declares nothing."""
+    """The part (`request`, `settings`, `documents`, `server`) of an engine's schema; {} where it has none."""
     reference = f"urn:pman:engines:{engine}#/$defs/{part}"
     try:
         schema.registry().resolver().lookup(reference)
@@ -139,27 +150,26 @@ def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
 
 
 def properties(narrowing: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those of a schema, with those of what it refers to."""
+    """The properties of a schema, with those of the schema that it refers to."""
     own: Mapping[str, Any] = narrowing.get("properties", {})
     if "$ref" not in narrowing:
         return own
     return {**properties(schema.registry().resolver().lookup(narrowing["$ref"]).contents), **own}
 
 
-def _fault(name: str, text: str, told: str) -> Fault:
-    shown = "********" if DECLARED[name].get("x-secret") else text
-    return Fault(name, f"{name}={shown!r}: {told}")
+def _fault(name: str, text: str, problem: str) -> Fault:
+    return Fault(name, f"{name}={_masked(name, text)!r}: {problem}")
 
 
 def _variable(fault: Fault) -> str:
     return re.split(r"[.\[]", fault.path.removeprefix("$."))[0]
 
 
-def _from_schema(name: str, texts: Mapping[str, tuple[str, str]], fault: Fault) -> Fault:
+def _from_schema(name: str, texts: Mapping[str, str], fault: Fault) -> Fault:
     if name not in texts:
         return Fault(name, f"{name} is not set: {fault.message.removeprefix('missing; ')}")
-    _, _, told = fault.message.partition(": ")
-    return _fault(name, texts[name][0], told or fault.message)
+    _, _, problem = fault.message.partition(": ")
+    return _fault(name, texts[name], problem or fault.message)
 
 
 def _parse(name: str, text: str) -> object:
@@ -197,5 +207,5 @@ def _check_ranges(text: str) -> None:
         if dash and low.isdigit() and high.isdigit() and int(low) > int(high):
             raise ValueError(f"the range {part} is empty: use LOW-HIGH")
         for number in (low, high):
-            if number.isdigit() and int(number) >= MAX_ID:
-                raise ValueError(f"{number} is no user or group: use numbers below {MAX_ID}")
+            if number.isdigit() and int(number) >= _MAX_ID:
+                raise ValueError(f"{number} is no user or group: use numbers below {_MAX_ID}")
