@@ -1,4 +1,4 @@
-"""A site's own copy of what is shipped: of blocks, in a file that extends the shipped one, or of it all."""
+"""Copy what is shipped for a site to edit: blocks, in a file that extends the shipped one, or all of it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pman.translation.statefile import read
 
 @dataclass(frozen=True, slots=True)
 class Ejected:
-    """Nothing is written yet."""
+    """What is to be written for a site; nothing of it is written yet."""
 
     path: Path
     """The site's file."""
 
     files: Mapping[Path, str]
-    """What to write: the site's file, and the shipped text that it was made from beside it."""
+    """The texts to write: the site's file, and beside it the shipped text that it was made from."""
 
 
 def eject(name: str, blocks: Sequence[str], to: Path) -> Ejected:
-    """What a site's directory `to` needs to have a shipped template, or blocks of it, as its own.
+    """Makes what a site's directory `to` needs to have a shipped template, or blocks of it, as its own.
 
     It renders the same as before, until it is edited. A file that is there is added to, never
     overwritten. Raises ConfigError for what is not shipped, and for what is there already.
@@ -41,14 +41,13 @@ def eject(name: str, blocks: Sequence[str], to: Path) -> Ejected:
         return _rules(shipped.name, blocks, path)
     if not blocks:
         _refuse_existing(path, "name a --block to add it")
-        made = record.now(f"{BUILTIN}{shipped.name}", "", shipped.text)
-        return Ejected(
-            path, {path: record.comment(path.name, made) + shipped.text, record.beside(path): shipped.text}
-        )
-    found = list(_found(shipped.name, list(dict.fromkeys(blocks))))
+        now = record.now(f"{BUILTIN}{shipped.name}", "", shipped.text)
+        text = record.comment(path.name, now) + shipped.text
+        return Ejected(path, {path: text, record.beside(path): shipped.text})
+    spans = list(_spans(shipped.name, list(dict.fromkeys(blocks))))
     text = _extended(path, shipped.name, blocks)
-    bodies = {span.name: span.body for _, span in found}
-    sections = "".join(f"\n{_section(source, span, path)}" for source, span in found)
+    bodies = {span.name: span.body for _, span in spans}
+    sections = "".join(f"\n{_section(source, span, path)}" for source, span in spans)
     return Ejected(path, {path: text + sections, record.beside(path): record.with_blocks(path, bodies)})
 
 
@@ -57,18 +56,18 @@ def _refuse_existing(path: Path, advice: str) -> None:
         raise ConfigError(f"{path} is there already, and is not overwritten; {advice}")
 
 
-def _found(name: str, blocks: Sequence[str]) -> Iterator[tuple[Source, Span]]:
-    """Each block, and the nearest of the shipped templates that has it."""
+def _spans(name: str, blocks: Sequence[str]) -> Iterator[tuple[Source, Span]]:
+    """Finds each block in the nearest of the shipped templates that has it. Raises ConfigError."""
     ancestors = lineage(loader([]), f"{BUILTIN}{name}")
-    known = {span.name: (source, span) for source in reversed(ancestors) for span in source.blocks}
+    shipped = {span.name: (source, span) for source in reversed(ancestors) for span in source.blocks}
     for block in blocks:
-        if block not in known:
-            raise ConfigError(f"there is no block {block} in {BUILTIN}{name}; {one_of(block, list(known))}")
-        yield known[block]
+        if block not in shipped:
+            raise ConfigError(f"there is no block {block} in {BUILTIN}{name}; {one_of(block, list(shipped))}")
+        yield shipped[block]
 
 
 def _extended(path: Path, name: str, blocks: Sequence[str]) -> str:
-    """The site's file so far, to be added to."""
+    """The site's file so far, to be added to. Raises ConfigError where it cannot be."""
     if not path.exists():
         return f'{{% extends "{BUILTIN}{name}" %}}\n'
     text = path.read_text("utf-8")
@@ -86,9 +85,9 @@ def _extended(path: Path, name: str, blocks: Sequence[str]) -> str:
 
 
 def _section(source: Source, span: Span, path: Path) -> str:
-    made = record.now(source.name, span.name, span.body)
+    now = record.now(source.name, span.name, span.body)
     flush = re.sub(r"\n[ \t]+(\{% endblock)", r"\n\1", span.text)  # blanks there are not rendered
-    return f"{record.comment(path.name, made)}{flush}\n"
+    return f"{record.comment(path.name, now)}{flush}\n"
 
 
 def _rules(name: str, blocks: Sequence[str], path: Path) -> Ejected:

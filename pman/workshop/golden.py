@@ -1,4 +1,4 @@
-"""Golden files: what every sample becomes, kept in a site's repository, where a change shows as a diff."""
+"""Golden files: what samples become, held in a site's repository, where a change shows as a diff."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pman.errors import ConfigError
 from pman.translation.preview import Preview
 
 LIST = ".rendered"
-"""In the directory: the files that were written there, so that those of no use any more can go."""
+"""A file of the directory that lists those written there, so that those of no use any more can go."""
 
 REFUSED = "refused.txt"
 """Takes the place of the documents where the engine cannot do what a sample asks for."""
 
 Files = Mapping[str, str]
-"""By path in the directory, `<engine>/<sample>/<document>`: the text."""
+"""The texts by their paths in the directory, `<engine>/<sample>/<document>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,62 +25,63 @@ class Mismatch:
     """A golden file that is not what is rendered."""
 
     file: str
-    """Its path in the directory."""
+    """The path in the directory."""
 
     line: int
-    """The first that differs; 0 where the file is missing or left over."""
+    """The first line that differs; 0 where the file is missing or left over."""
 
     message: str
     diff: str
-    """From the golden file to what is rendered, unified."""
+    """A unified diff from the golden file to what is rendered."""
 
 
 def files(previews: Mapping[str, Preview]) -> Files:
-    """What to keep of the previews, by the names of their samples. Raises ConfigError for their templates."""
-    found: dict[str, str] = {}
+    """Makes the files of previews, by the names of their samples. Raises ConfigError for their templates."""
+    texts: dict[str, str] = {}
     for sample, preview in sorted(previews.items()):
         faults = [fault for fault in preview.faults if not fault.path.startswith("$")]
         if faults:
             raise ConfigError.of(faults, preview.hint)
         folder = f"{preview.engine}/{sample}"
         if preview.faults:
-            told = "".join(f"{fault.path}: {fault.message}\n" for fault in preview.faults)
-            found[f"{folder}/{REFUSED}"] = told
+            texts[f"{folder}/{REFUSED}"] = "".join(
+                f"{fault.path}: {fault.message}\n" for fault in preview.faults
+            )
         for document in preview.documents:
             file = f"{folder}/{document.name}"
-            found[file] = f"{found[file]}---\n{document.text}" if file in found else document.text
-    return found
+            texts[file] = f"{texts[file]}---\n{document.text}" if file in texts else document.text
+    return texts
 
 
 def compare(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
-    """Every file that is missing, differs or is left over, of the engines that were rendered."""
-    wrong = [_mismatch(directory, file, text) for file, text in sorted(rendered.items())]
+    """Lists the files that are missing, differ or are left over, of the engines that were rendered."""
+    mismatches = [_mismatch(directory, file, text) for file, text in sorted(rendered.items())]
     left = [
         Mismatch(file, 0, "left over: nothing renders it any more", "")
         for file in _stale(directory, rendered)
         if (directory / file).exists()
     ]
-    return (*(found for found in wrong if found), *left)
+    return (*filter(None, mismatches), *left)
 
 
 def write(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
-    """Brings the directory to what is rendered; what had to be changed. Leaves alone what is as it should be.
+    """Brings the directory to what is rendered, and returns what had to be changed.
 
     Files of other engines stay, and so does all that no earlier call wrote. Raises ConfigError where
     the directory cannot be written to.
     """
     changed, stale = compare(directory, rendered), _stale(directory, rendered)
     try:
-        for found in changed:
-            file = directory / found.file
-            if found.file in rendered:
+        for mismatch in changed:
+            file = directory / mismatch.file
+            if mismatch.file in rendered:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(rendered[found.file].encode())
+                file.write_bytes(rendered[mismatch.file].encode())
             else:
                 file.unlink()
                 _remove_empty(file.parent, directory)
-        kept = sorted({*_listed(directory), *rendered} - set(stale))
-        text = "".join(f"{file}\n" for file in kept)
+        listed = sorted({*_listed(directory), *rendered} - set(stale))
+        text = "".join(f"{file}\n" for file in listed)
         if _read(directory / LIST) != text:
             directory.mkdir(parents=True, exist_ok=True)
             (directory / LIST).write_text(text, "utf-8")
@@ -109,7 +110,7 @@ def _diff(file: str, golden: str, text: str) -> str:
 
 
 def _read(file: Path) -> str | None:
-    """Exactly, its line ends too; None where there is no such file."""
+    """Reads a file with its line ends as they are; None where there is no such file."""
     try:
         return file.read_bytes().decode("utf-8", "replace")
     except OSError:
@@ -117,7 +118,7 @@ def _read(file: Path) -> str | None:
 
 
 def _stale(directory: Path, rendered: Files) -> list[str]:
-    """What an earlier call wrote for these engines, and this one would not."""
+    """Lists what an earlier call wrote for these engines, and this one would not."""
     engines = {file.partition("/")[0] for file in rendered}
     return [
         file

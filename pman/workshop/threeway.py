@@ -1,4 +1,4 @@
-"""What two descendants of a text have each changed of it, in one listing."""
+"""Show in one listing how two descendants of a text have each changed it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ class Line:
 
 
 def three_way(base: str, ours: str, theirs: str) -> tuple[Line, ...]:
-    """Every line of the three texts, in order: unchanged, taken out or put in, by one of the two or both."""
+    """Lists the lines of the three texts in order: unchanged, taken out or put in, by one or by both."""
     lines = base.splitlines()
     out_ours, in_ours = _edits(lines, ours.splitlines())
     out_theirs, in_theirs = _edits(lines, theirs.splitlines())
-    found: list[Line] = []
+    listing: list[Line] = []
     for index in range(len(lines) + 1):
         put, other = in_ours.get(index, []), in_theirs.get(index, [])
         if put == other:
-            found += [Line("+", "+", text) for text in put]
+            listing += [Line("+", "+", text) for text in put]
         else:
-            found += [Line("+", " ", text) for text in put] + [Line(" ", "+", text) for text in other]
+            listing += [Line("+", " ", text) for text in put] + [Line(" ", "+", text) for text in other]
         if index < len(lines):
-            found.append(
+            listing.append(
                 Line("-" if index in out_ours else " ", "-" if index in out_theirs else " ", lines[index])
             )
-    return tuple(found)
+    return tuple(listing)
 
 
 def near_changes(lines: tuple[Line, ...], context: int = 3) -> Iterator[Line | None]:
-    """The lines that are not far from a change; None where some are left out."""
+    """Leaves out the lines that are far from a change; None stands for them."""
     changed = [index for index, line in enumerate(lines) if (line.ours, line.theirs) != (" ", " ")]
     shown = {near for index in changed for near in range(index - context, index + context + 1)}
     left_out = False
@@ -49,7 +49,7 @@ def near_changes(lines: tuple[Line, ...], context: int = 3) -> Iterator[Line | N
 
 
 def _edits(base: list[str], text: list[str]) -> tuple[set[int], dict[int, list[str]]]:
-    """The lines of the base that are taken out, and those that are put in before each."""
+    """Tells the lines of the base that are taken out, and the lines that are put in before each."""
     out: set[int] = set()
     put: dict[int, list[str]] = {}
     for kind, begin, end, first, last in SequenceMatcher(None, base, text, autojunk=False).get_opcodes():

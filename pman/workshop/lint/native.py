@@ -1,10 +1,10 @@
-"""What an engine takes: each document against the schema of its API."""
+"""Check a document against the schema of its engine's API."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,8 @@ KUBERNETES = "1.29"
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
+    """A value that the API would not take, or would drop without a word."""
+
     path: tuple[str | int, ...]
     rule: str
     message: str
@@ -34,12 +36,12 @@ class Mistake:
 
     @property
     def where(self) -> str:
-        told = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
-        return told.removeprefix(".") or "the document"
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
+        return path.removeprefix(".") or "the document"
 
 
 class Unknown(Exception):
-    """There is no schema for a document; says why."""
+    """No schema is there for a document; the message says why."""
 
 
 class NotInApi(Exception):
@@ -51,11 +53,14 @@ class NotInApi(Exception):
 
 
 class NotInstalled(Unknown):
-    """There would be one in the extra `lint`."""
+    """The schema is in the extra `lint`, which is not installed."""
 
 
 def checker(engine: str, document: Document, kubernetes: str) -> Validator:
-    """Raises Unknown and NotInApi; ConfigError for a version of Kubernetes that has no schema."""
+    """Compiles the schema of a document; `kubernetes` is a version, e.g. 1.29.
+
+    Raises Unknown and NotInApi; ConfigError for a version of Kubernetes that has no schema.
+    """
     declared = engine_schema(engine, "documents")
     if _keyword(declared, "x-schemas") == "kubernetes-validate":
         return _of_kubernetes(document, kubernetes)
@@ -72,20 +77,21 @@ def _keyword(declared: Mapping[str, Any], keyword: str) -> object:
 
 
 def mistakes(checker: Validator, content: object) -> Iterator[Mistake]:
-    """All that the API would not take, or drop without a word."""
+    """Lists the mistakes by their paths."""
     for error in schema.errors(checker, content):
-        yield from _told(error)
+        yield from _of_error(error)
 
 
-def _told(error: ValidationError) -> Iterator[Mistake]:
+def _of_error(error: ValidationError) -> Iterator[Mistake]:
     path = tuple(error.absolute_path)
     if error.validator in ("oneOf", "anyOf") and error.context and (inner := best_match(error.context)):
         error = inner
         path = tuple(error.absolute_path)
     if error.validator == "additionalProperties" and error.validator_value is False:
-        known = list(error.schema.get("properties", {})) if isinstance(error.schema, Mapping) else []
+        names = list(error.schema.get("properties", {})) if isinstance(error.schema, Mapping) else []
+        otherwise = f"known here: {', '.join(names)}" if names else ""
         for name in schema.unknown(error):
-            hint = did_you_mean(name, known, f"known here: {', '.join(known)}" if known else "")
+            hint = did_you_mean(name, names, otherwise)
             yield Mistake((*path, name), "unknown-field", f"{name} is no field here", hint)
     elif error.validator == "required":
         name = schema.missing(error)
@@ -106,8 +112,8 @@ def _shown(error: ValidationError) -> str:
 
 
 def _sentence(error: ValidationError) -> str:
-    told = error.schema.get("description", "") if isinstance(error.schema, Mapping) else ""
-    return re.split(r"\.\s", told, maxsplit=1)[0][:200]
+    description = error.schema.get("description", "") if isinstance(error.schema, Mapping) else ""
+    return re.split(r"\.\s", description, maxsplit=1)[0][:200]
 
 
 def _of_kubernetes(document: Document, version: str) -> Validator:
@@ -127,7 +133,7 @@ def _of_kubernetes(document: Document, version: str) -> Validator:
 
 
 def _unknown_object(directory: Path, kind: str, api: str, group: str) -> NotInApi | Unknown:
-    """A kind of a group that there is, or a group that is nearly one; else a site's own resource."""
+    """Tells a misspelt kind or group from a resource of the site's own, which has no schema."""
     groups: dict[str, list[str]] = {}
     for path in directory.glob("*-*.json"):
         name, _, own = path.stem.partition("-")
@@ -147,7 +153,7 @@ def _unknown_object(directory: Path, kind: str, api: str, group: str) -> NotInAp
 
 @cache
 def _loaded(file: Path) -> Validator:
-    """With the definitions beside it."""
+    """Compiles a schema with the definitions beside it."""
     own, beside = (
         Resource.from_contents(json.loads(path.read_text("utf-8")))
         for path in (file, file.with_name("_definitions.json"))
@@ -158,18 +164,18 @@ def _loaded(file: Path) -> Validator:
 
 @cache
 def _kubernetes(version: str) -> Path:
-    """The directory with the closed schemas of a version."""
+    """Finds the directory with the closed schemas of a version."""
     try:
         import kubernetes_validate  # type: ignore[import-untyped]  # noqa: PLC0415  (100 MB, so an extra)
     except ImportError:
         raise NotInstalled("the schemas of Kubernetes are not installed") from None
     root = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
     wanted = re.fullmatch(r"v?(\d+\.\d+)(?:\.\d+)?", version)
-    found = {
+    versions = {
         path.name.split("-")[0].removeprefix("v").rpartition(".")[0]: path
         for path in root.glob("v*-local-strict")
     }
-    if not wanted or wanted[1] not in found:
-        known: Sequence[str] = sorted(found, key=lambda name: [int(part) for part in name.split(".")])
-        raise ConfigError(f"--kubernetes-version={version!r}: use {', '.join(known)}")
-    return found[wanted[1]]
+    if not wanted or wanted[1] not in versions:
+        ordered = sorted(versions, key=lambda name: [int(part) for part in name.split(".")])
+        raise ConfigError(f"--kubernetes-version={version!r}: use {', '.join(ordered)}")
+    return versions[wanted[1]]

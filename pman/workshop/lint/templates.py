@@ -1,4 +1,4 @@
-"""A template by itself: what Jinja, its variables, filters and blocks tell without rendering it."""
+"""Read one template without rendering it: its syntax, variables, filters, blocks and parts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from pman.workshop.lint.findings import Finding
 _DECLARED: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
 
-def known_variables(engine: str) -> Mapping[str, frozenset[str]]:
-    """By the name they are given under."""
-    told = _DECLARED["site"]["properties"].items()
-    site = {name for name, declared in told if engine in declared.get("x-engines", [engine])}
+def variables(engine: str) -> Mapping[str, frozenset[str]]:
+    """The fields of `job` and `site`, as the templates of an engine are given them."""
+    facts = _DECLARED["site"]["properties"].items()
+    site = {name for name, declared in facts if engine in declared.get("x-engines", [engine])}
     return {
         "job": frozenset(_DECLARED["job"]["properties"]),
         "site": frozenset(map(str.lower, DECLARED)) | site,
@@ -32,7 +32,7 @@ def known_variables(engine: str) -> Mapping[str, frozenset[str]]:
 
 
 def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]:
-    """All that is wrong with one file."""
+    """Lists the mistakes of one file, each at its line."""
     try:
         environment = _environment(search, name)
         source, path, _ = search.get_source(environment, name)
@@ -48,15 +48,15 @@ def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]
     except TemplateSyntaxError as error:
         yield _syntax(source, file, error)
         return
-    found = [
+    findings = [
         *_variables(tree, file, engine, environment),
         *_filters(tree, file, environment),
         *_blocks(environment, name),
         *_parts(tree, file, search.list_templates()),
         *_unused_macros(tree, file, environment, source),
     ]
-    yield from found
-    if not any(finding.level == "error" for finding in found):
+    yield from findings
+    if not any(finding.level == "error" for finding in findings):
         try:
             compile_template(environment, name)
         except ConfigError as error:
@@ -65,7 +65,7 @@ def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]
 
 
 def _environment(search: BaseLoader, name: str) -> Environment:
-    """Parts that begin with `_` need no ending of their own: they are of the language that includes them."""
+    """Parts that begin with `_` need no ending: they are in the language of what includes them."""
     try:
         return environment_for(search, name)
     except ConfigError:
@@ -94,7 +94,7 @@ def _syntax(source: str, file: str, error: TemplateSyntaxError) -> Finding:
 
 
 def _left_open(source: str) -> tuple[str, int] | None:
-    """The innermost tag that is not closed, and its line."""
+    """Finds the innermost tag that is not closed, and its line."""
     opened: list[tuple[str, int]] = []
     bare = re.sub(r"\{#.*?#\}", lambda match: "\n" * match[0].count("\n"), source, flags=re.DOTALL)
     for tag in _TAG.finditer(bare):
@@ -109,41 +109,41 @@ def _left_open(source: str) -> tuple[str, int] | None:
 
 
 def _variables(tree: nodes.Template, file: str, engine: str, environment: Environment) -> Iterator[Finding]:
-    known = known_variables(engine)
+    given = variables(engine)
     try:
         undeclared = meta.find_undeclared_variables(tree)
-    except TemplateSyntaxError:  # an unknown filter, which is told by itself
-        undeclared = set(known)
-    found: list[nodes.Getattr | nodes.Getitem] = [
+    except TemplateSyntaxError:  # an unknown filter, which has a finding of its own
+        undeclared = set(given)
+    accesses: list[nodes.Getattr | nodes.Getitem] = [
         *tree.find_all(nodes.Getattr),
         *tree.find_all(nodes.Getitem),
     ]
-    for node in found:
+    for node in accesses:
         owner, field = node.node, _field(node)
-        if isinstance(owner, nodes.Name) and owner.name in known.keys() & undeclared and field is not None:
-            fields = known[owner.name]
+        if isinstance(owner, nodes.Name) and owner.name in given.keys() & undeclared and field is not None:
+            fields = given[owner.name]
             if field not in fields and field not in ("get", "items", "keys"):
                 yield _unknown(f"{owner.name}.{field}", [f"{owner.name}.{one}" for one in fields], file, node)
-    undeclared -= _assigned(environment, tree) | environment.globals.keys() | known.keys()
+    undeclared -= _assigned(environment, tree) | environment.globals.keys() | given.keys()
     for one in tree.find_all(nodes.Name):
         if one.ctx == "load" and one.name in undeclared:
-            yield _unknown(one.name, [*known, *environment.globals], file, one)
+            yield _unknown(one.name, [*given, *environment.globals], file, one)
 
 
 def _assigned(environment: Environment, tree: nodes.Template, below: tuple[str, ...] = ()) -> set[str]:
-    """The names that a template gives, or what it extends: those outside of blocks are known in them."""
-    found = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
-    found |= {node.name for node in tree.find_all(nodes.Macro)}
-    found |= {node.target for node in tree.find_all(nodes.Import)}
+    """The names that a template sets, or what it extends: those set outside of blocks are seen in them."""
+    names = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    names |= {node.name for node in tree.find_all(nodes.Macro)}
+    names |= {node.target for node in tree.find_all(nodes.Import)}
     for node in tree.find_all(nodes.FromImport):
-        found |= {name if isinstance(name, str) else name[1] for name in node.names}
+        names |= {name if isinstance(name, str) else name[1] for name in node.names}
     for extended in tree.find_all(nodes.Extends):
         if isinstance(extended.template, nodes.Const) and (name := extended.template.value) not in below:
             try:
-                found |= _assigned(environment, parsed(environment, name)[0], (*below, name))
-            except TemplateError:  # told where it stands
+                names |= _assigned(environment, parsed(environment, name)[0], (*below, name))
+            except TemplateError:  # has a finding where it stands
                 continue
-    return found
+    return names
 
 
 def _field(node: nodes.Getattr | nodes.Getitem) -> str | None:
@@ -152,8 +152,8 @@ def _field(node: nodes.Getattr | nodes.Getitem) -> str | None:
     return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str) else None
 
 
-def _unknown(name: str, known: Sequence[str], file: str, node: nodes.Node) -> Finding:
-    return Finding("unknown-variable", f"{name} is not known", file, node.lineno, meant(name, sorted(known)))
+def _unknown(name: str, names: Sequence[str], file: str, node: nodes.Node) -> Finding:
+    return Finding("unknown-variable", f"{name} is not known", file, node.lineno, meant(name, sorted(names)))
 
 
 _UNSAFE = (
@@ -163,14 +163,14 @@ _UNSAFE = (
 
 def _filters(tree: nodes.Template, file: str, environment: Environment) -> Iterator[Finding]:
     jinja = Environment(autoescape=True)
-    for kind, node_type, known in (
+    for kind, node_type, names in (
         ("filter", nodes.Filter, environment.filters),
         ("test", nodes.Test, environment.tests),
     ):
         for node in tree.find_all(node_type):
             name = node.name
-            if name not in known:
-                hint = _UNSAFE if name in jinja.filters and kind == "filter" else did_you_mean(name, known)
+            if name not in names:
+                hint = _UNSAFE if name in jinja.filters and kind == "filter" else did_you_mean(name, names)
                 yield Finding("unknown-filter", f"there is no {kind} {name!r}", file, node.lineno, hint)
 
 
@@ -178,26 +178,27 @@ def _blocks(environment: Environment, name: str) -> Iterator[Finding]:
     try:
         for one in lost(environment, name):
             yield Finding(one.rule, one.told, one.file, one.line)
-    except TemplateSyntaxError:  # of what it extends, which is told where it stands
+    except TemplateSyntaxError:  # in what it extends, which has a finding where it stands
         return
 
 
-def _parts(tree: nodes.Template, file: str, known: Sequence[str]) -> Iterator[Finding]:
-    """What it includes or imports, by name."""
+def _parts(tree: nodes.Template, file: str, names: Sequence[str]) -> Iterator[Finding]:
+    """Finds what is included or imported by name and does not exist."""
     for kind, word in ((nodes.Include, "includes"), (nodes.Import, "imports"), (nodes.FromImport, "imports")):
         for node in tree.find_all(kind):
             wanted = getattr(node, "template", None)
             if not isinstance(wanted, nodes.Const) or getattr(node, "ignore_missing", False):
                 continue
-            if isinstance(wanted.value, str) and wanted.value not in known:
-                told = f"it {word} {wanted.value!r}, which does not exist"
-                yield Finding("unknown-template", told, file, node.lineno, did_you_mean(wanted.value, known))
+            if isinstance(wanted.value, str) and wanted.value not in names:
+                message = f"it {word} {wanted.value!r}, which does not exist"
+                hint = did_you_mean(wanted.value, names)
+                yield Finding("unknown-template", message, file, node.lineno, hint)
 
 
 def _unused_macros(
     tree: nodes.Template, file: str, environment: Environment, source: str
 ) -> Iterator[Finding]:
-    """Of a document's own; those of a file that begins with `_` are for others."""
+    """Finds macros of a document's own; those of a file that begins with `_` are for others."""
     if Path(file).name.startswith("_"):
         return
     used = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "load"}
