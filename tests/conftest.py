@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +20,19 @@ hypothesis.settings.load_profile("pman")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden documents anew")
+
+
+def downloads(config: pytest.Config) -> bool:
+    """Whether tests may ask a registry for packages."""
+    return bool(os.environ.get("PMAN_TEST_PACKAGES")) or "packages" in config.getoption("markexpr")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not downloads(config):
+        reason = pytest.mark.skip(reason="downloads packages; PMAN_TEST_PACKAGES is not set")
+        for item in items:
+            if item.get_closest_marker("packages"):
+                item.add_marker(reason)
 
 
 @pytest.fixture(scope="session")
@@ -81,13 +97,26 @@ def containers(request: pytest.FixtureRequest, pmans: Callable[[str], Live]) -> 
     return pmans(request.param)
 
 
-def pytest_report_header() -> list[str]:
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, and the wheel made of it, by the tools of this environment: nothing is downloaded."""
+    directory = tmp_path_factory.mktemp("package") / "dist"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory]
+    done = subprocess.run([*build, Path(__file__).parents[1]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """What runs, what is skipped and why, and about how long it takes."""
     lines = []
     for name, seconds in engines.SECONDS.items():
         reason = engines.absent(name) if name else ""
         what = f"engine {name}" if name else "no engine"
         lines.append(f"{what}: {f'skipped: {reason}' if reason else f'runs, about {seconds / 60:.0f} min'}")
+    lines.append(
+        f"packages: {'downloaded' if downloads(config) else 'skipped: PMAN_TEST_PACKAGES is not set'}"
+    )
     return lines
 
 

@@ -38,13 +38,11 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist, the wheel made of it, and the wheels of all that it needs."""
-    directory = tmp_path_factory.mktemp("package") / "dist"
-    run(sys.executable, "-m", "build", "--outdir", directory, ROOT)  # the wheel is built from the sdist
-    (wheel,) = directory.glob("pman-*.whl")
-    run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", directory, wheel, "pip")
-    return directory
+def with_dependencies(dist: Path) -> Path:
+    """The sdist and wheel, with the wheels of all that pman needs."""
+    (wheel,) = dist.glob("pman-*.whl")
+    run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", dist, wheel, "pip")
+    return dist
 
 
 def test_the_wheel_carries_every_template_and_schema(dist: Path) -> None:
@@ -56,25 +54,19 @@ def test_the_wheel_carries_every_template_and_schema(dist: Path) -> None:
         assert shipped
         assert {f"pman/shipped/{file.relative_to(ROOT)}" for file in shipped} <= packed
     kinds = {".html", ".css", ".js", ".svg"}
-    page = [file for file in (ROOT / "pman/page").rglob("*") if file.suffix in kinds]
+    page = [file for file in (ROOT / "pman/web/page").rglob("*") if file.suffix in kinds]
     assert page
     assert {str(file.relative_to(ROOT)) for file in page} <= packed
 
 
-def test_the_demo_runs_from_the_wheel_outside_the_checkout(dist: Path, tmp_path: Path) -> None:
-    (wheel,) = dist.glob("pman-*.whl")
+@pytest.mark.packages
+def test_the_demo_runs_from_the_wheel_and_what_it_says_that_it_needs(
+    with_dependencies: Path, tmp_path: Path
+) -> None:
+    (wheel,) = with_dependencies.glob("pman-*.whl")
     run(sys.executable, "-m", "venv", tmp_path / "venv")
-    pip = (
-        tmp_path / "venv/bin/python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--find-links",
-        dist,
-    )
-    run(*pip, wheel)
+    pip = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet"]
+    run(*pip, "--no-index", "--find-links", with_dependencies, wheel)
 
     told = run("sh", "-c", f"cd {tmp_path} && venv/bin/pman demo --engine local")
 
@@ -82,13 +74,13 @@ def test_the_demo_runs_from_the_wheel_outside_the_checkout(dist: Path, tmp_path:
 
 
 @pytest.fixture(scope="module")
-def image(dist: Path) -> Iterator[str]:
+def image(with_dependencies: Path) -> Iterator[str]:
     """Built from the Dockerfile, on a base with Python that is made here: no registry is asked."""
     engine = engines.need("docker")
     client = engine.native
     assert client is not None
     base, built = "localhost/pman-test-python:1", "localhost/pman-test-image:1"
-    context = dist.parent
+    context = with_dependencies.parent
     (context / "base.Dockerfile").write_text(
         f"FROM {engines.PLUGIN}\nCOPY dist/pip-*.whl /tmp/\n"
         "RUN python3 $(ls /tmp/pip-*.whl)/pip install -q --no-index --break-system-packages /tmp/pip-*.whl\n"
@@ -130,6 +122,7 @@ def container(image: str, storebase: Path) -> Iterator[Container]:
     running.remove(force=True)
 
 
+@pytest.mark.packages
 def test_the_image_serves_as_a_user_of_its_own_with_the_sockets_group(container: Container) -> None:
     def ready() -> bool:
         call = "import urllib.request as u; u.urlopen('http://127.0.0.1:5010/readyz')"
@@ -143,6 +136,7 @@ def test_the_image_serves_as_a_user_of_its_own_with_the_sockets_group(container:
     assert b"NoNewPrivs:\t1" in status
 
 
+@pytest.mark.packages
 def test_the_image_reports_its_health(container: Container) -> None:
     def healthy() -> bool:
         container.reload()
@@ -272,6 +266,7 @@ def deployed(image: str, storebase: Path) -> Iterator[Deployed]:
             found.close()
 
 
+@pytest.mark.packages
 def test_the_deployment_runs_a_job_as_it_is_shipped(deployed: Deployed) -> None:
     pod = deployed.pod()
     client: Any = engines.need("docker").native
@@ -304,6 +299,7 @@ def test_the_deployment_runs_a_job_as_it_is_shipped(deployed: Deployed) -> None:
     assert [each["restartCount"] for each in again["status"]["containerStatuses"]] == [0]
 
 
+@pytest.mark.packages
 def test_a_claim_that_is_removed_while_pman_runs_is_named_by_the_jobs_that_wait_for_it(
     deployed: Deployed,
 ) -> None:

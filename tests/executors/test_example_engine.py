@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from tests.a_job import a_request
-from tests.live import Server, ended, refused_start, until
+from tests.live import Server, ended, refused_process, until
 
 EXAMPLE = Path(__file__).parents[2] / "examples/engine-ssh"
 
@@ -219,9 +219,9 @@ def test_its_own_settings_are_checked_shown_and_refused_elsewhere(site: Site) ->
     del environment["SSH_HOST"]
 
     assert json.loads(shown.stdout)["SSH_HOST"]["value"] == "node7"
-    assert "SSH_HOST is not set" in refused_start(environment)
+    assert "SSH_HOST is not set" in refused_process(environment)
     elsewhere = {**site.environment, "CONTAINER_ENV": "local", "PMAN_TEMPLATES": ""}
-    assert "SSH_STATE" in refused_start(elsewhere)
+    assert "SSH_STATE" in refused_process(elsewhere)
 
 
 def test_lint_finds_nothing_in_its_templates_and_rules(site: Site) -> None:
