@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from tests import engines
-from tests.live import Live, TimeLimited, live
+from tests.live import Live, TimeLimited, live, unmeasured
 from tests.schedule import ByEngine
 
 hypothesis.settings.register_profile("pman", deadline=None)  # a busy machine must not fail a test
@@ -101,8 +101,10 @@ def containers(request: pytest.FixtureRequest, pmans: Callable[[str], Live]) -> 
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist, and the wheel made of it, by the tools of this environment: nothing is downloaded."""
     directory = tmp_path_factory.mktemp("package") / "dist"
-    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory]
-    done = subprocess.run([*build, Path(__file__).parents[1]], capture_output=True, text=True, check=False)
+    words = ["-m", "build", "--no-isolation", "--outdir", str(directory), str(Path(__file__).parents[1])]
+    done = subprocess.run(
+        [sys.executable, *words], env=unmeasured(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return directory
 

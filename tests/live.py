@@ -41,11 +41,18 @@ def until(probe: Callable[[], T | None], deadline: float = DEADLINE) -> T:
     raise AssertionError(f"nothing came of {probe} within {deadline} s")
 
 
-def inherited() -> dict[str, str]:
-    """The part of this process's environment that every pman of a test has."""
-    return {
-        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
-    }
+def inherited(*, measured: bool = True) -> dict[str, str]:
+    """The part of this process's environment that every pman of a test has.
+
+    `measured`: its lines count as covered, which makes it half as slow again.
+    """
+    names = ("COVERAGE", "PATH", "HOME") if measured else ("PATH", "HOME")
+    return {name: value for name, value in os.environ.items() if name.startswith(names)}
+
+
+def unmeasured() -> dict[str, str]:
+    """This process's environment for programs that are not pman: coverage has nothing to count in them."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
 
 
 def ended(answer: Mapping[str, Any]) -> bool:
@@ -55,11 +62,11 @@ def ended(answer: Mapping[str, Any]) -> bool:
 class Server:
     """`pman serve` as a site runs it, with this environment and no other."""
 
-    def __init__(self, environment: Mapping[str, str], port: int = 0) -> None:
+    def __init__(self, environment: Mapping[str, str], port: int = 0, *, measured: bool = True) -> None:
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115  (as long as the server)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pman", "serve"],
-            env={**inherited(), "PORT": str(port), **environment},
+            env={**inherited(measured=measured), "PORT": str(port), **environment},
             stdin=subprocess.DEVNULL,
             stderr=self.log,
             cwd=tempfile.gettempdir(),
@@ -98,8 +105,12 @@ class Live:
         self.engine = engine
         self.storebase = storebase
         self.settings = settings
-        self.server = Server(self.environment())
+        self.server = self._serve()
         self.submitted: list[str] = []
+
+    def _serve(self) -> Server:
+        """Measured, but for local: tests/executors/test_local.py and tests/web measure what it runs."""
+        return Server(self.environment(), measured=self.engine.name != "local")
 
     def environment(self) -> dict[str, str]:
         return {
@@ -178,7 +189,7 @@ class Live:
     def restart(self) -> None:
         """A pman that is killed, and another in its place."""
         self.server.stop(signal.SIGKILL)
-        self.server = Server(self.environment())
+        self.server = self._serve()
 
     def started(self, jid: str) -> dict[str, Any]:
         def running() -> dict[str, Any] | None:

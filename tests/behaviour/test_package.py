@@ -19,7 +19,7 @@ from docker.models.containers import Container
 from tests import engines
 from tests.engines.cluster import PATHS, PERMISSIONS, Cluster, ClusterError, OwnNamespace, namespace, shipped
 from tests.engines.relay import Relay, relay
-from tests.live import ended, until
+from tests.live import ended, unmeasured, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 def run(*command: str | Path, **environment: str) -> str:
     done = subprocess.run(
         [*map(str, command)],
-        env={**os.environ, **environment},
+        env={**unmeasured(), **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -65,7 +65,7 @@ def test_the_demo_runs_from_the_wheel_and_what_it_says_that_it_needs(
 ) -> None:
     (wheel,) = with_dependencies.glob("pman-*.whl")
     run(sys.executable, "-m", "venv", tmp_path / "venv")
-    pip = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet"]
+    pip: list[str | Path] = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet"]
     run(*pip, "--no-index", "--find-links", with_dependencies, wheel)
 
     told = run("sh", "-c", f"cd {tmp_path} && venv/bin/pman demo --engine local")
