@@ -84,14 +84,10 @@ class Containers:
 
     async def resume(self, jid: str) -> None:
         """Start what nobody has started; who created it has the first seconds. Raises EngineRefused."""
-        identity = ""
+        identity = None
         async for _ in Attempts(START_INTERVAL_SECONDS):
             container, age = await self._find(jid)
-            if (
-                not container
-                or not not_started(container)
-                or container["Id"] != (identity or container["Id"])
-            ):
+            if not container or not not_started(container) or identity not in (None, container["Id"]):
                 return
             identity = container["Id"]
             if age >= START_LEASE_SECONDS or identity in self._starting:
@@ -138,7 +134,7 @@ class Containers:
         if not gone and status not in (200, 204, 409):  # 409: being removed already
             raise EngineRefused("remove", status, words(answer))
 
-    async def jids(self, filters: Mapping[str, Sequence[str]]) -> set[str]:
+    async def jids(self, **filters: Sequence[str]) -> set[str]:
         """The jobs whose container fits: it has pman's label, with its name for a value."""
         query = {"all": "1", **filtered(label=[JID_LABEL], **filters)}
         containers = await self._api.json("/containers/json", query)

@@ -15,10 +15,9 @@ from pman.errors import EngineRefused, NameTaken, UnknownJob
 from pman.executors.docker.api import Api, docker_api, podman_api
 from pman.executors.docker.cache import Cache
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
-from pman.executors.docker.frames import NoLogError
-from pman.executors.docker.frames import log as log_of
+from pman.executors.docker.frames import NoLogError, read_log
 from pman.executors.docker.images import Images
-from pman.executors.docker.markers import Markers
+from pman.executors.docker.markers import Kind, Markers
 from pman.executors.docker.pulls import Pulls
 from pman.executors.docker.storebase import storebase
 from pman.executors.shared.tasks import Attempts
@@ -91,8 +90,7 @@ class DockerExecutor:
             self._pulls.take(jid, marker.body)
 
     async def unfinished(self) -> Sequence[str]:
-        created = self._containers.jids({"status": ["created"]})
-        return sorted(set().union(*await asyncio.gather(created, self._markers.jids(["pending"]))))
+        return await self._jids(["pending"], status=["created"])
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         if not fresh and (inspection := self._cache.inspection(jid)):
@@ -118,7 +116,7 @@ class DockerExecutor:
         subject = f"{self._api.kind} cannot show the log of {jid}"
         async for _ in Attempts(FOLLOW_INTERVAL_SECONDS):
             try:
-                async with aclosing(log_of(self._api, path, subject, tail, follow=follow)) as chunks:
+                async with aclosing(read_log(self._api, path, subject, tail, follow=follow)) as chunks:
                     async for chunk in chunks:
                         yield chunk
             except NoLogError:
@@ -142,8 +140,7 @@ class DockerExecutor:
 
     async def active(self) -> Sequence[str]:
         # Podman knows no `restarting` and refuses the question; Docker is in it for an instant.
-        running = self._containers.jids({"status": ["created", "running", "paused"]})
-        return sorted(set().union(*await asyncio.gather(running, self._markers.jids(["pending"]))))
+        return await self._jids(["pending"], status=["created", "running", "paused"])
 
     async def remove(self, jid: str) -> None:
         container = await self._containers.find(jid)
@@ -156,7 +153,7 @@ class DockerExecutor:
             raise UnknownJob(jid)
 
     async def list(self) -> Sequence[str]:
-        return sorted(set().union(*await asyncio.gather(self._containers.jids({}), self._markers.jids())))
+        return await self._jids(["pending", "failed"])
 
     async def ping(self) -> str:
         return f"{self._api.kind} {await self._api.version()}"
@@ -166,6 +163,11 @@ class DockerExecutor:
         await self._images.close()
         await self._cache.close()
         await self._api.close()
+
+    async def _jids(self, kinds: Sequence[Kind], **filters: Sequence[str]) -> Sequence[str]:
+        """The jobs that have such a marker, or a container that the filters let through."""
+        jids = await asyncio.gather(self._markers.jids(kinds), self._containers.jids(**filters))
+        return sorted(set().union(*jids))
 
 
 def _as_started(jid: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

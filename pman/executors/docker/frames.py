@@ -18,7 +18,7 @@ class NoLogError(Exception):
     """The engine has nothing of that name."""
 
 
-async def log(
+async def read_log(
     api: Api, path: str, subject: str, tail: int, *, follow: bool = False, on_error: OnError | None = None
 ) -> AsyncGenerator[bytes]:
     """The last `tail` lines of what a path has a log of; with follow, to the end.

@@ -21,7 +21,6 @@ from pman.job import JID_LABEL, LABEL_PREFIX, REASON_LABEL
 
 Kind = Literal["pending", "failed"]
 
-_KINDS: tuple[Kind, Kind] = ("pending", "failed")
 _DOCUMENT_LABEL = f"{LABEL_PREFIX}document"
 _CALL_LABEL = f"{LABEL_PREFIX}call"
 
@@ -102,7 +101,7 @@ class Markers:
 
     async def latest(self, jid: str) -> Marker | None:
         """A failure counts more than the wait that it ended."""
-        failed, pending = await asyncio.gather(*(self.find(kind, jid) for kind in ("failed", "pending")))
+        failed, pending = await asyncio.gather(self.find("failed", jid), self.find("pending", jid))
         return failed or pending
 
     async def remove(self, kind: Kind, jid: str, body: Mapping[str, Any] | None = None) -> bool:
@@ -117,9 +116,9 @@ class Markers:
 
     async def remove_all(self, jid: str) -> bool:
         """Delete the job's markers; False where there are none. Raises EngineRefused."""
-        return any(await asyncio.gather(*(self.remove(kind, jid) for kind in _KINDS)))
+        return any(await asyncio.gather(self.remove("pending", jid), self.remove("failed", jid)))
 
-    async def jids(self, kinds: Sequence[Kind] = _KINDS) -> set[str]:
+    async def jids(self, kinds: Sequence[Kind]) -> set[str]:
         """The jobs that have a marker of these kinds."""
         answer = await self._api.json("/volumes", filtered(label=[JID_LABEL]))
         volumes = answer.get("Volumes") or ()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pman.errors import EngineUnreachable
 from pman.executors.docker.api import Api
-from pman.executors.docker.frames import NoLogError, OnError, log
+from pman.executors.docker.frames import NoLogError, OnError, read_log
 from pman.executors.shared.multiplex import Sources, multiplexed, prefixed
 from pman.executors.shared.tasks import Attempts, cancel
 from pman.executors.swarm.services import Services, Task, container_id, firsts, is_closed, is_over, slot
@@ -120,7 +120,7 @@ class Logs:
         on_error: OnError | None = None,
     ) -> AsyncGenerator[bytes]:
         path, subject = f"/tasks/{identity}/logs", "the swarm cannot show the log of a task"
-        source = log(self._api, path, subject, tail, follow=follow, on_error=on_error)
+        source = read_log(self._api, path, subject, tail, follow=follow, on_error=on_error)
         async with contextlib.aclosing(source) as chunks:
             with contextlib.suppress(NoLogError):
                 async for chunk in chunks:
