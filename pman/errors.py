@@ -149,8 +149,8 @@ class NameTaken(Exception):
 class EngineRefused(Exception):
     """Raised by an executor: the engine said no, in its own words."""
 
-    def __init__(self, call: str, status: int, message: str, made: str | None = None) -> None:
-        """`made` names what the refused call has left on the engine, for the executor to discard."""
+    def __init__(self, call: str, status: int, message: str, leftover: str | None = None) -> None:
+        """`leftover` names what the refused call has left on the engine, for the executor to discard."""
         super().__init__(f"{call}: {status} {message}")
-        self.made = made
+        self.leftover = leftover
         self.native: Mapping[str, object] = {"call": call, "status": status, "message": message}

@@ -85,8 +85,8 @@ class Submission:
         answer = self._rules.refusal(refused)
         if answer.status == 201:
             return None
-        if refused.made is not None and self._startable:
-            await self._startable.discard(jid, refused.made)
+        if refused.leftover is not None and self._startable:
+            await self._startable.discard(jid, refused.leftover)
         return answer
 
     async def resume_unfinished(self) -> None:

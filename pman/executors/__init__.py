@@ -75,8 +75,8 @@ class Startable(Protocol):
     async def unfinished(self) -> Sequence[str]:
         """The jobs that were applied and never started, since whoever applied them ended before."""
 
-    async def discard(self, jid: str, made: str) -> None:
-        """Delete what a refused call has left (EngineRefused.made), and nothing else of that name."""
+    async def discard(self, jid: str, leftover: str) -> None:
+        """Delete what a refused call has left (EngineRefused.leftover), and nothing else of that name."""
 
 
 @runtime_checkable

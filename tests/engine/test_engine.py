@@ -66,8 +66,8 @@ class Held:
             raise self.refuses
         return self.jobs[jid]
 
-    async def discard(self, jid: str, made: str) -> None:
-        self.discarded.append((jid, made))
+    async def discard(self, jid: str, leftover: str) -> None:
+        self.discarded.append((jid, leftover))
 
     async def resume(self, jid: str) -> None: ...
 
@@ -284,7 +284,7 @@ async def test_a_refused_submission_leaves_another_job_of_its_name_alone(engine:
 
 
 async def test_what_a_refused_submission_itself_has_left_is_discarded(engine: Engine, held: Held) -> None:
-    held.refuses = EngineRefused("start", 500, "no gpu", made="0123")
+    held.refuses = EngineRefused("start", 500, "no gpu", leftover="0123")
 
     with pytest.raises(Refused, match="no gpu"):
         await engine.submit(a_job())

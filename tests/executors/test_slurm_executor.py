@@ -288,7 +288,7 @@ async def test_an_id_that_cannot_be_written_leaves_nothing_in_slurm(
     monkeypatch.setattr("os.link", full)
     with pytest.raises(EngineRefused, match="No space left") as refused:
         await executor.apply(JID, documents())
-    await executor.discard(JID, refused.value.made or "")
+    await executor.discard(JID, refused.value.leftover or "")
 
     assert cluster.alive == []
     assert list((tmp_path / ".pman/jobs").iterdir()) == []
@@ -335,8 +335,8 @@ async def test_what_slurm_refuses_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EngineRefused) as refused:
         await executor.apply(JID, documents(nonsense=1))
 
-    assert refused.value.made
-    await executor.discard(JID, refused.value.made)
+    assert refused.value.leftover
+    await executor.discard(JID, refused.value.leftover)
 
     with pytest.raises(UnknownJob):
         await executor.inspect(JID)

@@ -32,14 +32,14 @@ class SshExecutor:
         try:
             await self.resume(jid)
         except EngineRefused as refused:
-            refused.made = jid
+            refused.leftover = jid
             raise
         return await self.inspect(jid)
 
     async def resume(self, jid: str) -> None:
         await self._call("start", jid)
 
-    async def discard(self, jid: str, made: str) -> None:
+    async def discard(self, jid: str, leftover: str) -> None:
         await self.remove(jid)
 
     async def unfinished(self) -> Sequence[str]:

@@ -79,7 +79,7 @@ class Containers:
             else:
                 await self.resume(jid)
         except EngineRefused as refused:
-            refused.made = identity
+            refused.leftover = identity
             raise
 
     async def resume(self, jid: str) -> None:

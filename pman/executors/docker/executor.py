@@ -67,16 +67,16 @@ class DockerExecutor:
         await self._containers.start(jid, identity, asked)
         return _as_started(jid, body)
 
-    async def discard(self, jid: str, made: str) -> None:
+    async def discard(self, jid: str, leftover: str) -> None:
         """Delete the marker that tells why there is no job, and the container, where it never started."""
         container = await self._containers.find(jid)
-        left = container if container and container["Id"] == made and not_started(container) else None
+        left = container if container and container["Id"] == leftover and not_started(container) else None
         failed = await self._markers.find("failed", jid)
         try:
-            if failed and (failed.identity == made or (left and failed.is_of(left))):
+            if failed and (failed.identity == leftover or (left and failed.is_of(left))):
                 await self._markers.remove("failed", jid, failed.body)
             if left:
-                await self._containers.delete(made)
+                await self._containers.delete(leftover)
         except EngineRefused as refused:
             log.warning("%s was refused, and something of it is left: %s", jid, refused)
         finally:

@@ -78,7 +78,7 @@ class Pulls:
             await self._start(jid, body)
         except EngineRefused as refused:
             if refused.native["call"] != "start" and await self._is_wanted(jid, body):
-                refused.made = (await self._markers.fail(jid, body, refused)).identity
+                refused.leftover = (await self._markers.fail(jid, body, refused)).identity
             await self._unmark(jid, body)
             raise
 

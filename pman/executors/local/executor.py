@@ -55,16 +55,16 @@ class LocalExecutor:
         scripts = [document for document in documents if document.name.endswith(".sh")]
         if len(contents) != 1 or len(scripts) != 1:
             raise ConfigError("templates: a local job is one script (*.sh.j2) and one mapping (*.yaml.j2)")
-        made = await asyncio.to_thread(self._create, jid, documents, contents[0])
+        incarnation = await asyncio.to_thread(self._create, jid, documents, contents[0])
         try:
             await asyncio.to_thread(self._start, jid)
         except EngineRefused as refused:
-            refused.made = made
+            refused.leftover = incarnation
             raise
         return await self.inspect(jid)
 
-    async def discard(self, jid: str, made: str) -> None:
-        await asyncio.to_thread(self._discard, jid, made)
+    async def discard(self, jid: str, leftover: str) -> None:
+        await asyncio.to_thread(self._discard, jid, leftover)
 
     async def resume(self, jid: str) -> None:
         await asyncio.to_thread(self._start, jid)
@@ -156,11 +156,11 @@ class LocalExecutor:
                 (new / name).touch()
             return incarnation_of(new)
 
-    def _discard(self, jid: str, made: str) -> None:
+    def _discard(self, jid: str, leftover: str) -> None:
         """Delete the directory of a job that never started."""
         directory = self._directories.path(jid)
         with contextlib.suppress(FileNotFoundError, UnknownJob):
-            if incarnation_of(directory) == made and state_of(directory)["status"] == "created":
+            if incarnation_of(directory) == leftover and state_of(directory)["status"] == "created":
                 self._remove(jid)
 
     def _start(self, jid: str) -> None:

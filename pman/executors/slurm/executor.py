@@ -101,7 +101,7 @@ class SlurmExecutor:
         try:
             await self._submission.go_on(jid, first=True)
         except EngineRefused as refused:
-            refused.made = incarnation
+            refused.leftover = incarnation
             raise
         return {
             "source": "controller",
@@ -111,12 +111,12 @@ class SlurmExecutor:
             "job": {"states": ["PENDING"]},
         }
 
-    async def discard(self, jid: str, made: str) -> None:
+    async def discard(self, jid: str, leftover: str) -> None:
         """Delete the directory of a job that SLURM has not got."""
         record = await asyncio.to_thread(self._directories.read, jid)
-        if record and record.incarnation == made and record.job_id is None:
+        if record and record.incarnation == leftover and record.job_id is None:
             with contextlib.suppress(UnknownJob):
-                aside = await asyncio.to_thread(self._directories.set_aside, jid, made)
+                aside = await asyncio.to_thread(self._directories.set_aside, jid, leftover)
                 await asyncio.to_thread(self._directories.delete, aside)
 
     async def resume(self, jid: str) -> None:
