@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from jinja2 import BaseLoader, Environment, nodes
-from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
+from jinja2 import BaseLoader, nodes
 
 from pman.errors import ConfigError, Fault
 from pman.suggest import meant, nearest
+from pman.translation.sources import SYNTAX, Mistake, Source, lineage
 
 RULES = "state.yaml"
 
@@ -38,8 +37,7 @@ def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterato
 
 
 def _path(search: BaseLoader, name: str) -> str:
-    path = search.get_source(Environment(loader=search), name)[1]  # noqa: S701  (it renders nothing)
-    return path or f"templates/{name}"
+    return search.get_source(SYNTAX, name)[1] or f"templates/{name}"
 
 
 def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> None:
@@ -52,84 +50,41 @@ def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> 
             raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {meant(folder, engines)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """What Jinja would leave out of a template that extends another one, without a word."""
-
-    rule: str
-    """unknown-block, lost-text or unknown-template."""
-
-    told: str
-    file: str
-    line: int
+def check_blocks(search: BaseLoader, name: str) -> None:
+    """Raises ConfigError for the first that is lost."""
+    for mistake in lost(search, name):
+        raise ConfigError.of([mistake.fault])
 
 
-def check_blocks(environment: Environment, name: str) -> None:
-    """Raises TemplateSyntaxError for the first that is lost."""
-    for found in lost(environment, name):
-        raise TemplateSyntaxError(found.told, found.line, name, found.file)
+def lost(search: BaseLoader, name: str) -> Iterator[Mistake]:
+    """Finds what Jinja would leave out of a template that extends another one, without a word.
 
-
-def lost(environment: Environment, name: str) -> Iterator[Lost]:
-    """What a template that extends another one writes elsewhere than into a block of the other.
-
-    Also where the other one does not exist. Raises TemplateSyntaxError for one that cannot be read.
+    Also where the other one does not exist. Raises ConfigError for one that cannot be read.
     """
-    tree, file = parsed(environment, name)
-    extended = _extended(tree)
-    if extended is None:
+    own, *above = lineage(search, name)
+    if own.extends is None:
         return
-    try:
-        inherited = _blocks(environment, extended.value, (name,))
-    except _EndlessError as error:
-        own = "extends itself" if error.name == name else f"extends {extended.value}, which extends itself"
-        shipped = f"builtin/{error.name.removeprefix('builtin/')}"
-        told = f"; the shipped one is {shipped}" if shipped in environment.list_templates() else ""
-        yield Lost("unknown-template", f"{own}{told}", file, extended.lineno)
+    if (nowhere := [own, *above][-1].extends) is not None:
+        message = _leads_nowhere(own, nowhere, search.list_templates())
+        yield Mistake("unknown-template", name, message, str(own.path), own.extends_line)
         return
-    except TemplateNotFound as error:
-        others = [other for other in environment.list_templates() if other != name]
-        told = f"extends {error.name!r}, which does not exist; {meant(str(error.name), others)}"
-        yield Lost("unknown-template", told, file, extended.lineno)
-        return
-    for node in tree.body:
+    inherited = {block.name for source in above for block in source.blocks}
+    for node in own.tree.body:
         if isinstance(node, nodes.Block) and node.name not in inherited:
-            near = meant(node.name, sorted(inherited))
-            told = f"there is no block {node.name} in {extended.value}; {near}"
-            yield Lost("unknown-block", told, file, node.lineno)
+            message = f"there is no block {node.name} in {own.extends}; {meant(node.name, sorted(inherited))}"
+            yield Mistake("unknown-block", name, message, str(own.path), node.lineno)
         if isinstance(node, nodes.Output) and not _is_blank(node):
-            told = "what stands outside of a block is lost in a template that extends another one"
-            yield Lost("lost-text", told, file, _line(node))
+            message = "what stands outside of a block is lost in a template that extends another one"
+            yield Mistake("lost-text", name, message, str(own.path), _line(node))
 
 
-def parsed(environment: Environment, name: str) -> tuple[nodes.Template, str]:
-    """Its tree and its path. Raises TemplateError."""
-    source, filename, _ = environment.loader.get_source(environment, name)  # type: ignore[union-attr]  # it has one
-    return environment.parse(source, name, filename), filename or name
-
-
-def _extended(tree: nodes.Template) -> nodes.Const | None:
-    """What it extends, where that is said by name."""
-    extended = [node.template for node in tree.find_all(nodes.Extends)]
-    return extended[0] if extended and isinstance(extended[0], nodes.Const) else None
-
-
-class _EndlessError(Exception):
-    """A template extends itself, through others or not."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-
-def _blocks(environment: Environment, name: str, below: tuple[str, ...]) -> set[str]:
-    """Of a template and of all that it extends. `below`: those that extend it. Raises _EndlessError."""
-    if name in below:
-        raise _EndlessError(name)
-    tree, _ = parsed(environment, name)
-    own = {block.name for block in tree.find_all(nodes.Block)}
-    extended = _extended(tree)
-    return own if extended is None else own | _blocks(environment, extended.value, (*below, name))
+def _leads_nowhere(own: Source, nowhere: str, there: Sequence[str]) -> str:
+    if nowhere not in there:
+        others = [other for other in there if other != own.name]
+        return f"extends {nowhere!r}, which does not exist; {meant(nowhere, others)}"
+    endless = "extends itself" if nowhere == own.name else f"extends {own.extends}, which extends itself"
+    shipped = f"builtin/{nowhere.removeprefix('builtin/')}"
+    return f"{endless}; the shipped one is {shipped}" if shipped in there else endless
 
 
 def _is_blank(output: nodes.Output) -> bool:

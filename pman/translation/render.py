@@ -340,7 +340,7 @@ def compile_template(environment: Environment, name: str) -> Template:
     """Raises ConfigError for what can be told of a template alone."""
     with _located(name, _path(environment, name)):
         template = environment.get_template(name)
-        check_blocks(environment, name)
+        check_blocks(cast(BaseLoader, environment.loader), name)
     return template
 
 

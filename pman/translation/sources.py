@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,6 +78,12 @@ class Source:
     extends: str | None
     blocks: tuple[Span, ...]
     comments: tuple[Comment, ...]
+    tree: nodes.Template = field(default_factory=lambda: nodes.Template([]))
+
+    @property
+    def extends_line(self) -> int:
+        tag = self.tree.find(nodes.Extends)
+        return tag.lineno if tag else 0
 
     def block(self, name: str) -> Span | None:
         return next((block for block in self.blocks if block.name == name), None)
@@ -108,19 +114,23 @@ def parsed(name: str, path: Path, text: str) -> Source:
         raise ConfigError.of([fault]) from error
     named = [node.template for node in tree.find_all(nodes.Extends)]
     extends = named[0].value if named and isinstance(named[0], nodes.Const) else None
-    return Source(name, path, text, extends, tuple(_blocks(text, tokens)), tuple(_comments(tokens)))
+    return Source(name, path, text, extends, tuple(_blocks(text, tokens)), tuple(_comments(tokens)), tree)
 
 
 def lineage(search: BaseLoader, name: str) -> tuple[Source, ...]:
-    """A template, and those that it extends, the nearest first."""
-    found: list[Source] = []
+    """Reads a template and those that it extends, the nearest first.
+
+    Where the last one extends something, this is not there, or extends itself. Raises ConfigError for one
+    that cannot be parsed.
+    """
+    sources: list[Source] = []
     next_name: str | None = name
-    while next_name and next_name not in {seen.name for seen in found}:
+    while next_name and next_name not in {nearer.name for nearer in sources}:
         if (one := source(search, next_name)) is None:
             break
-        found.append(one)
+        sources.append(one)
         next_name = one.extends
-    return tuple(found)
+    return tuple(sources)
 
 
 @dataclass(frozen=True, slots=True)

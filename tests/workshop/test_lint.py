@@ -498,6 +498,13 @@ def test_a_sites_mistake_is_found_at_its_line(
         assert (found[0].file, found[0].line) == (str(tmp_path / name), line)
 
 
+def test_a_part_in_another_encoding_is_found_where_a_template_extends_it(tmp_path: Path) -> None:
+    site_templates(tmp_path, {"docker/container.yaml.j2": '{% extends "docker/_own.j2" %}'})
+    (tmp_path / "docker/_own.j2").write_bytes(b"caf\xe9\n")
+
+    assert "unreadable-file" in [finding.rule for finding in errors(tmp_path)]
+
+
 def test_every_engine_has_a_mistake_that_is_found() -> None:
     assert {name.partition("/")[0] for name, *_ in IN_COPIES.values()} == set(ENGINES)
 

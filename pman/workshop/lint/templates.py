@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import BaseLoader, Environment, meta, nodes
-from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 
 from pman import schema
 from pman.errors import ConfigError
 from pman.settings import DECLARED
 from pman.suggest import did_you_mean, meant
-from pman.translation.overrides import lost, parsed
+from pman.translation.overrides import lost
 from pman.translation.render import compile_template, environment_for
-from pman.workshop.lint.findings import Finding
+from pman.translation.sources import lineage
+from pman.workshop.lint.findings import Finding, of_mistake
 
 _DECLARED: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
@@ -51,7 +52,7 @@ def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]
     findings = [
         *_variables(tree, file, engine, environment),
         *_filters(tree, file, environment),
-        *_blocks(environment, name),
+        *_blocks(search, name),
         *_parts(tree, file, search.list_templates()),
         *_unused_macros(tree, file, environment, source),
     ]
@@ -124,26 +125,33 @@ def _variables(tree: nodes.Template, file: str, engine: str, environment: Enviro
             fields = given[owner.name]
             if field not in fields and field not in ("get", "items", "keys"):
                 yield _unknown(f"{owner.name}.{field}", [f"{owner.name}.{one}" for one in fields], file, node)
-    undeclared -= _assigned(environment, tree) | environment.globals.keys() | given.keys()
+    search = cast(BaseLoader, environment.loader)
+    undeclared -= _assigned(search, tree) | environment.globals.keys() | given.keys()
     for one in tree.find_all(nodes.Name):
         if one.ctx == "load" and one.name in undeclared:
             yield _unknown(one.name, [*given, *environment.globals], file, one)
 
 
-def _assigned(environment: Environment, tree: nodes.Template, below: tuple[str, ...] = ()) -> set[str]:
+def _assigned(search: BaseLoader, tree: nodes.Template) -> set[str]:
     """The names that a template sets, or what it extends: those set outside of blocks are seen in them."""
-    names = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
-    names |= {node.name for node in tree.find_all(nodes.Macro)}
-    names |= {node.target for node in tree.find_all(nodes.Import)}
-    for node in tree.find_all(nodes.FromImport):
-        names |= {name if isinstance(name, str) else name[1] for name in node.names}
-    for extended in tree.find_all(nodes.Extends):
-        if isinstance(extended.template, nodes.Const) and (name := extended.template.value) not in below:
-            try:
-                names |= _assigned(environment, parsed(environment, name)[0], (*below, name))
-            except TemplateError:  # has a finding where it stands
-                continue
+    names = set()
+    for one in (tree, *_extended(search, tree)):
+        names |= {node.name for node in one.find_all(nodes.Name) if node.ctx != "load"}
+        names |= {node.name for node in one.find_all(nodes.Macro)}
+        names |= {node.target for node in one.find_all(nodes.Import)}
+        for node in one.find_all(nodes.FromImport):
+            names |= {name if isinstance(name, str) else name[1] for name in node.names}
     return names
+
+
+def _extended(search: BaseLoader, tree: nodes.Template) -> list[nodes.Template]:
+    tag = tree.find(nodes.Extends)
+    if tag is None or not isinstance(tag.template, nodes.Const):
+        return []
+    try:
+        return [source.tree for source in lineage(search, tag.template.value)]
+    except (ConfigError, UnicodeDecodeError):  # has a finding where it stands
+        return []
 
 
 def _field(node: nodes.Getattr | nodes.Getitem) -> str | None:
@@ -174,11 +182,10 @@ def _filters(tree: nodes.Template, file: str, environment: Environment) -> Itera
                 yield Finding("unknown-filter", f"there is no {kind} {name!r}", file, node.lineno, hint)
 
 
-def _blocks(environment: Environment, name: str) -> Iterator[Finding]:
+def _blocks(search: BaseLoader, name: str) -> Iterator[Finding]:
     try:
-        for one in lost(environment, name):
-            yield Finding(one.rule, one.told, one.file, one.line)
-    except TemplateSyntaxError:  # in what it extends, which has a finding where it stands
+        yield from map(of_mistake, lost(search, name))
+    except (ConfigError, UnicodeDecodeError):  # in what it extends, which has a finding where it stands
         return
 
 
