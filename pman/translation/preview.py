@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pman.errors import BadRequest, ConfigError, Fault, PmanError
-from pman.job import Document, Job
+from pman.job import Document
 from pman.resources import TEMPLATES
 from pman.settings import Settings
 from pman.translation import assumed
 from pman.translation.assumed import Notes
 from pman.translation.jsontext import line_of, lines
-from pman.translation.masking import MASK
 from pman.translation.translation import Translation
 
 TemplateSet = Literal["site", "builtin"] | Path
@@ -102,7 +101,7 @@ class Previews:
         except BadRequest as error:
             return _located(_failed(engine, error, notes), body, error)
         except ConfigError as error:
-            return _failed(engine, error if show_env else _masked(error, translation, job, facts), notes)
+            return _failed(engine, error, notes)
         return Preview(engine, documents, notes=notes)
 
     def translation(self, engine: str, templates: TemplateSet = "site") -> Compiled:
@@ -172,15 +171,3 @@ def _located(failed: Preview, body: bytes | str, error: BadRequest) -> Preview:
         return failed
     found = lines(text)
     return replace(failed, faults=tuple(replace(f, line=line_of(f.path, found)) for f in failed.faults))
-
-
-def _masked(error: ConfigError, translation: Translation, job: Job, facts: Mapping[str, Any]) -> ConfigError:
-    """The same error without a value of env, which some of Jinja's and Python's messages repeat."""
-    hidden = tuple(f"{item.partition('=')[0]}={MASK}" for item in job.env)
-    try:
-        translation.render(replace(job, env=hidden), facts)
-    except ConfigError as same:
-        return same
-    except BadRequest:
-        pass
-    return ConfigError("a template fails at a value of env, which is not shown here")

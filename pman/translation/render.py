@@ -3,67 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, wraps
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jinja2 import (
-    BaseLoader,
-    ChoiceLoader,
-    Environment,
-    FileSystemLoader,
-    PrefixLoader,
-    StrictUndefined,
-    Template,
-    nodes,
-    pass_context,
-)
-from jinja2.compiler import CodeGenerator, Frame
+from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, Template
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError
-from jinja2.filters import do_indent
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
 
 from pman.errors import ConfigError, Fault
 from pman.job import Document
 from pman.resources import TEMPLATES
-from pman.suggest import nearest
+from pman.translation.environment import Escaping, Fields, without_marks
 from pman.translation.languages import wdl
-from pman.translation.languages.literals import LANGUAGES, WORDS, Words
-from pman.translation.languages.placement import MARK, MisplacedError, placed
+from pman.translation.languages.literals import LANGUAGES
+from pman.translation.languages.placement import MARK, SHOWN, MisplacedError, placed, shown
 from pman.translation.overrides import check_blocks, check_files
 from pman.translation.rules import FAILURES
-from pman.translation.sourcemap import NOTE, Notes, Origins, noted, without_notes
-
-# Filters and functions that mark HTML as safe: here they would leave a value unescaped.
-_UNSAFE_FILTERS = ("safe", "escape", "e", "forceescape", "xmlattr", "urlize", "tojson", "striptags")
-_UNSAFE_GLOBALS = ("lipsum",)
-_NOTES = re.compile(f"{MARK}{NOTE}[0-9]+{MARK}")
-
-
-class Fields:
-    """The variables of a template under one name (`job`, `site`), noting which of them are read."""
-
-    def __init__(self, name: str, values: Mapping[str, object]) -> None:
-        self._name = name
-        self._values = values
-        self._read: set[str] = set()
-
-    def __getattr__(self, field: str) -> object:
-        if field.startswith("_"):
-            raise AttributeError(field)
-        try:
-            value = self._values[field]
-        except KeyError:
-            raise AttributeError(field) from None
-        self._read.add(f"{self._name}.{field}")
-        return value
+from pman.translation.sourcemap import Notes, Origins, without_notes
+from pman.translation.taint import UNSHOWN, TaintTracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +32,17 @@ class Rendering:
     documents: tuple[Document, ...]
     read: frozenset[str]
     """The variables that the templates read, e.g. `job.image`, on the way that this job took."""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """A rendering of tainted variables."""
+
+    documents: tuple[Document, ...]
+    shown: tuple[Document, ...]
+    """The same, but for literals that hold a tainted value."""
+
+    read: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,157 +54,6 @@ class Traced:
     """Of each document's text."""
 
     read: frozenset[str]
-
-
-class _Unknown(StrictUndefined):
-    """Names the variable that is missing, and the one that was meant."""
-
-    @property
-    def _undefined_message(self) -> str:
-        source, name = self._undefined_obj, self._undefined_name
-        if isinstance(source, Fields):
-            near = nearest(str(name), source._values)
-            told = f"did you mean {source._name}.{near}?" if near else f"use {', '.join(source._values)}"
-            return f"{source._name}.{name} is not known; {told}"
-        return super()._undefined_message
-
-
-_NO_FILTER = "a filter on a block would change what is escaped already; filter the value instead"
-
-
-class _Generator(CodeGenerator):
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
-        """`a ~ b` is text to be escaped as a whole, whatever a and b are."""
-        self.write("str_join((")
-        for item in node.nodes:
-            self.write("environment.text(")
-            self.visit(item, frame)
-            self.write("), ")
-        self.write("))")
-
-    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
-        """A slice of what is escaped would lose its quotes; `getitem` sees all but slices."""
-        if isinstance(node.arg, nodes.Slice):
-            self.write("environment.text(")
-            self.visit(node.node, frame)
-            self.write(")[")
-            self.visit(node.arg, frame)
-            self.write("]")
-        else:
-            super().visit_Getitem(node, frame)
-
-    def visit_FilterBlock(self, node: nodes.FilterBlock, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
-        self.fail(_NO_FILTER, node.lineno)
-
-    def visit_AssignBlock(self, node: nodes.AssignBlock, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
-        if node.filter is not None:
-            self.fail(_NO_FILTER, node.lineno)
-        super().visit_AssignBlock(node, frame)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's HTML escaping, with the literals of a document's language in the place of HTML.
-
-    What `finalize` returns as Markup is left alone by autoescape, and so are blocks, macros and
-    `super()`, which are made of such output. Nothing else may become Markup: operators, slices,
-    methods and filters get plain text instead, and what they make of it is escaped again.
-    """
-
-    code_generator_class = _Generator
-    intercepted_binops = frozenset(["+", "%", "*"])
-
-    def __init__(self, loader: BaseLoader, language: str) -> None:
-        """`language` is the document's: what it includes or imports is escaped for it too."""
-        super().__init__(
-            loader=loader,
-            autoescape=True,
-            finalize=_literal,
-            undefined=_Unknown,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        self.literal = LANGUAGES[language]
-        self.text = _text
-        for name in _UNSAFE_FILTERS:
-            del self.filters[name]
-        for name in _UNSAFE_GLOBALS:
-            del self.globals[name]
-        self.filters = {name: _on_text(builtin) for name, builtin in self.filters.items()}
-        self.filters["indent"] = _indented
-        self.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
-        if language == "wdl":
-            self.filters["words"] = _words
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        return super().call_binop(context, operator, _text(left), _text(right))
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        return super().getitem(_text(obj), argument)
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        return super().getattr(_text(obj), attribute)
-
-    def preprocess(self, source: str, name: str | None = None, filename: str | None = None) -> str:
-        if MARK in source:
-            raise TemplateSyntaxError("a template cannot hold NUL", 1, name, filename)
-        return super().preprocess(source, name, filename)
-
-
-class _NotedEnvironment(_Environment):
-    """The same templates, with notes of where each piece comes from; see origins.py."""
-
-    def __init__(self, loader: BaseLoader, language: str, notes: Notes) -> None:
-        super().__init__(loader, language)
-        self.notes = notes
-
-    def _generate(self, source: nodes.Template, name: Any, filename: Any, defer_init: bool = False) -> str:
-        return super()._generate(noted(source, filename or name, self.notes), name, filename, defer_init)
-
-
-@pass_context
-def _literal(context: Context, value: object) -> object:
-    if isinstance(value, Markup):
-        return value
-    literal = cast(_Environment, context.environment).literal(_deep_text(value))
-    return Markup(f"{MARK}{literal}{MARK}")  # noqa: S704  (a literal of the document's language, not HTML)
-
-
-def _text(value: object) -> object:
-    """What is escaped already, as plain text to be escaped again."""
-    if not isinstance(value, Markup):
-        return value
-    text = str(value)
-    if MARK + NOTE in text:
-        text = _NOTES.sub("", text)
-    return text.replace(MARK + WORDS, "").replace(MARK, "")
-
-
-def _deep_text(value: object) -> object:
-    if isinstance(value, StrictUndefined):
-        str(value)  # raises, naming the variable
-    if isinstance(value, list | tuple):
-        return [_deep_text(item) for item in value]
-    if isinstance(value, Mapping):
-        return {_text(key): _deep_text(item) for key, item in value.items()}
-    return _text(value)
-
-
-def _words(value: object) -> Words:
-    return Words(_deep_text(value))
-
-
-def _indented(text: object, width: int = 4, first: bool = False, blank: bool = False) -> object:
-    """Jinja's own, which keeps what is escaped, for no other indentation than spaces."""
-    return do_indent(cast(str, text), int(width), first, blank)
-
-
-def _on_text(builtin: Callable[..., object]) -> Callable[..., object]:
-    @wraps(builtin)
-    def on_text(*args: object, **options: object) -> object:
-        return _text(builtin(*map(_text, args), **{name: _text(value) for name, value in options.items()}))
-
-    return on_text
 
 
 def _language(name: str) -> str:
@@ -270,10 +91,10 @@ class Templates:
         """Of all that was rendered by `traced`."""
 
         self._templates: list[tuple[str, Template]] = []
-        environments: dict[str, _Environment] = {}
+        environments: dict[str, Escaping] = {}
         for name in template_names(engine, search):
             language = _language(name)
-            environment = environments.setdefault(language, _Environment(search, language))
+            environment = environments.setdefault(language, Escaping(search, language))
             self._templates.append((name, compile_template(environment, name)))
         if not self._templates:
             raise ConfigError(f"templates/{engine}: no templates (*.j2) for CONTAINER_ENV={engine!r}")
@@ -282,8 +103,7 @@ class Templates:
         """Pure: the same job and site give the same documents."""
         documents, variables = [], (Fields("job", job), Fields("site", site))
         for name, template in self._templates:
-            with _located(name, template.filename):
-                text = template.render(job=variables[0], site=variables[1])
+            text = _rendered(name, template, variables)
             try:
                 documents += [document for document, _ in _documents(name, placed(_language(name), text))]
             except _IN_THE_TEXT as error:
@@ -292,17 +112,34 @@ class Templates:
         self._check_some(documents)
         return Rendering(tuple(documents), _read(variables))
 
+    def show(self, job: Mapping[str, object], site: Mapping[str, object]) -> DryRun:
+        """The same for variables that may be tainted: no message of an error shows them. Slower."""
+        documents, hidden, variables = [], [], (Fields("job", job), Fields("site", site))
+        for name, template in self._tracking:
+            text = _rendered(name, template, variables)
+            try:
+                own = [document for document, _ in _documents(name, placed(_language(name), text))]
+            except _IN_THE_TEXT:
+                self._traced(self._compiled(TaintTracking, Notes()), job, site)  # raises it, as above
+                raise
+            documents += own
+            hidden += _hidden(name, own, text, template) if MARK + SHOWN in text else own
+        self._check_some(documents)
+        return DryRun(tuple(documents), tuple(hidden), _read(variables))
+
     def traced(self, job: Mapping[str, object], site: Mapping[str, object]) -> Traced:
         """The same documents, and where each piece of them comes from; slower than `render`.
 
         Raises ConfigError with the template's line also for what only the rendered text tells. The
         branches that were taken are added to `notes`.
         """
+        return self._traced(self._noting, job, site)
+
+    def _traced(self, noting: _Noting, job: Mapping[str, object], site: Mapping[str, object]) -> Traced:
         found, variables = [], (Fields("job", job), Fields("site", site))
-        for name, template in self._noted:
-            with _located(name, template.filename):
-                text = template.render(job=variables[0], site=variables[1])
-            marked, starts, pieces = without_notes(text, self.notes)
+        notes, templates = noting
+        for name, template in templates:
+            marked, starts, pieces = without_notes(_rendered(name, template, variables), notes)
             origins = Origins("", starts, pieces)
             try:
                 text = placed(_language(name), marked)
@@ -312,18 +149,27 @@ class Templates:
             except _IN_THE_TEXT as error:
                 origin = origins.suspect(error.index) if isinstance(error, UnreadableError) else None
                 origin = origin or origins.at(error.index)
-                raise _config_error(name, str(error), origin.file, origin.line) from error
+                raise _config_error(name, _told(name, error, marked), origin.file, origin.line) from None
         self._check_some(found)
         documents, places = zip(*found, strict=True)
         return Traced(documents, places, _read(variables))
 
     @cached_property
-    def _noted(self) -> list[tuple[str, Template]]:
-        environments: dict[str, _Environment] = {}
+    def _tracking(self) -> list[tuple[str, Template]]:
+        return self._compiled(TaintTracking, None)[1]
+
+    @cached_property
+    def _noting(self) -> _Noting:
+        return self._compiled(Escaping, self.notes)
+
+    def _compiled(self, kind: type[Escaping], notes: Notes | None) -> _Noting:
+        environments: dict[str, Escaping] = {}
         for name, _ in self._templates:
             language = _language(name)
-            environments.setdefault(language, _NotedEnvironment(self._search, language, self.notes))
-        return [(name, environments[_language(name)].get_template(name)) for name, _ in self._templates]
+            environments.setdefault(language, kind(self._search, language, notes))
+        return notes or Notes(), [
+            (name, environments[_language(name)].get_template(name)) for name, _ in self._templates
+        ]
 
     def _check_some(self, documents: Sequence[object]) -> None:
         if not documents:
@@ -333,7 +179,7 @@ class Templates:
 
 def environment_for(search: BaseLoader, name: str) -> Environment:
     """In which a template is compiled. Raises ConfigError where there is no escaping for its ending."""
-    return _Environment(search, _language(name))
+    return Escaping(search, _language(name))
 
 
 def compile_template(environment: Environment, name: str) -> Template:
@@ -350,6 +196,41 @@ def _path(environment: Environment, name: str) -> str | None:
         return loader.get_source(environment, name)[1]
     except (TemplateNotFound, ValueError):  # not found, or not UTF-8, which is told when it is compiled
         return None
+
+
+_Noting = tuple[Notes, list[tuple[str, Template]]]
+
+
+def _rendered(name: str, template: Template, variables: tuple[Fields, Fields]) -> str:
+    """A template's text, its marks included."""
+    with _located(name, template.filename):
+        return template.render(job=variables[0], site=variables[1])
+
+
+def _hidden(name: str, own: Sequence[Document], marked: str, template: Template) -> list[Document]:
+    """The documents of a file as a dry run shows them. Raises ConfigError where that is not sure."""
+    text = without_marks(shown(marked))
+    if [document.content for document in own] == [None]:
+        return [Document(own[0].name, text, None)]
+    try:
+        hidden = [document for document, _ in _documents(name, text)]
+    except UnreadableError:
+        hidden = []
+    if len(hidden) != len(own):
+        told = "a dry run cannot show what this template makes of a value of env"
+        raise _config_error(name, told, template.filename)
+    return hidden
+
+
+def _told(name: str, error: MisplacedError | UnreadableError, marked: str) -> str:
+    """What an error says, or would say of what is shown."""
+    if isinstance(error, UnreadableError) and MARK + SHOWN in marked:
+        try:
+            list(_documents(name, without_marks(shown(marked))))
+        except UnreadableError as same:
+            return str(same)
+        return UNSHOWN
+    return str(error)
 
 
 def _read(variables: Iterable[Fields]) -> frozenset[str]:

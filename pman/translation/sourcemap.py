@@ -17,7 +17,7 @@ from jinja2 import nodes
 
 from pman.resources import TEMPLATES
 from pman.translation.languages.literals import WORDS
-from pman.translation.languages.placement import MARK
+from pman.translation.languages.placement import MARK, SHOWN
 
 NOTE = "\2"
 """Begins what stands between two marks where that is a note: no literal begins so."""
@@ -126,7 +126,7 @@ def without_notes(text: str, notes: Notes) -> tuple[str, list[int], list[Origin]
             origins.append(notes.origins[int(part[1:])])
         elif index % 2:
             pieces.append(f"{MARK}{part}{MARK}")
-            length += len(part.removeprefix(WORDS))
+            length += 0 if part.startswith(SHOWN) else len(part.removeprefix(WORDS))
         else:
             pieces.append(part)
             length += len(part)

@@ -11,11 +11,11 @@ from pman import schema
 from pman.errors import BadRequest, ConfigError, EngineUnreachable, Fault
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
-from pman.translation import rules
+from pman.translation import rules, taint
 from pman.translation.fields import Details, bare, untold
-from pman.translation.masking import MASK, Masking
+from pman.translation.masking import Masking
 from pman.translation.overrides import check_folders
-from pman.translation.render import Rendering, Templates, loader
+from pman.translation.render import DryRun, Rendering, Templates, loader
 from pman.translation.request import RequestParser
 from pman.translation.rules import NativeState
 from pman.translation.variables import job_variables, site_variables, unread_fields, unread_settings
@@ -85,18 +85,26 @@ class Translation:
         """What is submitted, to the letter. Raises BadRequest for what templates or policy do not allow."""
         variables = job_variables(job, self.settings)
         rendering = self._templates.render(variables, site_variables(self.settings, facts))
+        self._allow(variables, rendering)
+        return rendering.documents
+
+    def show(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
+        """The same documents with the values of the environment masked, which carry a user's token.
+
+        Raises the same errors, without a value in them; ConfigError also for what cannot be masked for sure.
+        """
+        variables = job_variables(job, self.settings)
+        masked = {**variables, "env": list(map(taint.variable, variables["env"]))}
+        dry_run = self._templates.show(masked, site_variables(self.settings, facts))
+        self._allow(variables, dry_run)
+        return dry_run.shown
+
+    def _allow(self, variables: Mapping[str, Any], rendering: Rendering | DryRun) -> None:
+        """Raises BadRequest for fields that the templates do not read, and for what the policy forbids."""
         if faults := unread_fields(variables, rendering.read):
             raise BadRequest.of(faults)
         if self._policy and (faults := self._breaches(variables, rendering.documents)):
             raise BadRequest.of(faults, "the site's policy (PMAN_POLICY) does not allow this job")
-        return rendering.documents
-
-    def show(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
-        """The same documents with the values of the environment masked, which carry a user's token."""
-        self.render(job, facts)
-        variables = job_variables(job, self.settings)
-        variables["env"] = [f"{item.partition('=')[0]}={MASK}" for item in variables["env"]]
-        return self._templates.render(variables, site_variables(self.settings, facts)).documents
 
     def details(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
         """What API v2 answers of a job in this state. Raises as Rules.read; ConfigError for a field, too."""

@@ -201,6 +201,32 @@ def test_no_message_of_a_template_that_fails_shows_a_value_of_the_environment(
     assert "sesame" not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{{ job.env[0][4:] }}: 1\n  {{ job.env[0][4:] }}: 2", "'S_USER_TOKEN=********' stands twice"),
+        ("{{ job.env[0][-4:] }}: 1\n  same: 2", "not shown here"),
+        ("A: {{ job.env[0].encode().hex() }}", "cannot show what this makes of a value of env (bytes)"),
+        ("{{ job.env[0][-4:] }}: 1\n  {{ job.env[0][-8:-4] }}: 2", "cannot show what this template makes of"),
+    ],
+)
+def test_what_cannot_be_masked_for_sure_is_not_shown_and_the_template_is_named(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    probed = (
+        "{% block extra %}{% if job.env[0] != 'NAME=value' %}\n  " + line + "\n{% endif %}{% endblock %}\n"
+    )
+    site = the_site(tmp_path, EXTENDED + probed)
+
+    (fault,) = preview(
+        a_body(env=["CHRIS_USER_TOKEN=open-same"]), settings_of(PMAN_TEMPLATES=str(site))
+    ).faults
+
+    assert message in fault.message
+    assert fault.file == str(site / "docker/container.yaml.j2")
+    assert "same" not in fault.message
+
+
 # --- what is kept ------------------------------------------------------------------------------------
 
 

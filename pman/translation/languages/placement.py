@@ -16,6 +16,10 @@ MARK = "\0"
 """Stands before and after each literal while a template renders; no literal can hold it raw."""
 
 
+SHOWN = "\3"
+"""Begins what stands between two marks where a dry run shows that instead of the literal before it."""
+
+
 class MisplacedError(ValueError):
     """A literal stands where its language would not read it as one."""
 
@@ -27,7 +31,7 @@ class MisplacedError(ValueError):
 
 def placed(language: str, text: str) -> str:
     """The text without its marks. Raises MisplacedError, naming what stands before."""
-    parts = text.split(MARK)
+    parts = sent(text).split(MARK)
     if len(parts) > 1:
         places = _in_wdl(parts[::2], parts[1::2]) if language == "wdl" else _SAFE[language](parts[::2])
         for index, safe in enumerate(places):
@@ -36,6 +40,29 @@ def placed(language: str, text: str) -> str:
                 before = parts[2 * index].rpartition("\n")[2].strip()
                 raise MisplacedError(len(ahead), f"after {before!r}: {_WHY[language]}")
     return _joined(parts)
+
+
+def sent(text: str) -> str:
+    """The text, its marks included, with the literals of a submission alone."""
+    return _with(text, shown=False) if MARK + SHOWN in text else text
+
+
+def shown(text: str) -> str:
+    """The text, its marks included, with the literals that a dry run shows."""
+    return _with(text, shown=True) if MARK + SHOWN in text else text
+
+
+def _with(text: str, *, shown: bool) -> str:
+    first, *rest = text.split(MARK)
+    parts = [first]
+    for literal, after in zip(rest[::2], rest[1::2], strict=True):
+        if not literal.startswith(SHOWN):
+            parts += (literal, after)
+        elif shown:
+            parts[-2:] = (literal.removeprefix(SHOWN), after)
+        else:
+            parts[-1] = after
+    return MARK.join(parts)
 
 
 def _joined(parts: Sequence[str]) -> str:

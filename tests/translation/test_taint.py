@@ -1,0 +1,231 @@
+"""A dry run is the submission cut short: but for the values of env, which it never shows, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from jinja2 import DictLoader
+
+from pman.job import Document
+from pman.settings import DECLARED
+from pman.translation.environment import Escaping, Fields, without_marks
+from pman.translation.languages.literals import Words, shell_literal, wdl_literal, yaml_literal
+from pman.translation.languages.placement import sent, shown
+from pman.translation.masking import MASK
+from pman.translation.rules import FAILURES
+from pman.translation.taint import UNSHOWN, TaintTracking, variable
+from tests.a_job import ENGINES, FACTS, a_job, a_translation
+from tests.translation.test_literals import shell_texts
+from tests.translation.test_render import ESCAPES, PARTS, RESHAPED
+
+TARGETS = [
+    *((engine, "") for engine in ENGINES if engine != "slurm"),
+    *(("slurm", runtime) for runtime in DECLARED["SLURM_RUNTIME"]["enum"]),
+]
+NEEDED = {"cromwell": {"CROMWELL_URL": "http://c"}, "slurm": {"SLURM_MODE": "cli"}}
+NAMES = ["HOME", "CHRIS_USER_TOKEN", "A"]
+
+values_of = st.lists(shell_texts, min_size=len(NAMES), max_size=len(NAMES))
+
+
+def documents(engine: str, runtime: str, env: list[str]) -> tuple[list[Document], list[Document]]:
+    """What is sent, and what is shown."""
+    environ = {**NEEDED.get(engine, {}), **({"SLURM_RUNTIME": runtime} if runtime else {})}
+    translation, job = a_translation(engine, **environ), a_job(env=tuple(env))
+    return list(translation.render(job, FACTS)), list(translation.show(job, FACTS))
+
+
+def literal(engine: str, name: str, value: str) -> str:
+    """How the shipped templates write the value of a variable that is masked after `name`."""
+    verbatim = value.replace("{{", '{{"{{"}}')
+    writes: dict[str, Callable[[], str]] = {
+        "kubernetes": lambda: yaml_literal(value.replace("$", "$$")),
+        "swarm": lambda: yaml_literal(name + verbatim),
+        "cromwell": lambda: wdl_literal(Words(name + value)).removeprefix("\1"),
+        "local": lambda: shell_literal(name + value),
+        "slurm": lambda: shell_literal(name + value),
+    }
+    return writes.get(engine, lambda: yaml_literal(name + value))()
+
+
+@pytest.mark.parametrize(("engine", "runtime"), TARGETS)
+@given(values=values_of)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@example(values=["one\ntwo", "", "it's $HOME {{ x }}"])
+@example(values=["ends in a carriage return\r", "true", "x" * 16_000])
+@example(values=[MASK, f"A={MASK}", '"\\'])
+def test_what_is_shown_becomes_what_is_sent_once_the_true_values_stand_in_it(
+    engine: str, runtime: str, values: list[str]
+) -> None:
+    env = dict(zip(NAMES, values, strict=True))
+
+    sent, shown = documents(engine, runtime, [f"{name}={value}" for name, value in env.items()])
+
+    in_order = iter(values)
+
+    def true(masked: re.Match[str]) -> str:
+        name = masked["name"]
+        value = env[name.removeprefix("APPTAINERENV_")[:-1]] if name else next(in_order)
+        return literal(engine, name, value)
+
+    quoted = re.compile(rf"""(?P<quote>["'])(?P<name>(?:\w+=)?){re.escape(MASK)}(?P=quote)""")
+    assert [quoted.sub(true, document.text) for document in shown] == [document.text for document in sent]
+    assert sum(document.text.count(MASK) for document in shown) == len(NAMES)
+
+
+@pytest.mark.parametrize(("engine", "runtime"), TARGETS)
+@given(values=values_of, other=st.sampled_from("aZ0 '\"$\\{é\U0001f9e0"))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_what_is_shown_says_no_more_of_the_values_than_their_lines_and_lengths(
+    engine: str, runtime: str, values: list[str], other: str
+) -> None:
+    def shown(values: list[str]) -> str:
+        _, documents_ = documents(engine, runtime, [f"{n}={v}" for n, v in zip(NAMES, values, strict=True)])
+        text = json.dumps([(document.name, document.text, document.content) for document in documents_])
+        return re.sub(r"[0-9a-f]{64}", "a digest", text)
+
+    others = [re.sub(r"[^\r\n]", lambda _: other, value) for value in values]
+
+    assert shown(values) == shown(others)
+
+
+def test_a_dry_run_takes_the_way_through_a_template_that_the_submission_takes() -> None:
+    sent, shown = documents("slurm", "docker", ["A=one\ntwo"])
+
+    assert "--env 'A=one\ntwo'" in sent[1].text
+    assert f"--env 'A={MASK}'" in shown[1].text
+
+
+# --- whatever a template does with a value ---------------------------------------------------------
+
+SECRETS = ["T=open sesame, 17", "T=iket hehibe, 29"]
+"""With the same lengths, and the same characters where a template looks for one."""
+
+TAINTED_PARTS = {**PARTS, "site/_whole.yaml.j2": "{{ job.text }}"}
+MACRO_AND_SET = "{% macro m(value) %}{{ value }}{% endmacro %}{% set x %}{{ job.text }}{% endset %}"
+
+FILTERS = [
+    template.format(name)
+    for name in sorted(Escaping(DictLoader({}), "yaml").filters.keys() - {"random"})
+    for template in (
+        "{{{{ job.text | {} }}}}",
+        "{{{{ [job.text] | {} }}}}",
+        "{{{{ {{'a': job.text}} | {} }}}}",
+        "{{{{ [job.text] | {} | list }}}}",
+        "{{{{ 'T=op' | {}(job.text) }}}}",
+        "{{{{ job.text | {}('T=') }}}}",
+        "{{{{ ['T=', 'a'] | {}(job.text) | list }}}}",
+        "{{{{ [job.text] | map('{}') | list }}}}",
+    )
+]
+METHODS = [
+    template.format(name)
+    for name in sorted(name for name in dir(str) if not name.startswith("_"))
+    for template in (
+        "{{{{ job.text.{}() }}}}",
+        "{{{{ job.text.{}('e') }}}}",
+        "{{{{ job.text.{}('e', 'f') }}}}",
+        "{{{{ job.text.{}(9) }}}}",
+        "{{{{ 'T=op T=cl'.{}(job.text) }}}}",
+        "{{{{ '{{}}{{0}}'.{}(job.text) }}}}",
+        "{{{{ 'a'.{}([job.text, 'b']) }}}}",
+        "{{{{ (job.text | attr('{}'))() }}}}",
+        "{{{{ job.text['{}']() }}}}",
+    )
+]
+WAYS = [
+    "{{ job.text | length + 1 }}",
+    "{{ -(job.text[-2:] | int) }}",
+    "{{ (job.text[-2:] | int) ** 2 // 3 - 1 }}",
+    "{{ 100 / (job.text[-2:] | float) }}",
+    "{{ 'abcdefghijklmnopqrstuvwxyz0123456789'[job.text[-2:] | int] }}",
+    "{{ 'abcdefghijklmnopqrstuvwxyz0123456789'[job.text[-2:] | int:] }}",
+    "{% for number in range(job.text[-2:] | int) %}{{ number }}, {% endfor %}1",
+    "{{ job.text.encode().hex() }}",
+    "{{ job.text.encode() | list }}",
+    "{{ job.text | list | map('upper') | join('-') }}",
+    "{{ job.text[0] ~ job.text[1] ~ job.text[5] }}",
+    "{% for letter in job.text %}{{ letter }}, {% endfor %}1",
+    "{% set a, b = job.text.split(',') %}{{ a }}, {{ b }}",
+    "{{ namespace(a=job.text) ~ '' }}",
+    "{{ {'a': job.text} ~ '' }}",
+    "{{ {'a': job.text}.values() ~ '' }}",
+    "{{ {'a': job.text}.get('a') }}",
+    "{{ {job.text: 1}.keys() | list | first }}",
+    "{{ {job.text: 1} }}",
+    "{{ {'T=open sesame, 17': 'a', 'T=iket hehibe, 29': 'b'}[job.text] }}",
+    "{{ {}[job.text] }}",
+    "{{ job[job.text] }}",
+    "{{ job.text.nothing }}",
+    "{{ job.text | nothing }}",
+    "{{ [1] | map(job.text) | list }}",
+    "{{ [1] | select(job.text) | list }}",
+    "{% include job.text %}",
+    "{{ job.text | int(base='x') }}",
+    "{{ job.text < 5 }}",
+    "{{ job.text + 5 }}",
+    "{{ (job.text, 5) | sort }}",
+    "{{ [job.text, 'a', 'b'] | sort | join }}",
+    "{{ [job.text, 'a'] | groupby(0) | list | string }}",
+    "{{ '%c%c' % (job.text[-2:] | int, 65) }}",
+    "{{ cycler(job.text, 'b').next() }}",
+    "{{ x == job.text }}",
+    "{{ x ~ m(x) }}",
+    "{{ m(x ~ job.text)[3:] }}",
+    "{{ m(job.text).upper() }}",
+    "{{ ''.join([x]) }}",
+    "{% import 'site/_whole.yaml.j2' as whole with context %}{{ whole ~ '' }}",
+    "{% import 'site/_whole.yaml.j2' as whole with context %}{{ whole | string | upper }}",
+    "{{ x | indent(2) }}",
+    "{{ job.text | indent(2) }}",
+    "{{ [x, x] | join(x) | json }}",
+    "{{ job.text is upper }}",
+    "{{ 4 is divisibleby(job.text) }}",
+]
+
+
+def outcome(environment: Escaping, text: str, secret: str) -> tuple[str, str]:
+    """What an environment makes of a template, or the message of its failure; and whether it failed."""
+    try:
+        template = environment.from_string(MACRO_AND_SET + text)
+        return template.render(job=Fields("job", {"text": secret})), ""
+    except FAILURES as error:
+        return "", re.sub("0x[0-9a-f]+", "0x", f"{type(error).__name__}: {error}")
+
+
+OF_ALL_LANGUAGES = [way for way in (*ESCAPES, *RESHAPED, *WAYS) if "random" not in way]
+ENVIRONMENTS = {
+    (kind, language): kind(DictLoader(TAINTED_PARTS), language)
+    for kind in (Escaping, TaintTracking)
+    for language in ("yaml", "sh")
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "way"),
+    [
+        *(("yaml", way) for way in (*OF_ALL_LANGUAGES, *FILTERS, *METHODS)),
+        *(("sh", way) for way in OF_ALL_LANGUAGES),
+    ],
+)
+def test_whatever_a_template_does_with_a_value_it_sends_the_same_and_shows_nothing_of_it(
+    language: str, way: str
+) -> None:
+    submission, dry_run = ENVIRONMENTS[Escaping, language], ENVIRONMENTS[TaintTracking, language]
+    said = []
+    for secret in SECRETS:
+        plain, failure = outcome(submission, way, secret)
+        marked, refusal = outcome(dry_run, way, variable(secret))
+        if not refusal:
+            assert (sent(marked), failure) == (plain, "")
+        elif not failure:
+            assert "dry run cannot show" in refusal or UNSHOWN in refusal
+        said.append(without_marks(shown(marked)) + refusal)
+    for secret, text in zip(SECRETS, said, strict=True):
+        assert not [part for part in (secret[2:7], secret[-4:], secret[2:7].upper()) if part in text]
+    assert said[0] == said[1]
