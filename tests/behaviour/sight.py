@@ -18,6 +18,7 @@ from pman.translation.honoured import Row, rows
 from tests import engines
 from tests.engines import slurm
 from tests.engines.cluster import ClusterError
+from tests.engines.swarm import relabel
 from tests.live import Live, live, until
 
 NOWHERE = {
@@ -240,8 +241,7 @@ class LabelledNode:
             self.name = str(engine.namespace.cluster.nodes()[0]["metadata"]["name"])
         else:
             assert engine.native is not None
-            self._node = engine.native.nodes.list()[0]
-            self.name = str(self._node.id)
+            self.name = str(engine.native.nodes.list()[0].id)
         try:
             self.label(value)
         except ClusterError as error:
@@ -253,10 +253,7 @@ class LabelledNode:
             change = {"metadata": {"labels": {LABEL: value}}}
             self._engine.namespace.cluster.call("PATCH", f"/api/v1/nodes/{self.name}", change)
             return
-        self._node.reload()
-        spec = self._node.attrs["Spec"]
-        kept = {name: text for name, text in spec.get("Labels", {}).items() if name != LABEL}
-        self._node.update({**spec, "Labels": {**kept, LABEL: value} if value else kept})
+        relabel(self._engine.native, {LABEL: value})
 
     @contextmanager
     def without(self) -> Iterator[None]:

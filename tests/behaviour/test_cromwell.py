@@ -35,6 +35,30 @@ def plain(cromwell: engines.Engine, storebase: Path) -> Iterator[Live]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def hooked(
+    cromwell: engines.Engine, storebase: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Live, Hook]]:
+    """A pman behind a proxy, and what happens there."""
+    nothing = Hook("GET", "", times=0)
+    with (
+        before(cromwell.address, tmp_path_factory.mktemp("proxy") / "p", nothing) as proxy,
+        live(cromwell, storebase, CROMWELL_URL=proxy) as running,
+    ):
+        yield running, nothing
+
+
+@pytest.fixture
+def behind(hooked: tuple[Live, Hook]) -> Iterator[Live]:
+    yield hooked[0]
+    hooked[1].times = 0
+
+
+@pytest.fixture
+def hook(hooked: tuple[Live, Hook]) -> Hook:
+    return hooked[1]
+
+
 def test_a_submission_is_answered_before_cromwell_tells_of_it(plain: Live) -> None:
     request = plain.script("echo said")
 
@@ -78,46 +102,35 @@ def test_a_job_that_another_pman_has_deleted_is_unknown_and_its_name_is_free(pla
     "fault", [{"drop": True}, {"drop": True, "late": True}, {"status": 500}, {"status": 503}, {"after": 1}]
 )
 def test_a_submission_that_cromwell_fumbles_runs_once(
-    cromwell: engines.Engine, storebase: Path, tmp_path: Path, fault: dict[str, int]
+    behind: Live, hook: Hook, fault: dict[str, int]
 ) -> None:
-    hook = Hook("POST", SUBMISSION, times=1, **fault)  # type: ignore[arg-type]  # of several kinds
-    with (
-        before(cromwell.address, tmp_path / "p", hook) as proxy,
-        live(cromwell, storebase, CROMWELL_URL=proxy) as running,
-    ):
-        request = running.script("echo run >> $out/runs")
+    hook.become(Hook("POST", SUBMISSION, times=1, **fault))  # type: ignore[arg-type]  # of several kinds
+    request = behind.script("echo run >> $out/runs")
 
-        first = running.post(request)
+    first = behind.post(request)
 
-        assert first.status_code == 201, first.text
-        assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
-        assert running.submit(request)["status"] == "finishedSuccessfully"
-        assert running.output(request, "runs").read_text() == "run\n"
-        assert hook.seen == 1
+    assert first.status_code == 201, first.text
+    assert behind.finished(request["jid"])["status"] == "finishedSuccessfully"
+    assert behind.submit(request)["status"] == "finishedSuccessfully"
+    assert behind.output(request, "runs").read_text() == "run\n"
+    assert hook.seen == 1
 
 
-def test_while_cromwell_fails_polls_are_503_and_no_job_is_lost(
-    cromwell: engines.Engine, storebase: Path, tmp_path: Path
-) -> None:
-    hook = Hook("(GET|POST)", "(metadata|query)", status=500, times=0)
-    with (
-        before(cromwell.address, tmp_path / "p", hook) as proxy,
-        live(cromwell, storebase, CROMWELL_URL=proxy) as running,
-    ):
-        request = running.script("while [ ! -e $out/go ]; do sleep 0.1; done; echo done")
-        running.submit(request)
-        running.started(request["jid"])
+def test_while_cromwell_fails_polls_are_503_and_no_job_is_lost(behind: Live, hook: Hook) -> None:
+    request = behind.script("while [ ! -e $out/go ]; do sleep 0.1; done; echo done")
+    behind.submit(request)
+    behind.started(request["jid"])
 
-        hook.times = 1000
-        response = running.get(request["jid"])
-        deleted = running.delete(request["jid"])
-        hook.times = 0
+    hook.become(Hook("(GET|POST)", "(metadata|query)", status=500))
+    response = behind.get(request["jid"])
+    deleted = behind.delete(request["jid"])
+    hook.times = 0
 
-        assert (response.status_code, deleted.status_code) == (503, 503)
-        assert "answered 500 to GET /api/workflows/v1/" in response.json()["message"]
-        assert response.headers["Retry-After"]
-        running.output(request, "go").touch()
-        assert running.finished(request["jid"])["logs"] == "done\n"
+    assert (response.status_code, deleted.status_code) == (503, 503)
+    assert "answered 500 to GET /api/workflows/v1/" in response.json()["message"]
+    assert response.headers["Retry-After"]
+    behind.output(request, "go").touch()
+    assert behind.finished(request["jid"])["logs"] == "done\n"
 
 
 def test_without_cromwell_pman_starts_answers_503_and_goes_on_when_it_is_back(
@@ -157,31 +170,24 @@ def test_a_job_is_deleted_though_pman_is_killed_meanwhile(plain: Live) -> None:
         assert running.output(request, "alive").stat().st_size == size
 
 
-def test_many_who_poll_are_answered_by_few_calls(
-    cromwell: engines.Engine, storebase: Path, tmp_path: Path
-) -> None:
-    calls = Hook("(GET|POST)", "(metadata|query)")
-    with (
-        before(cromwell.address, tmp_path / "p", calls) as proxy,
-        live(cromwell, storebase, CROMWELL_URL=proxy) as running,
-    ):
-        made = [running.script("while [ ! -e $out/go ]; do sleep 0.2; done", cpu_limit=50) for _ in range(8)]
-        for request in made:
-            running.submit(request)
-        for request in made:
-            running.started(request["jid"])
-        jids = [request["jid"] for request in made] * 20
+def test_many_who_poll_are_answered_by_few_calls(behind: Live, hook: Hook) -> None:
+    requested = [behind.script("while [ ! -e $out/go ]; do sleep 0.2; done", cpu_limit=50) for _ in range(8)]
+    for request in requested:
+        behind.submit(request)
+    for request in requested:
+        behind.started(request["jid"])
+    jids = [request["jid"] for request in requested] * 20
 
-        seen = calls.seen
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(running.status, jids))
+    hook.become(Hook("(GET|POST)", "(metadata|query)"))
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(behind.status, jids))
 
-        assert {answer["status"] for answer in answers} == {"started"}
-        assert calls.seen - seen < len(jids) / 2
-        for request in made:
-            running.output(request, "go").touch()
-        for request in made:
-            running.finished(request["jid"])
+    assert {answer["status"] for answer in answers} == {"started"}
+    assert hook.seen < len(jids) / 2
+    for request in requested:
+        behind.output(request, "go").touch()
+    for request in requested:
+        behind.finished(request["jid"])
 
 
 @pytest.mark.parametrize("name", ["docker", "podman"])

@@ -33,7 +33,7 @@ def registry(engine: engines.Engine) -> Iterator[Registry]:
                 engine.native.images.remove(tag, force=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running(engine: engines.Engine, storebase: Path) -> Iterator[Live]:
     with live(engine, storebase) as found:
         yield found

@@ -21,10 +21,35 @@ from tests.live import Live, live, until
 __all__ = ["engine", "registry"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plain(engine: engines.Engine, storebase: Path) -> Iterator[Live]:
     with live(engine, storebase) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def hooked(
+    engine: engines.Engine, storebase: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Live, Hook]]:
+    """A pman behind a proxy, and what happens there."""
+    nothing = Hook("GET", "", times=0)
+    socket = tmp_path_factory.mktemp("proxy") / "p"
+    with (
+        before(engine.environment["DOCKER_HOST"], socket, nothing) as proxy,
+        live(engine, storebase, DOCKER_HOST=proxy) as running,
+    ):
+        yield running, nothing
+
+
+@pytest.fixture
+def behind(hooked: tuple[Live, Hook]) -> Iterator[Live]:
+    yield hooked[0]
+    hooked[1].times = 0
+
+
+@pytest.fixture
+def hook(hooked: tuple[Live, Hook]) -> Hook:
+    return hooked[1]
 
 
 def both(*calls: Any) -> list[requests.Response]:
@@ -33,112 +58,91 @@ def both(*calls: Any) -> list[requests.Response]:
 
 
 def test_a_job_that_waits_for_its_image_runs_once_whoever_posts_it_and_how_often(
-    plain: Live, engine: engines.Engine, storebase: Path, registry: Registry, tmp_path: Path
+    plain: Live, behind: Live, hook: Hook, registry: Registry
 ) -> None:
-    slow = Hook("POST", "containers/create", after=0.6)
-    address = engine.environment["DOCKER_HOST"]
-    with before(address, tmp_path / "p", slow) as proxy, live(engine, storebase, DOCKER_HOST=proxy) as other:
-        for _ in range(3):
-            request = plain.script("echo ran >> $out/runs", image=fresh(registry))
-            registry.open.clear()
-            answers = both(*[(pman.post, request) for pman in (plain, other, plain, other)])
-            assert [answer.status_code for answer in answers] == [201] * 4, [a.text for a in answers]
-            registry.open.set()
-
-            assert plain.finished(request["jid"])["status"] == "finishedSuccessfully"
-            time.sleep(1)  # for what would come late
-            assert other.status(request["jid"])["status"] == "finishedSuccessfully"
-            assert plain.output(request, "runs").read_text() == "ran\n"
-
-
-def test_a_deleted_job_does_not_run_under_a_new_one_of_its_name(
-    plain: Live, engine: engines.Engine, storebase: Path, registry: Registry
-) -> None:
-    with live(engine, storebase) as other:
-        old = plain.script("echo old >> $out/runs", image=fresh(registry))
-        plain.submit(old)
-        assert other.delete(old["jid"]).status_code == 204
-        new = {**other.script("echo new >> $out/runs", jid=old["jid"]), "image": fresh(registry)}
-        other.submit(new)
+    hook.become(Hook("POST", "containers/create", after=0.6))
+    for _ in range(3):
+        request = plain.script("echo ran >> $out/runs", image=fresh(registry))
+        registry.open.clear()
+        answers = both(*[(pman.post, request) for pman in (plain, behind, plain, behind)])
+        assert [answer.status_code for answer in answers] == [201] * 4, [a.text for a in answers]
         registry.open.set()
 
-        assert other.finished(new["jid"])["status"] == "finishedSuccessfully"
-        assert other.output(new, "runs").read_text() == "new\n"
-
-
-def test_a_job_deleted_while_its_container_is_created_is_gone_for_good(
-    engine: engines.Engine, storebase: Path, registry: Registry, tmp_path: Path
-) -> None:
-    deleted = threading.Event()
-    slow = Hook("POST", "containers/create", until=deleted, times=0)
-    with (
-        before(engine.environment["DOCKER_HOST"], tmp_path / "p", slow) as proxy,
-        live(engine, storebase, DOCKER_HOST=proxy) as running,
-    ):
-        request = running.script("echo ran >> $out/runs", image=fresh(registry))
-        running.submit(request)
-        slow.times = 1
-        registry.open.set()
-        until(lambda: slow.seen)
-
-        assert running.delete(request["jid"]).status_code == 204
-        deleted.set()
-
-        until(lambda: running.get(request["jid"]).status_code == 404)
-        with live(engine, storebase) as later:
-            time.sleep(2)
-            assert later.get(request["jid"]).status_code == 404
-        assert not running.output(request, "runs").exists()
-
-
-def test_a_pulled_job_is_taken_though_the_engine_drops_calls_meanwhile(
-    engine: engines.Engine, storebase: Path, registry: Registry, tmp_path: Path
-) -> None:
-    drops = Hook("POST", "containers/create", drop=True, times=0)
-    with (
-        before(engine.environment["DOCKER_HOST"], tmp_path / "p", drops) as proxy,
-        live(engine, storebase, DOCKER_HOST=proxy) as running,
-    ):
-        request = running.script("echo ran >> $out/runs", image=fresh(registry))
-        running.submit(request)
-        drops.times = 3
-        registry.open.set()
-
-        assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
-        assert running.output(request, "runs").read_text() == "ran\n"
-        assert drops.seen == 3
-
-
-def test_a_slow_creator_does_not_start_what_another_pman_has_run(
-    plain: Live, engine: engines.Engine, storebase: Path, tmp_path: Path
-) -> None:
-    slow = Hook("POST", "containers/create", after=7)
-    with (
-        before(engine.environment["DOCKER_HOST"], tmp_path / "p", slow) as proxy,
-        live(engine, storebase, DOCKER_HOST=proxy) as other,
-    ):
-        request = plain.script("echo ran >> $out/runs")
-
-        answers = both((other.post, request), (plain.post, request))
-
-        assert [answer.status_code for answer in answers] == [201, 201]
-        plain.finished(request["jid"])
+        assert plain.finished(request["jid"])["status"] == "finishedSuccessfully"
+        time.sleep(1)  # for what would come late
+        assert behind.status(request["jid"])["status"] == "finishedSuccessfully"
         assert plain.output(request, "runs").read_text() == "ran\n"
 
 
-def test_a_log_that_could_not_be_read_is_asked_for_again(
-    engine: engines.Engine, storebase: Path, tmp_path: Path
+def test_a_deleted_job_does_not_run_under_a_new_one_of_its_name(
+    plain: Live, behind: Live, registry: Registry
 ) -> None:
-    fails = Hook("GET", "/logs", status=500, times=2)
-    with (
-        before(engine.environment["DOCKER_HOST"], tmp_path / "p", fails) as proxy,
-        live(engine, storebase, DOCKER_HOST=proxy) as running,
-    ):
-        request = running.script("echo said")
-        running.submit(request)
-        until(lambda: running.get(request["jid"]).status_code == 200)
+    old = plain.script("echo old >> $out/runs", image=fresh(registry))
+    plain.submit(old)
+    assert behind.delete(old["jid"]).status_code == 204
+    new = {**behind.script("echo new >> $out/runs", jid=old["jid"]), "image": fresh(registry)}
+    behind.submit(new)
+    registry.open.set()
 
-        assert running.finished(request["jid"])["logs"] == "said\n"
+    assert behind.finished(new["jid"])["status"] == "finishedSuccessfully"
+    assert behind.output(new, "runs").read_text() == "new\n"
+
+
+def test_a_job_deleted_while_its_container_is_created_is_gone_for_good(
+    engine: engines.Engine, storebase: Path, behind: Live, hook: Hook, registry: Registry
+) -> None:
+    deleted = threading.Event()
+    hook.become(Hook("POST", "containers/create", until=deleted, times=0))
+    request = behind.script("echo ran >> $out/runs", image=fresh(registry))
+    behind.submit(request)
+    hook.times = 1
+    registry.open.set()
+    until(lambda: hook.seen)
+
+    assert behind.delete(request["jid"]).status_code == 204
+    deleted.set()
+
+    until(lambda: behind.get(request["jid"]).status_code == 404)
+    with live(engine, storebase) as later:
+        time.sleep(2)
+        assert later.get(request["jid"]).status_code == 404
+    assert not behind.output(request, "runs").exists()
+
+
+def test_a_pulled_job_is_taken_though_the_engine_drops_calls_meanwhile(
+    behind: Live, hook: Hook, registry: Registry
+) -> None:
+    hook.become(Hook("POST", "containers/create", drop=True, times=0))
+    request = behind.script("echo ran >> $out/runs", image=fresh(registry))
+    behind.submit(request)
+    hook.times = 3
+    registry.open.set()
+
+    assert behind.finished(request["jid"])["status"] == "finishedSuccessfully"
+    assert behind.output(request, "runs").read_text() == "ran\n"
+    assert hook.seen == 3
+
+
+def test_a_slow_creator_does_not_start_what_another_pman_has_run(
+    plain: Live, behind: Live, hook: Hook
+) -> None:
+    hook.become(Hook("POST", "containers/create", after=7))
+    request = plain.script("echo ran >> $out/runs")
+
+    answers = both((behind.post, request), (plain.post, request))
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    plain.finished(request["jid"])
+    assert plain.output(request, "runs").read_text() == "ran\n"
+
+
+def test_a_log_that_could_not_be_read_is_asked_for_again(behind: Live, hook: Hook) -> None:
+    hook.become(Hook("GET", "/logs", status=500, times=2))
+    request = behind.script("echo said")
+    behind.submit(request)
+    until(lambda: behind.get(request["jid"]).status_code == 200)
+
+    assert behind.finished(request["jid"])["logs"] == "said\n"
 
 
 def test_a_strangers_label_disturbs_neither_the_list_nor_the_start(

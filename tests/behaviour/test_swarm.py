@@ -22,6 +22,7 @@ from pman.executors.swarm.services import ENDED, OPEN_LABEL
 from tests import engines
 from tests.a_job import settings_of
 from tests.engines.proxy import Hook, before
+from tests.engines.swarm import relabel
 from tests.live import Live, live, until
 
 MUCH = "yes $(printf %1000d 1) | head -n 20000; sleep 300"
@@ -73,14 +74,6 @@ def waiting_for_a_node(swarm: Live, jid: str) -> dict[str, Any]:
     return until(lambda: told if "no suitable node" in (told := swarm.status(jid))["message"] else None)
 
 
-def relabel(native: Any, **labels: str | None) -> None:
-    """The one node, whose other labels are other tests'."""
-    (node,) = native.nodes.list()
-    spec = node.attrs["Spec"]
-    wanted = {**spec["Labels"], **labels}
-    node.update({**spec, "Labels": {name: value for name, value in wanted.items() if value is not None}})
-
-
 # --- jobs that cannot start ------------------------------------------------------------------------
 
 
@@ -112,12 +105,12 @@ def test_a_job_waits_for_a_node_with_its_labels_and_starts_once_there_is_one(
         assert "constraints not satisfied" in answer["message"]
         assert "NODE_SELECTOR" in answer["hint"]
 
-        relabel(native, **{label: "yes"})
+        relabel(native, {label: "yes"})
         try:
             answer = selecting.finished(request["jid"])
             assert answer["status"] == "finishedSuccessfully"
         finally:
-            relabel(native, **{label: None})
+            relabel(native, {label: None})
 
         # A swarm calls the task of a job rejected that is complete, once its node is another.
         until(lambda: [task["Status"]["State"] for task in tasks(native, request["jid"])] == ["rejected"])

@@ -7,6 +7,7 @@ the two images of the tests.
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import os
 import re
@@ -120,6 +121,7 @@ WITHOUT: Mapping[str, Callable[[str], str]] = {"slurm": _without_rest, "slurm-cl
 def environment(name: str, image: str, plugin: str) -> Mapping[str, str]:
     """What pman is to be told."""
     site = Path(tempfile.mkdtemp(prefix="pman-test-slurm-"))
+    atexit.register(shutil.rmtree, site)
     site.chmod(0o755)
     (site / "slurm").mkdir()
     templates = {"PMAN_TEMPLATES": str(site)}
