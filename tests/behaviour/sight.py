@@ -62,6 +62,8 @@ PARTITIONS: Mapping[str, Callable[[], str]] = {
 LABEL = "org.example.pman-test"
 """Of the node that NODE_SELECTOR selects."""
 
+TOKEN = "0123456789abcdef"  # noqa: S105  (of these tests only)
+
 LOOK = r"""
 {
   echo "uid $(id -u)"
@@ -162,6 +164,8 @@ class Sight:
         asked = {
             "IGNORE_LIMITS": "yes",
             "REMOVE_JOBS": "no",
+            "AUTH_TOKEN": TOKEN,
+            "PMAN_PAGE": "no",
             "JOB_LOGS_BYTES": "2000",
             "JOB_TTL_SECONDS": "10",
             "START_GRACE_SECONDS": "3",

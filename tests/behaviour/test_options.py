@@ -24,7 +24,7 @@ from pman import executors
 from pman.settings import DECLARED, engine_schema, properties
 from pman.translation.request import PROPERTIES
 from tests import engines
-from tests.behaviour.sight import LABEL, NOWHERE, OUTSIDE, SITE, OfPod, Sight, kept_by_local, matrix
+from tests.behaviour.sight import LABEL, NOWHERE, OUTSIDE, SITE, TOKEN, OfPod, Sight, kept_by_local, matrix
 from tests.engines import slurm
 from tests.engines.cluster import ClusterError
 from tests.engines.relay import Certificates, relay
@@ -489,15 +489,14 @@ def _mode(sight: Sight) -> None:
 
 @shows("AUTH_TOKEN", "PMAN_PAGE")
 def _for_people(sight: Sight) -> None:
-    token = "0123456789abcdef"  # noqa: S105  (of this test only)
-    with live(sight.engine, sight.main.storebase, AUTH_TOKEN=token, PMAN_PAGE="no") as running:
-        request = running.request()
-        running.submit(request)
-        job = f"{running.server.root}/api/v2/jobs/{request['jid']}"
-        assert requests.delete(job, timeout=100).status_code == 401
-        allowed = {"Authorization": f"Bearer {token}"}
-        assert requests.delete(job, headers=allowed, timeout=100).status_code == 204
-        assert "text/html" not in requests.get(running.server.root, timeout=100).headers["Content-Type"]
+    request = sight.other.request()
+    sight.main.submitted.append(request["jid"])
+    sight.other.submit(request)
+    job = f"{sight.other.server.root}/api/v2/jobs/{request['jid']}"
+    assert requests.delete(job, timeout=100).status_code == 401
+    allowed = {"Authorization": f"Bearer {TOKEN}"}
+    assert requests.delete(job, headers=allowed, timeout=100).status_code == 204
+    assert "text/html" not in requests.get(sight.other.server.root, timeout=100).headers["Content-Type"]
     assert "text/html" in requests.get(sight.main.server.root, timeout=100).headers["Content-Type"]
 
 
@@ -523,23 +522,15 @@ def _programs(sight: Sight) -> None:
     _reaches(sight, **settings)
 
 
-@shows("SLURMRESTD_URL")
+@shows("SLURMRESTD_URL", "SLURM_JWT", "SLURM_JWT_FILE", "SLURM_USER")
 def _rest(sight: Sight) -> None:
-    with relay(sight.engine.address) as between:
-        _reaches(sight, SLURMRESTD_URL=f"http://{between.address}")
-
-
-@shows("SLURM_JWT", "SLURM_JWT_FILE")
-def _token(sight: Sight) -> None:
+    """At another address, with the token in a file, and the user that it is for named."""
     file = sight.directory / "token"
     file.write_text(sight.engine.environment["SLURM_JWT"])
-    _reaches(sight, SLURM_JWT_FILE=str(file), SLURM_JWT="")
-
-
-@shows("SLURM_USER")
-def _slurm_user(sight: Sight) -> None:
-    """The user that the token is for; without it, pman's own."""
-    _reaches(sight, SLURM_USER=slurm.headers()["X-SLURM-USER-NAME"])
+    token = {"SLURM_JWT_FILE": str(file), "SLURM_JWT": ""}
+    user = slurm.headers()["X-SLURM-USER-NAME"]
+    with relay(sight.engine.address) as between:
+        _reaches(sight, SLURMRESTD_URL=f"http://{between.address}", SLURM_USER=user, **token)
 
 
 @shows("SLURM_DIRECTORY")
