@@ -21,9 +21,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pman.errors import ConfigError, EngineUnreachable
 from pman.executors.kubernetes import access, api, connect, informer, store
 from pman.executors.kubernetes.access import Access, authorization
-from pman.executors.kubernetes.api import Api, _Connections, is_name, path
+from pman.executors.kubernetes.api import Api, is_name, path
+from pman.executors.kubernetes.connections import Connections
 from pman.executors.kubernetes.fields import dropped, has
-from pman.executors.kubernetes.informer import EventHandler, Informer, _changes
+from pman.executors.kubernetes.informer import EventHandler, Informer, _events
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
@@ -374,9 +375,10 @@ def test_pods_that_the_watch_does_not_see_are_asked_for(known: Store) -> None:
     assert known.native("a") is None
 
 
-def test_the_memory_is_bounded(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "UNKNOWN_OBJECTS_LIMIT", 5)
     monkeypatch.setattr(store, "DELETED_LIMIT", 5)
+    known = Store()
     known.put_job(job())
     for i in range(50):
         known.put_event(event("1", f"own-{i}"))
@@ -484,7 +486,7 @@ async def test_a_watch_is_read_by_line_whatever_the_chunks() -> None:
         for chunk in (b'{"a"', b': 1}\n{"a": 2}\n\n{"a"', b": 3}\n", b'{"a": 4'):
             yield chunk
 
-    assert [change["a"] async for change in _changes(chunks())] == [1, 2, 3]
+    assert [change["a"] async for change in _events(chunks())] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -631,7 +633,7 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
         pools = [
             client.pool_manager
             for each in gc.get_objects()
-            if isinstance(each, _Connections)
+            if isinstance(each, Connections)
             for client in (each._calls, each._streams)
         ]
         assert sum(not pool.closed for pool in pools if pool) <= 2  # those in use

@@ -1,4 +1,4 @@
-"""Where the API server is and what pman shows it, kept up to date. The kubernetes package reads both."""
+"""The address of the API server and pman's credentials, as the kubernetes package reads them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from kubernetes.aio.config.incluster_config import (
 from pman.errors import ConfigError, EngineUnreachable
 
 CREDENTIALS_CHECK_SECONDS = 60.0
-"""Seconds after which credentials are looked at again: files that are rewritten, tokens near their end."""
+"""Between two looks at the credentials: files are rewritten, and tokens expire."""
 
-# What the package raises for a file that is no kubeconfig, besides its own.
+# What the package raises for a file that is no kubeconfig, besides its own exception.
 _WRONG = (ConfigException, OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError)
 
 
@@ -39,7 +39,7 @@ class Access:
         self.source = f"{self._setting}, {self._files or 'the service account of this pod'} is used"
 
     async def load(self) -> Configuration:
-        """Read anew. Raises ConfigError naming KUBECONFIG."""
+        """Read the configuration. Raises ConfigError naming KUBECONFIG, EngineUnreachable."""
         configuration = Configuration()
         # As kubectl: the certificate of a cluster's own authority often lacks what Python 3.13 asks for.
         configuration.disable_strict_ssl_verification = True
@@ -82,7 +82,7 @@ class Access:
 
 
 async def authorization(configuration: Configuration) -> dict[str, str]:
-    """The header that says who pman is, renewed where it is time; none where a certificate says it."""
+    """The Authorization header, its token renewed where it is time; none where a certificate does it."""
     try:
         settings = await configuration.auth_settings()
     except (*_WRONG, aiohttp.ClientError) as error:

@@ -1,4 +1,4 @@
-"""The protocol of an executor over the Kubernetes API: a job is one Job, by the job's name."""
+"""The executor over the Kubernetes API: a job is one Job, by the job's name."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ from pman.executors.kubernetes.reads import Reads, native
 from pman.executors.kubernetes.removal import Removal
 from pman.executors.kubernetes.status import has_ended
 from pman.executors.kubernetes.store import Store
+from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.tasks import cancel
 from pman.job import JID_LABEL, Document
 
 DIRECT_READS_LIMIT = 10_000
-"""Jobs of which pman knows that it asked for them; it matters until the next look at them."""
+"""Jobs whose last answer is remembered to be a direct read; that matters until the next look at them."""
 
 
 def connect(settings: Mapping[str, Any]) -> KubernetesExecutor:
@@ -61,23 +63,23 @@ class KubernetesExecutor:
             EVENTS: Informer(api, path(namespace, EVENTS), warnings, events),
         }
         self._tasks: list[asyncio.Task[None]] = []
-        self._direct_reads: dict[str, None] = {}
-        """The jobs of which the last answer is not from the store, which may be behind it."""
+        self._direct_reads: Bounded[str, bool] = Bounded(DIRECT_READS_LIMIT)
+        """Jobs last answered by a direct read; the store may be older."""
 
     async def facts(self) -> Mapping[str, Any]:
         self._watch()
         claim = self._settings["VOLUME_NAME"] if self._settings["STORAGE_TYPE"] == "kubernetes_pvc" else None
-        asked: Sequence[Any] = await asyncio.gather(
+        answers: Sequence[Any] = await asyncio.gather(
             self._permissions.check_namespace(),
             self._permissions.check_claim(claim),
             self._api.read("/version"),
             self._permissions.missing(claim),
             return_exceptions=True,
         )
-        for answer in asked:  # in this order: without the namespace, nothing else is there either
+        for answer in answers:  # in this order: without the namespace, nothing else is there either
             if isinstance(answer, BaseException):
                 raise answer
-        _, _, version, missing = asked
+        _, _, version, missing = answers
         native = {"version": str(version["gitVersion"]), "missing": missing}
         return {"storebase": self._settings["STOREBASE"] or "", "native": native}
 
@@ -96,21 +98,19 @@ class KubernetesExecutor:
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         self._watch()
-        if not fresh and self._is_current() and (known := self._store.native(jid)):
+        if not fresh and self._is_synced() and (cached := self._store.native(jid)):
             self._direct_reads.pop(jid, None)
-            return known
-        asked = time.monotonic()
-        found = await self._reads.native(jid) if _can_be(jid) else None
-        if found is None or self._store.is_deleted(found["job"], asked):
+            return cached
+        began = time.monotonic()
+        read = await self._reads.native(jid) if _can_be(jid) else None
+        if read is None or self._store.is_deleted(read["job"], began):
             self._direct_reads.pop(jid, None)
             raise UnknownJob(jid)
-        self._direct_reads[jid] = None
-        if len(self._direct_reads) > DIRECT_READS_LIMIT:
-            del self._direct_reads[next(iter(self._direct_reads))]
-        return found
+        self._direct_reads[jid] = True
+        return read
 
     def revision(self, jid: str) -> Hashable | None:
-        return self._store.revision(jid) if self._is_current() and jid not in self._direct_reads else None
+        return self._store.revision(jid) if self._is_synced() and jid not in self._direct_reads else None
 
     def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         return self._logs.follow(jid, tail) if follow else self._logs.last(jid, tail)
@@ -122,7 +122,7 @@ class KubernetesExecutor:
 
     async def active(self) -> Sequence[str]:
         self._watch()
-        if self._is_current():
+        if self._is_synced():
             return self._store.active()
         return sorted(name(job) for job in await self._jobs() if not has_ended(job))
 
@@ -133,7 +133,7 @@ class KubernetesExecutor:
 
     async def list(self) -> Sequence[str]:
         self._watch()
-        if self._is_current():
+        if self._is_synced():
             return self._store.jids()
         return sorted(map(name, await self._jobs()))
 
@@ -142,22 +142,20 @@ class KubernetesExecutor:
         return f"Kubernetes {version['gitVersion']} ({self._api.address})"
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(*self._tasks)
         await self._api.close()
 
     async def _jobs(self) -> Sequence[Object]:
-        asked = time.monotonic()
-        return [job for job in await self._reads.jobs() if not self._store.is_deleted(job, asked)]
+        began = time.monotonic()
+        return [job for job in await self._reads.jobs() if not self._store.is_deleted(job, began)]
 
     def _watch(self) -> None:
-        """From the first call on."""
+        """Start the informers, with the first call."""
         if not self._tasks:
             self._tasks = [asyncio.create_task(watch.run()) for watch in self._informers.values()]
 
-    def _is_current(self) -> bool:
-        """Whether the memory tells what is. Without events, where pman may not see them any more."""
+    def _is_synced(self) -> bool:
+        """Whether the store is up to date: without events where pman has lost the permission to see them."""
         events = self._informers[EVENTS]
         return (
             self._informers[JOBS].is_synced
@@ -167,5 +165,5 @@ class KubernetesExecutor:
 
 
 def _can_be(jid: str) -> bool:
-    """Whether a Job can have this name: it is the value of a label, too, of at most 63 characters."""
+    """Whether a Job can have this name, which is also the value of a label: at most 63 characters."""
     return is_name(jid) and len(jid) <= 63

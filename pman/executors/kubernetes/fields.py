@@ -1,4 +1,4 @@
-"""Which fields of a document are in the object that the API server made of it, and which are not."""
+"""Compare a document with the object that the API server made of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class IgnoredFields:
 
 
 def has(existing: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is there; the API server adds defaults of its own."""
+    """Whether the object has all wanted fields; the API server adds defaults of its own."""
     if isinstance(wanted, Mapping):
         return isinstance(existing, Mapping) and all(has(existing.get(key), wanted[key]) for key in wanted)
     if isinstance(wanted, list):

@@ -1,4 +1,4 @@
-"""List and watch: everything of one kind, told to whoever keeps it, for as long as pman runs.
+"""List and watch all objects of a resource, for as long as pman runs, and hand them to a store.
 
 See https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
@@ -22,32 +22,32 @@ from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object
 log = logging.getLogger(__name__)
 
 WATCH_TIMEOUT_SECONDS = 50
-"""Seconds after which the server ends a watch, which then goes on: a dead connection shows by then."""
+"""The server ends a watch after so long, and the next one goes on from there: a dead connection shows."""
 
 WATCH_GRACE_SECONDS = 10
-"""Seconds beyond that after which a connection counts as dead."""
+"""A connection counts as dead when nothing came for so long beyond WATCH_TIMEOUT_SECONDS."""
 
 REWATCH_SECONDS = 2.0
-"""Seconds that may pass between two watches without what is known being old."""
+"""Between two watches so long may pass while the store still counts as synced."""
 
 STEADY_WATCH_SECONDS = 1.0
-"""Seconds after which a watch that ends was one that works."""
+"""A watch that lasted so long worked: the pause before the next one is short."""
 
 RETRY_SECONDS, RETRY_LIMIT_SECONDS = 0.2, 15.0
-"""Seconds to the next try, at first and at last."""
+"""The first pause before another try, which doubles, and the longest one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventHandler:
-    """Where the objects go."""
+    """The calls of a store: `put` for an object that was added or changed, `drop` for a deleted one."""
 
     begin: Callable[[], None] = lambda: None
-    """Told before all that there are are put."""
+    """Called before a list, whose objects are all put."""
 
     put: Callable[[Object], None]
     drop: Callable[[Object], None]
     retain: Callable[[Set[str]], None]
-    """Told thereafter the uids of all of them."""
+    """Called after a list with the uids of all its objects: others are gone."""
 
 
 class Informer:
@@ -57,19 +57,19 @@ class Informer:
         self._query = query
         self._handler = handler
         self._resource_version = ""
-        """All until this one is told; none, where there is nothing to go on from."""
+        """The one to watch from; '' before the next list."""
         self._synced_until = 0.0
         self._last_error = ""
         self.is_forbidden = False
-        """Whether the API server says that pman may not see these."""
+        """Whether pman lacks the permission to list or watch these."""
 
     @property
     def is_synced(self) -> bool:
-        """Whether what was told is what there is, but for what is on its way."""
+        """Whether the store has the state of the cluster, but for events that are on their way."""
         return time.monotonic() < self._synced_until
 
     async def run(self) -> None:
-        """For ever. What goes wrong is tried again, later each time, and not at once by all pmans."""
+        """List and watch for ever. After errors the pause doubles, at random: pmans come one by one."""
         pause = RETRY_SECONDS
         while True:
             began = time.monotonic()
@@ -77,8 +77,8 @@ class Informer:
                 self._resource_version = self._resource_version or await self._list()
                 await self._watch()
             except (EngineUnreachable, ConfigError) as error:
-                self._not_watching(error)
-            except Exception:  # the edge of this task: what is known must not grow old for ever
+                self._watch_failed(error)
+            except Exception:  # the edge of this task: the store must not stay old for ever
                 log.exception("%s is not watched, by a bug", self._path)
                 self._resource_version, self._synced_until = "", 0.0
             lasted = time.monotonic() - began
@@ -89,20 +89,20 @@ class Informer:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, RETRY_LIMIT_SECONDS)
             if not self.is_synced:
-                self._resource_version = ""  # too much may have been missed to go on as if nothing had been
+                self._resource_version = ""  # too many events may have been missed to go on from there
 
     async def _list(self) -> str:
-        version, there = "", set[str]()
+        version, uids = "", set[str]()
         self._handler.begin()
         async for objects, version in self._api.pages(self._path, self._query):  # noqa: B007  (the last one)
-            for found in objects:
-                self._handler.put(found)
-                there.add(str(found["metadata"]["uid"]))
-        self._handler.retain(there)
+            for item in objects:
+                self._handler.put(item)
+                uids.add(str(item["metadata"]["uid"]))
+        self._handler.retain(uids)
         return version
 
     async def _watch(self) -> None:
-        """Goes on from the version, and leaves the one to go on from: none where that is too old by now."""
+        """Watch from the resourceVersion, and advance it; it becomes '' where the server has forgotten it."""
         query = {
             **self._query,
             "watch": "1",
@@ -115,19 +115,19 @@ class Informer:
             "GET", self._path, query, stream=True, idle_timeout=idle_timeout
         ) as response:
             if response.status != 200:
-                self._begin_anew(self._api.answer(response.status, await response.read()))
+                self._list_again(self._api.answer(response.status, await response.read()))
                 return
-            self._watching()
+            self._watch_began()
             began = time.monotonic()
             try:
-                async for change in _changes(response.content.iter_any()):
+                async for event in _events(response.content.iter_any()):
                     self._synced_until = time.monotonic() + WATCH_TIMEOUT_SECONDS + WATCH_GRACE_SECONDS
-                    if change["type"] == "ERROR":
-                        self._begin_anew(Answer(change["object"].get("code", 500), change["object"]))
+                    if event["type"] == "ERROR":
+                        self._list_again(Answer(event["object"].get("code", 500), event["object"]))
                         return
-                    self._handle(change["type"], change["object"])
-                    self._resource_version = change["object"]["metadata"]["resourceVersion"]
-            except aiohttp.ClientError:  # what is between the two may end what is idle, again and again
+                    self._handle(event["type"], event["object"])
+                    self._resource_version = event["object"]["metadata"]["resourceVersion"]
+            except aiohttp.ClientError:  # a proxy in between may end idle connections, again and again
                 if time.monotonic() - began < STEADY_WATCH_SECONDS or not self.is_synced:
                     raise
             except BaseException:
@@ -135,25 +135,25 @@ class Informer:
                 raise
             self._synced_until = time.monotonic() + REWATCH_SECONDS
 
-    def _handle(self, what: str, found: Object) -> None:
-        if what in ("ADDED", "MODIFIED"):
-            self._handler.put(found)
-        elif what == "DELETED":
-            self._handler.drop(found)  # what is left is a BOOKMARK, which only has a version
+    def _handle(self, event: str, item: Object) -> None:
+        if event in ("ADDED", "MODIFIED"):
+            self._handler.put(item)
+        elif event == "DELETED":
+            self._handler.drop(item)  # the fourth is BOOKMARK, which only has a resourceVersion
 
-    def _begin_anew(self, answer: Answer) -> None:
+    def _list_again(self, answer: Answer) -> None:
         self._resource_version, self._synced_until = "", 0.0
-        if answer.status != 410:  # Gone: changes since that version are no longer known
+        if answer.status != 410:  # Gone: the server has forgotten the changes since that resourceVersion
             raise self._api.unexpected("GET", self._path, answer)
 
-    def _watching(self) -> None:
+    def _watch_began(self) -> None:
         self._synced_until = time.monotonic() + WATCH_TIMEOUT_SECONDS + WATCH_GRACE_SECONDS
         self.is_forbidden = False
         if self._last_error:
             log.info("watching %s again", self._path)
             self._last_error = ""
 
-    def _not_watching(self, error: EngineUnreachable | ConfigError) -> None:
+    def _watch_failed(self, error: EngineUnreachable | ConfigError) -> None:
         self._resource_version, self._synced_until = "", 0.0
         self.is_forbidden = isinstance(error, Forbidden)
         if self._last_error != str(error):
@@ -161,8 +161,8 @@ class Informer:
             log.warning("%s is not watched, asked for each time instead: %s", self._path, error)
 
 
-async def _changes(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    """One JSON object a line; of any length, unlike what aiohttp's readline takes."""
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """Parse a JSON object a line, of any length, unlike aiohttp's readline."""
     rest = b""
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -173,7 +173,7 @@ async def _changes(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
 
 def _parsed(text: bytes) -> Any:
     try:
-        found = json.loads(text)
+        event = json.loads(text)
     except ValueError as error:
         raise EngineUnreachable(f"what answers is no Kubernetes: {text!r:.200}") from error
-    return found if isinstance(found, dict) else {"message": str(found)}
+    return event if isinstance(event, dict) else {"message": str(event)}

@@ -1,4 +1,4 @@
-"""Which path of the API a kind of document has: what the API server itself says, asked once."""
+"""The path of the API for a kind of document: asked of the API server (discovery), and cached."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Kind:
 class Kinds:
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._known: dict[str, Mapping[str, Kind]] = {}
+        self._discovered: dict[str, Mapping[str, Kind]] = {}
 
     async def find(self, version: str, kind: str) -> Kind:
-        """E.g. of `batch/v1` and `Job`. Raises EngineRefused for what the cluster does not have."""
-        if kind not in self._known.get(version, ()):  # asked again, since a site may add kinds at any time
-            self._known[version] = await self._ask(version, kind)
-        if kind not in self._known[version]:
+        """Raises EngineRefused for one that the cluster does not have. `version`: such as `batch/v1`."""
+        if kind not in self._discovered.get(version, ()):  # a site may add kinds at any time
+            self._discovered[version] = await self._discover(version, kind)
+        if kind not in self._discovered[version]:
             raise EngineRefused(f"create {kind}", 404, f"the cluster knows no kind {kind} in {version}")
-        return self._known[version][kind]
+        return self._discovered[version][kind]
 
-    async def _ask(self, version: str, kind: str) -> Mapping[str, Kind]:
+    async def _discover(self, version: str, kind: str) -> Mapping[str, Kind]:
         prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
         answer = await self._api.call("GET", prefix)
         if answer.status >= 400:

@@ -22,14 +22,14 @@ from pman.executors.kubernetes.status import (
 from pman.executors.shared.multiplex import Sources, multiplexed, prefixed
 
 POD_POLL_SECONDS = 0.3
-"""Seconds between two looks for pods that start later, while a job is followed; most are at the memory."""
+"""Between two looks for pods that start later, while a job is followed; most are answered by the store."""
 
 FOLLOW_GRACE_SECONDS = 10.0
-"""Seconds that a followed log may go on after the Job has ended."""
+"""For so long a followed log may go on after the Job has ended."""
 
 LOG_RECOVERY_SECONDS = 300.0
-"""Seconds after the end of a Job for which a log that its node does not show is awaited: whoever asks then
-keeps the answer, while a kubelet that starts again, or a connection to it, takes a minute."""
+"""For so long after the end of a Job a log that its node does not show is an error, to be asked for again:
+callers keep their first answer, while a kubelet takes a minute to restart, or the network to it."""
 
 Inspect = Callable[[str], Awaitable[Native]]
 
@@ -41,7 +41,7 @@ class Logs:
         self._inspect = inspect
 
     async def last(self, jid: str, tail: int) -> AsyncIterator[bytes]:
-        """Of each pod its share of `tail` lines, one pod after the other; nothing of an unknown job."""
+        """The logs of the pods in turn, each with its share of `tail` lines; empty for an unknown job."""
         try:
             native = await self._inspect(jid)
         except UnknownJob:
@@ -49,14 +49,14 @@ class Logs:
         pods = [pod for pod in native["pods"] if has_started(pod)]
         several = _is_several(native)
         share = -(-tail // max(1, len(pods)))
-        awaited = _is_awaited(native["job"])
+        recovering = _may_recover(native["job"])
         for pod in pods:
-            chunks = self._log(pod, share, follow=False, awaited=awaited)
+            chunks = self._log(pod, share, follow=False, recovering=recovering)
             async for chunk in prefixed(name(pod), chunks) if several else chunks:
                 yield chunk
 
     def follow(self, jid: str, tail: int) -> AsyncIterator[bytes]:
-        """Of all pods at once, by line, from the first that starts to the end of the Job."""
+        """The logs of all pods at once, by line, from the first pod that starts to the end of the Job."""
         return multiplexed(lambda sources: self._feed(sources, jid, tail))
 
     async def _feed(self, sources: Sources, jid: str, tail: int) -> None:
@@ -78,11 +78,11 @@ class Logs:
         await sources.ended(FOLLOW_GRACE_SECONDS)
 
     async def _log(
-        self, pod: Object, tail: int, *, follow: bool, awaited: bool = False
+        self, pod: Object, tail: int, *, follow: bool, recovering: bool = False
     ) -> AsyncGenerator[bytes]:
-        """Nothing where there is none (yet, or any more); why, where the node does not show it.
+        """The log of the main container; empty where there is none (yet, or any more).
 
-        What is awaited is not told so: that is EngineUnreachable.
+        Where the node does not show it, a line says why. `recovering`: raises EngineUnreachable instead.
         """
         query = {
             "container": main_container(pod),
@@ -102,9 +102,9 @@ class Logs:
         ):  # "waiting to start", or it never ran
             return
         error = self._api.unexpected("GET", where, answer)
-        if isinstance(error, Forbidden) or _is_of_the_server(answer):
+        if isinstance(error, Forbidden) or _is_from_the_api_server(answer):
             raise error
-        if awaited:
+        if recovering:
             raise EngineUnreachable(
                 f"the log of {name(pod)} cannot be read now: {answer.message}", error.hint
             )
@@ -113,13 +113,13 @@ class Logs:
         yield f"pman: the log of {name(pod)} cannot be read: {answer.message}\n".encode()
 
 
-def _is_of_the_server(answer: Answer) -> bool:
-    """Not of the node, which may be lost for ever, while the state of its jobs is known."""
+def _is_from_the_api_server(answer: Answer) -> bool:
+    """Whether the error is not the node's: a node may be lost for ever, and its jobs have a state."""
     return answer.status in (401, 429, 503)
 
 
-def _is_awaited(job: Object) -> bool:
-    """Whether it has ended, and not long ago by pman's clock."""
+def _may_recover(job: Object) -> bool:
+    """Whether the Job ended so lately, by pman's clock, that its node may show the log later."""
     ended = end_time(job)
     if not ended:
         return False
@@ -127,7 +127,7 @@ def _is_awaited(job: Object) -> bool:
 
 
 def _is_several(native: Native) -> bool:
-    """Whether it takes the names to tell the lines apart, now or later."""
+    """Whether there are, or may be, several pods, so that their names tell the lines apart."""
     spec: dict[str, Any] = native["job"]["spec"]
     workers = max(spec.get("completions") or 1, spec.get("parallelism") or 1)
     return workers > 1 or len(native["pods"]) > 1 or bool(spec.get("backoffLimit"))

@@ -1,4 +1,4 @@
-"""Whether the namespace and the claim are there, and what pman may not do in the namespace."""
+"""Checks at the start: the namespace, the claim, and pman's permissions in the namespace."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NEEDED = {
     ("", "pods/log"): ("get",),
     ("", "events"): ("list", "watch"),
 }
-"""What the calls of this package ask for, by API group and resource. Documents of other kinds need more."""
+"""The verbs that this package uses, by API group and resource. Documents of other kinds need more."""
 
 CLAIM = ("get", "", "persistentvolumeclaims")
-"""To see at start whether the claim is there, where the storebase is one."""
+"""For the check of the claim, where the storebase is one."""
 
 
 class Permissions:
@@ -28,7 +28,7 @@ class Permissions:
         self._namespace = namespace
 
     async def missing(self, claim: str | None) -> Sequence[str]:
-        """E.g. `create jobs.batch`, `get pods/log`: what the API server says that pman may not."""
+        """The permissions that pman lacks, such as `create jobs.batch` or `get pods/log`."""
         wanted = [(verb, *resource) for resource, verbs in NEEDED.items() for verb in verbs]
         wanted += [CLAIM] if claim else []
         allowed = await asyncio.gather(*(self._may(*each) for each in wanted))
@@ -39,7 +39,7 @@ class Permissions:
         ]
 
     async def check_namespace(self) -> None:
-        """Raises ConfigError. Who may not look at namespaces learns nothing."""
+        """Raises ConfigError where there is none. Without the permission to read it, there is no telling."""
         answer = await self._api.call("GET", namespace_path(self._namespace))
         if answer.status == 404:
             raise ConfigError(
@@ -48,7 +48,7 @@ class Permissions:
             )
 
     async def check_claim(self, claim: str | None) -> None:
-        """Raises ConfigError. That pman may not look at claims is told by `missing`."""
+        """Raises ConfigError where there is none. Without the permission to read claims, see `missing`."""
         if claim is None:
             return
         answer = await self._api.call("GET", path(self._namespace, "/api/v1 persistentvolumeclaims", claim))
@@ -74,5 +74,5 @@ class Permissions:
         }
         answer = await self._api.call("POST", REVIEWS, body=review)
         if answer.status >= 400:
-            return True  # a cluster that does not tell; the call itself will
+            return True  # a cluster that does not answer reviews; the call itself will tell
         return bool(answer.content["status"].get("allowed"))

@@ -1,4 +1,4 @@
-"""A Job with its pods and events, asked now; and what these objects tell."""
+"""Read a Job with its pods and events from the API server, without the store."""
 
 from __future__ import annotations
 
@@ -20,28 +20,26 @@ from pman.executors.kubernetes.metadata import (
 from pman.job import JID_LABEL
 
 EVENT_QUERIES_LIMIT = 8
-"""Pods up to which the events of each are asked for; of more, those of the whole namespace."""
+"""Objects whose events are queried one by one; for more, those of the whole namespace are."""
 
 Native = Mapping[str, Any]
 """job, pods, events."""
 
 
 class Reads:
-    """What the API server says now."""
-
     def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
         self._namespace = namespace
 
     async def job(self, jid: str) -> Object | None:
-        """The Job of that name, whoever's it is and be it on its way out."""
-        found = await self._api.get(path(self._namespace, JOBS, jid))
-        return without_managed_fields(found) if found else None
+        """The Job of that name, be it somebody else's or terminating."""
+        job = await self._api.get(path(self._namespace, JOBS, jid))
+        return without_managed_fields(job) if job else None
 
     async def native(self, jid: str) -> Native | None:
-        """None where there is no job of pman's, or it is being deleted.
+        """The native state; None where there is no Job of pman's, or it is terminating.
 
-        The pods after the Job: what its conditions tell of has happened to them by then.
+        The pods are read after the Job, so that they show what its conditions say.
         """
         job = await self.job(jid)
         if job is None or not is_pmans(job) or is_terminating(job):
@@ -50,27 +48,27 @@ class Reads:
         return native(job, pods, await self._events([job, *pods]))
 
     async def pods_of(self, job: Object) -> list[Object]:
-        """By the uid: an earlier Job of the same name may have left some."""
-        chosen = (job["spec"].get("selector") or {}).get("matchLabels") or {"controller-uid": uid(job)}
-        selector = ",".join(f"{name}={value}" for name, value in chosen.items())
+        """The pods of this very Job; an earlier Job of the same name may have left some."""
+        labels = (job["spec"].get("selector") or {}).get("matchLabels") or {"controller-uid": uid(job)}
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
         return [pod for pod in await self._pods(selector) if owner_uid(pod) == uid(job)]
 
     async def pods(self, jid: str) -> list[Object]:
-        """Those of all Jobs that have or had this name."""
+        """The pods of all Jobs that have or had this name."""
         return [pod for pod in await self._pods(f"{JID_LABEL}={jid}") if owner_uid(pod, jid)]
 
     async def jobs(self) -> list[Object]:
-        found = await self._api.list_all(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
-        return [job for job in found if is_pmans(job) and not is_terminating(job)]
+        jobs = await self._api.list_all(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
+        return [job for job in jobs if is_pmans(job) and not is_terminating(job)]
 
     async def _pods(self, selector: str) -> list[Object]:
-        found = await self._api.list_all(path(self._namespace, PODS), {"labelSelector": selector})
-        return [without_managed_fields(pod) for pod in found]
+        pods = await self._api.list_all(path(self._namespace, PODS), {"labelSelector": selector})
+        return [without_managed_fields(pod) for pod in pods]
 
     async def _events(self, objects: Sequence[Object]) -> list[Object]:
-        """The warnings; none where pman may not see them any more.
+        """The warnings about these objects; none where pman has lost the permission to read events.
 
-        It may at the start, or does not start. Who takes the permission later loses the reasons why jobs
+        It has it at the start, or does not start. A site that takes it away later loses the reasons why jobs
         wait, not the jobs.
         """
         warnings = "type=Warning"
@@ -78,20 +76,20 @@ class Reads:
         if len(fields) > EVENT_QUERIES_LIMIT:
             fields = [warnings]
         answers = await asyncio.gather(*(self._query_events(each) for each in fields))
-        wanted = {uid(each) for each in objects}
-        found = [event for answer in answers for event in answer]
-        return [event for event in found if event["involvedObject"].get("uid") in wanted]
+        uids = {uid(each) for each in objects}
+        events = [event for answer in answers for event in answer]
+        return [event for event in events if event["involvedObject"].get("uid") in uids]
 
     async def _query_events(self, fields: str) -> list[Object]:
         where = path(self._namespace, EVENTS)
         with contextlib.suppress(Forbidden):
-            found = await self._api.read(where, {"fieldSelector": fields, "limit": str(PAGE_SIZE)})
-            return [without_managed_fields(event) for event in found.get("items") or ()]
+            page = await self._api.read(where, {"fieldSelector": fields, "limit": str(PAGE_SIZE)})
+            return [without_managed_fields(event) for event in page.get("items") or ()]
         return []
 
 
 def native(job: Object, pods: Iterable[Object], events: Iterable[Object]) -> Native:
-    """The pods by creation, then name; the events by their time."""
+    """The native state: pods sorted by creation, then name; events by their time."""
     return {
         "job": job,
         "pods": sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", name(pod))),

@@ -1,4 +1,4 @@
-"""Delete a Job and see its processes end; or end a Job and keep it."""
+"""Delete a Job and wait until its processes end; or end a Job and keep it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.kubernetes.api import Api, Object, path
@@ -18,37 +19,38 @@ from pman.job import REASON_LABEL
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2
-"""Seconds that the processes of a deleted job have to end. 0 would forget the pod before they do."""
+"""gracePeriodSeconds of a deleted pod. 0 would forget the pod before its processes end."""
 
 SECOND_GRACE_SECONDS = 1
-"""For a pod that is still there after SECOND_DELETE_SECONDS: a change of it, so that its kubelet looks again.
+"""gracePeriodSeconds of a second deletion: a change of the pod, so that its kubelet looks again.
 
 A kubelet (1.20) that is told to end a pod before it has noticed that a container of it has begun lets
 the container run, and looks again after a minute or more. It takes 1 for 2 anyway.
 """
 
 SECOND_DELETE_SECONDS = 4.0
+"""After so long a pod that is still there is deleted a second time."""
 
 REMOVAL_TIMEOUT_SECONDS = 60.0
-"""Seconds that a removal waits for them; a lost node never tells of their end. pfcon waits 100."""
+"""For so long a removal waits for its pods; a lost node never tells of their end. pfcon waits 100."""
 
 POLL_SECONDS = (0.1, 0.2, 0.3, 0.5)
-"""Seconds between two looks at them; the last one goes on."""
+"""Between two looks at the pods; the last pause is repeated."""
 
 CONFLICT_ATTEMPTS = 5
-"""How often a change is tried that somebody else's change came before."""
+"""Attempts to change a Job that somebody else changes at the same time."""
 
 
 class Removal:
     def __init__(self, api: Api, namespace: str, reads: Reads, deleted: Callable[[Object], None]) -> None:
-        """`deleted` is told each Job that has just been deleted."""
+        """`deleted` is called with each Job that has just been deleted."""
         self._api = api
         self._namespace = namespace
         self._reads = reads
         self._deleted = deleted
 
     async def remove(self, jid: str) -> None:
-        """Returns when no process of it writes any more. Raises UnknownJob, EngineRefused."""
+        """Delete the Job; returns when no process of it writes any more. Raises UnknownJob, EngineRefused."""
         job = await self._reads.job(jid)
         if job and not is_pmans(job):
             raise UnknownJob(jid)
@@ -62,7 +64,7 @@ class Removal:
         await self._await_end(jid, job, pods)
 
     async def end(self, jid: str, reason: str) -> Object:
-        """By its deadline, so that it is the cluster that ends it, and keeps it; the Job as it is then.
+        """Set its deadline, so that the cluster ends and keeps it; the Job as it is then.
 
         Raises UnknownJob, EngineRefused.
         """
@@ -78,44 +80,42 @@ class Removal:
             }
             answer = await self._api.call("PATCH", path(self._namespace, JOBS, jid), body=patch)
             if answer.status < 400:
-                found: Object = answer.content
-                return found
+                patched: Object = answer.content
+                return patched
             if answer.status not in (404, 409):  # 409: the Job has changed meanwhile, it may have ended
                 raise EngineRefused("end", answer.status, answer.message)
         raise EngineRefused("end", 409, f"the Job {jid} changes all the time")
 
     async def _delete(self, job: Object) -> None:
-        """The pods and all that it owns are left to the cluster. Raises EngineRefused."""
+        """Delete the Job; the cluster deletes what it owns. Raises EngineRefused."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid(job)}}
         answer = await self._api.call("DELETE", path(self._namespace, JOBS, name(job)), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):  # gone; another one by now
             raise EngineRefused("remove", answer.status, answer.message)
 
     async def _living_pods(self, jid: str, job: Object | None) -> list[Object]:
-        """The pods that may still have processes; of an earlier Job of the name, where there is none."""
+        """The pods of the Job that may have processes; without a Job, those of earlier ones of its name."""
         pods = await self._reads.pods_of(job) if job else await self._reads.pods(jid)
         return [pod for pod in pods if not pod_has_ended(pod)]
 
     async def _await_end(self, jid: str, job: Object | None, pods: Sequence[Object]) -> None:
-        until, look = time.monotonic() + REMOVAL_TIMEOUT_SECONDS, 0
-        told: dict[str, float] = {}
-        again: set[str] = set()
-        while True:
+        """Delete the pods, once more those that stay; returns when none is left, or after the timeout."""
+        until = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
+        deleted_at: dict[str, float] = {}
+        deleted_twice: set[str] = set()
+        for pause in chain(POLL_SECONDS, repeat(POLL_SECONDS[-1])):
             now = time.monotonic()
-            new = [pod for pod in pods if uid(pod) not in told]
-            late = [
-                pod
-                for pod in pods
-                if uid(pod) not in again and now > told.get(uid(pod), now) + SECOND_DELETE_SECONDS
-            ]
-            told.update((uid(pod), now) for pod in new)
-            again.update(map(uid, late))
+            new = [pod for pod in pods if uid(pod) not in deleted_at]
+            late_since = now - SECOND_DELETE_SECONDS
+            late = [pod for pod in pods if deleted_at.get(uid(pod), now) < late_since]
+            late = [pod for pod in late if uid(pod) not in deleted_twice]
+            deleted_at.update((uid(pod), now) for pod in new)
+            deleted_twice.update(map(uid, late))
             await asyncio.gather(
                 *(self._delete_pod(pod, GRACE_SECONDS) for pod in new),
                 *(self._delete_pod(pod, SECOND_GRACE_SECONDS) for pod in late),
             )
-            await asyncio.sleep(POLL_SECONDS[min(look, len(POLL_SECONDS) - 1)] if pods else 0)
-            look += 1
+            await asyncio.sleep(pause if pods else 0)
             pods = await self._living_pods(jid, job)
             if not pods:
                 return
@@ -124,7 +124,7 @@ class Removal:
                 return
 
     async def _delete_pod(self, pod: Object, grace: int) -> None:
-        """Sooner than the cluster would. Raises EngineRefused."""
+        """Delete it sooner than the cluster would. Raises EngineRefused."""
         options = {"gracePeriodSeconds": grace, "preconditions": {"uid": uid(pod)}}
         answer = await self._api.call("DELETE", path(self._namespace, PODS, name(pod)), body=options)
         if answer.status >= 400 and answer.status not in (404, 409):

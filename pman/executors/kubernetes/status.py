@@ -13,7 +13,7 @@ def has_ended(job: Object) -> bool:
 
 
 def end_time(job: Object) -> str:
-    """ISO 8601; empty where it has not ended."""
+    """ISO 8601; '' where it has not ended."""
     return max((str(each.get("lastTransitionTime") or "") for each in _end_conditions(job)), default="")
 
 
@@ -30,7 +30,7 @@ def main_container(pod: Object) -> str:
 
 
 def has_started(pod: Object) -> bool:
-    """Whether the main container runs or ran: whether there is a log."""
+    """Whether the main container runs or ran, so that there is a log."""
     for each in (pod.get("status") or {}).get("containerStatuses") or ():
         if each["name"] == main_container(pod):
             return "running" in each["state"] or "terminated" in each["state"]
@@ -38,25 +38,25 @@ def has_started(pod: Object) -> bool:
 
 
 def main_container_has_ended(pod: Object) -> bool:
-    """Whether the main container ran and has ended: whether its node must know the log, or has lost it."""
-    known = (pod.get("status") or {}).get("containerStatuses") or ()
-    return any(each["name"] == main_container(pod) and _has_run(each) for each in known)
+    """Whether the main container ran and has ended, so that its node has the log, or has lost it."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any(each["name"] == main_container(pod) and _has_run(each) for each in statuses)
 
 
 def pod_has_ended(pod: Object) -> bool:
-    """Whether no process of it is left, nor will be."""
+    """Whether the pod has no process, and will have none."""
     status = pod.get("status") or {}
     if status.get("phase") in ("Succeeded", "Failed"):
         return True
-    known = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    return len(known) == len(containers) and all(map(_has_run, known))
+    return len(statuses) == len(containers) and all(map(_has_run, statuses))
 
 
 def _has_run(container: Object) -> bool:
-    """Not one of which nothing but `terminated` is said.
+    """Whether a container ran and terminated: `terminated` without a containerID does not count.
 
-    That is what a kubelet (1.20, TerminatePod) writes for each container of a deleted pod that, by the
-    status it has written before, waits; it may have begun to run since.
+    A kubelet (1.20, TerminatePod) writes that for each container of a deleted pod that was waiting by the
+    status before; it may have begun to run since.
     """
     return bool(((container.get("state") or {}).get("terminated") or {}).get("containerID"))
