@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import click
+from rich.markup import escape
+from rich.table import Table
+
 from pman import __version__, executors
 from pman import settings as configuration
+from pman.cli import terminal
+from pman.cli.environment import DOTENV
+from pman.cli.group import example
 from pman.errors import ConfigError, PmanError
 from pman.executors import Executor
 from pman.settings import Settings
@@ -26,6 +35,37 @@ class Check:
     outcome: Outcome
     told: str
     advice: str = ""
+
+
+@click.command(epilog=example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))
+def check() -> None:
+    """Try all that a server needs here.
+
+    Settings, templates and rules, engine, storebase, limits: each check is told with what to do.
+    Ends with 0 when none has failed, else with 1.
+    """
+
+    async def failures() -> int:
+        failed = 0
+        async for outcome in checks(os.environ, DOTENV):
+            print_check(outcome)
+            failed += outcome.outcome == "failed"
+        return failed
+
+    sys.exit(1 if asyncio.run(failures()) else 0)
+
+
+def print_check(check: Check) -> None:
+    out = terminal.console()
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column(width=9)
+    grid.add_column(width=7)
+    grid.add_column()
+    grid.add_row(terminal.MARKS[check.outcome], check.subject, check.outcome, escape(check.told))
+    if check.advice and check.outcome != "ok":
+        grid.add_row("", "", "", f"[bold]→[/] {escape(check.advice)}")
+    out.print(grid)
 
 
 async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterator[Check]:

@@ -9,11 +9,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import yaml
 
+from pman.cli.environment import dry_settings, note
+from pman.cli.group import example
+from pman.cli.render import ask_facts
 from pman.cli.revisions import templates_at
 from pman.errors import BadRequest, Fault
 from pman.settings import Settings
@@ -22,6 +25,34 @@ from pman.translation.preview import Preview, Previews, TemplateSet
 
 MARKS = {"added": "+", "removed": "-", "changed": "~"}
 COLOURS = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
+
+
+@click.command(
+    epilog=example(
+        "PMAN_TEMPLATES=site pman diff examples/simpledsapp.json",
+        "pman diff request.json --against HEAD~1 --format json",
+    )
+)
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
+@click.option(
+    "--against",
+    default="builtin",
+    show_default=True,
+    metavar="builtin|DIR|REVISION",
+    help="The shipped templates, a directory of templates, or PMAN_TEMPLATES as of a git revision.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None:
+    """Show what the site's templates change in the documents of a request.
+
+    First by path in the data, then as text. Env values are masked. Ends with 0 where the same is
+    sent, with 1 where not, with 2 in trouble.
+    """
+    settings = dry_settings(engine)
+    old, new = previews(request.read(), settings, against, *ask_facts(settings))
+    note(*dict.fromkeys((*new.notes, *old.notes)))
+    sys.exit(show(old, new, against, form))
 
 
 def previews(

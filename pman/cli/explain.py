@@ -6,19 +6,42 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from rich.markup import escape
 
 from pman.cli import terminal
-from pman.cli.templates import shown
+from pman.cli.environment import setting, site_directories
+from pman.cli.group import example
 from pman.errors import BadRequest, ConfigError
+from pman.settings import DECLARED
 from pman.suggest import one_of
 from pman.translation.explain import Explanation, Tried, explain, jid_of
 from pman.translation.inventory.inventory import names
 from pman.translation.render import loader
 from pman.translation.rules import compiled
+
+
+@click.command(
+    epilog=example(
+        "docker inspect chris-jid-42 | pman explain - --engine docker",
+        "pman explain states/kubernetes/crash-loop.json --engine kubernetes",
+    )
+)
+@click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
+@click.option("--engine", help="Whose state it is; default CONTAINER_ENV.")
+@click.option("--jid", help="Name of the job; default: by its label.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def explain_state(native: BinaryIO, engine: str | None, jid: str | None, form: str) -> None:
+    """Show which rule decides for a job's state, and what pman answers.
+
+    NATIVE.json is what the engine says of the job ('-': stdin). Each rule of state.yaml that was tried
+    is shown with its place and condition, to the one that holds, and the values that they name.
+    """
+    default = DECLARED["CONTAINER_ENV"]["default"]
+    chosen = engine or setting("CONTAINER_ENV") or default
+    show(explained(native.read(), chosen, jid, site_directories()), form)
 
 
 def explained(text: bytes, engine: str, jid: str | None, site_dirs: Sequence[Path]) -> Explanation:
@@ -84,7 +107,7 @@ def _lines(found: Explanation) -> Iterator[str]:
 def _line(rule: Tried) -> str:
     mark = terminal.MARKS["ok"] if rule.holds else "[dim]·[/]"
     when = " ".join(rule.when.split()) or "always"
-    at = f"[dim]{escape(shown(rule.file))}:{rule.line}[/]"
+    at = f"[dim]{escape(terminal.path(rule.file))}:{rule.line}[/]"
     decided = f" → {terminal.coloured(rule.status)}" if rule.decided else ""
     return f"{mark} {at} {escape(when) if rule.holds else f'[dim]{escape(when)}[/]'}{decided}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import click
 
 from pman.cli import golden as rendered
+from pman.cli.environment import dry_settings, site_directories
+from pman.cli.group import example
 from pman.errors import ConfigError
 from pman.settings import Settings
 from pman.workshop import golden
+from pman.workshop.lint import run
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.formats import FORMATS
-from pman.workshop.lint.run import Report, lint
+from pman.workshop.lint.run import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,59 @@ class Golden:
     settings: Settings
 
 
-def run(
+@click.command(
+    epilog=example("pman lint", "pman lint site --format github", "pman lint site --strict --notes")
+)
+@click.argument("directories", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    show_default=True,
+    help="github: annotations of its Actions; sarif: for code scanning.",
+)
+@click.option(
+    "--kubernetes-version", "kubernetes", default="1.29", show_default=True, help="Whose API is taken."
+)
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Compare what CONTAINER_ENV is sent with these files of `pman render --all`.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --golden: the site's own requests, the *.json of DIR.",
+)
+@click.option("--strict", is_flag=True, help="Warnings fail, too.")
+@click.option("--notes", is_flag=True, help="Show also what is no mistake: what was not tried.")
+def lint(
+    directories: tuple[Path, ...],
+    form: str,
+    kubernetes: str,
+    golden: Path | None,
+    samples: Path | None,
+    strict: bool,
+    notes: bool,
+) -> None:
+    """Find mistakes in templates and rules, with file and line.
+
+    DIR: a site's directories, over the shipped templates; default: those of PMAN_TEMPLATES, else the
+    shipped ones. Nothing is sent, and no engine is needed: sample requests reach every branch, the
+    documents are held against the engine's own API, and rules are tried on recorded states. Ends with
+    1 where an error was found. docs/lint.md has every rule.
+    """
+    if samples and not golden:
+        raise click.UsageError("--samples goes with --golden")
+    chosen = directories or site_directories()
+    compared = Golden(golden, samples, dry_settings(None, chosen)) if golden else None
+    sys.exit(_lint(chosen, form, kubernetes=kubernetes, strict=strict, notes=notes, compared=compared))
+
+
+def _lint(
     directories: Sequence[Path],
     form: str,
     *,
@@ -38,7 +94,7 @@ def run(
     compared: Golden | None = None,
 ) -> int:
     """Prints what was found; 1 where there is an error, or with `strict` a warning. Raises ConfigError."""
-    report = lint([directory.absolute() for directory in directories], kubernetes=kubernetes)
+    report = run.lint([directory.absolute() for directory in directories], kubernetes=kubernetes)
     if compared:
         report = replace(report, findings=(*report.findings, *_differences(compared)))
     shown = [finding for finding in report.findings if notes or finding.level != "note"]

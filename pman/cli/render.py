@@ -1,39 +1,116 @@
-"""`pman render`: what only the engine can tell, and how the documents are shown."""
+"""`pman render`: the documents that a request becomes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
 
 from pman import executors
-from pman.errors import ConfigError, EngineUnreachable
+from pman.cli import golden, terminal
+from pman.cli.environment import dry_settings, note
+from pman.cli.group import example
+from pman.errors import BadRequest, ConfigError, EngineUnreachable
 from pman.settings import Settings
+from pman.translation.preview import preview
 
-PATIENCE = 3
-"""Seconds that a dry run waits for an engine."""
+FACTS_TIMEOUT_SECONDS = 3
+"""A dry run waits so long for an engine, which it can do without."""
 
 
-def facts(known: Settings) -> tuple[Mapping[str, Any] | None, str]:
-    """What the engine tells of itself; else nothing, and why."""
+@click.command(
+    epilog=example(
+        "pman render examples/simpledsapp.json --engine podman",
+        "pman render - < request.json | less",
+        "pman render --all golden --samples requests",
+    )
+)
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json", required=False)
+@click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
+@click.option("--show-env", is_flag=True, help="Show the values of env, which hold a user's token.")
+@click.option(
+    "--all",
+    "into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write what every sample becomes to DIR/<engine>/<sample>/, in place of what was written there.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --all: the site's own requests, the *.json of DIR; default: pman's samples.",
+)
+def render(
+    request: BinaryIO | None, engine: str | None, show_env: bool, into: Path | None, samples: Path | None
+) -> None:
+    """Show the documents that a request becomes.
+
+    As they would be sent; nothing is sent. '-' reads the request from stdin. Every error of the
+    request is told, with its path. What is not configured, or only an absent engine could tell,
+    is assumed, and stderr says so.
+
+    --all writes golden files, for a site's own repository: no engine is asked, and the values of
+    env are masked, so they are the same everywhere. `pman lint --golden DIR` compares them.
+    """
+    if (request is None) == (into is None):
+        raise click.UsageError("either REQUEST.json or --all DIR")
+    if samples and not into:
+        raise click.UsageError("--samples goes with --all DIR")
+    if into:
+        if show_env:
+            raise click.UsageError("--show-env does not go with --all: a token has no place in golden files")
+        _render_all(into, samples, dry_settings(engine))
+    else:
+        assert request is not None  # noqa: S101  (for the type checker)
+        _render(request.read(), dry_settings(engine), show_env=show_env)
+
+
+def _render_all(into: Path, samples: Path | None, settings: Settings) -> None:
+    previews = golden.previews(golden.requests(samples, settings.engine), settings)
+    note(*dict.fromkeys(text for preview in previews.values() for text in preview.notes))
+    for line in golden.write(into, previews):
+        click.echo(line)
+
+
+def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
+    facts, why = ask_facts(settings)
+    shown = preview(body, settings, facts=facts, unasked=why, show_env=show_env)
+    note(*shown.notes)
+    if shown.faults:
+        raise BadRequest.of(shown.faults, shown.hint)
+    documents = shown.documents
+    text = as_one_text([(document.name, document.text) for document in documents])
+    if sys.stdout.isatty():
+        terminal.highlighted(text, documents[0].name)
+    else:
+        click.echo(text, nl=not text.endswith("\n"))
+
+
+def ask_facts(settings: Settings) -> tuple[Mapping[str, Any] | None, str]:
+    """What the engine says of itself; else None, and why not."""
     try:
-        return asyncio.run(_asked(known)), ""
+        return asyncio.run(_ask(settings)), ""
     except (EngineUnreachable, ConfigError) as error:
         return None, str(error)
 
 
-async def _asked(known: Settings) -> Mapping[str, Any]:
+async def _ask(settings: Settings) -> Mapping[str, Any]:
     logging.getLogger("pman").addHandler(logging.NullHandler())  # a server's log; here the answer says it all
-    patience = min(PATIENCE, known["ENGINE_TIMEOUT"])
-    executor = executors.connect(known.engine, {**known.values, "ENGINE_TIMEOUT": patience})
+    timeout = min(FACTS_TIMEOUT_SECONDS, settings["ENGINE_TIMEOUT"])
+    executor = executors.connect(settings.engine, {**settings.values, "ENGINE_TIMEOUT": timeout})
     try:
         return await executor.facts()
     finally:
         await executors.close(executor)
 
 
-def lines(names_and_texts: Sequence[tuple[str, str]]) -> str:
+def as_one_text(names_and_texts: Sequence[tuple[str, str]]) -> str:
     """The documents as one text: one alone as it is, several each under its name."""
     if len(names_and_texts) == 1:
         return names_and_texts[0][1]

@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
+from typing import BinaryIO
 
+import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pman.cli.client import Answer, Client, ServerRefused, has_ended
+from pman.cli.group import example
+from pman.cli.remote import remote
+from pman.errors import BadRequest
 
 INTERRUPTED = 130
 """128 + SIGINT, as a shell has it."""
 
 
-def run(client: Client, body: bytes, *, remove: bool) -> int:
-    """The exit code. Ctrl-C leaves the job running. Raises ServerRefused, ServerUnreachable."""
+@click.command(epilog=example("pman run request.json --rm", "pman run - --jid try-2 < request.json > log"))
+@click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
+@click.option("--rm", "remove", is_flag=True, help="Delete the job when it has ended.")
+@click.option("--jid", help="Name of the job, in place of the request's.")
+@remote
+def run(request: BinaryIO, remove: bool, jid: str | None, url: Client) -> None:
+    """Submit a job to a server and follow it.
+
+    Its log goes to stdout, its status to stderr. Ends with the job's exit code, or with 1 where a job
+    that failed has none. Ctrl-C leaves the job running and says how to follow or delete it.
+    """
+    body = request.read()
+    sys.exit(follow(url, named(body, jid) if jid else body, remove=remove))
+
+
+def named(body: bytes, jid: str) -> bytes:
+    """The request with another job's name. Raises BadRequest."""
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise BadRequest(f"the request is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise BadRequest("the request is no JSON object")
+    return json.dumps({**data, "jid": jid}).encode()
+
+
+def follow(client: Client, body: bytes, *, remove: bool) -> int:
+    """Submit a job and follow it to its end; the exit code. Ctrl-C leaves it running.
+
+    Raises ServerRefused, ServerUnreachable.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     jid = ""
     try:

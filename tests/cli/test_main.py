@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -61,7 +62,7 @@ def written(directory: Path, **changes: Any) -> str:
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    for name in main.commands:
+    for name in main.list_commands(click.Context(main)):
         told = pman(name, "--help").stdout
 
         assert "Example" in told, name
@@ -73,6 +74,16 @@ def test_the_help_tells_the_exit_codes_and_where_to_begin() -> None:
 
     assert re.search(r"Exit\s+codes:", told)
     assert "pman demo" in told
+
+
+@pytest.mark.parametrize("group", [(), ("templates",)])
+def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with(group: tuple[str, ...]) -> None:
+    shown = pman(*group, "--help").stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    commands = re.findall(r"^  (\w+) +(\S.*?)(?:\.\.\.)?$", shown, re.MULTILINE)
+
+    for name, text in commands:
+        assert text in " ".join(pman(*group, name, "--help").stdout.split()), name
+    assert len(commands) >= 5
 
 
 def test_the_help_needs_none_of_the_heavy_imports() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pman import schema
-from pman.cli.templates import markdown, variables_table
+from pman.cli.docs import markdown, variables_table
 from pman.errors import ConfigError
 from pman.settings import DECLARED
 from pman.translation.functions import FUNCTIONS, TESTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -14,18 +15,37 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import click
+
 from pman.cli.client import Answer, Client, has_ended
 from pman.cli.demo import engines as demo_engines
 from pman.cli.demo import input as demo_input
 from pman.cli.demo.engines import Stage, Unsuitable
 from pman.cli.demo.screen import Screen
 from pman.cli.demo.server import serving
+from pman.cli.group import example
 from pman.cli.run import INTERRUPTED
 from pman.errors import PmanError
 
 JOB_TIMEOUT = 120.0
 LOOK_EVERY = 0.05
 """Seconds between two looks at the job; a platform looks each 5 s."""
+
+
+@click.command(epilog=example("pman demo", "pman demo --engine local --keep"))
+@click.option("--engine", help="This engine and no other; default: the first that answers and can.")
+@click.option(
+    "--image",
+    help="Another build of pl-simpledsapp; its program: `simpledsapp`.",
+)
+@click.option("--keep", is_flag=True, help="Leave the job's files where they are, and say where.")
+def demo(engine: str | None, image: str | None, keep: bool) -> None:
+    """Watch a real job, from its request to its files.
+
+    Takes Docker, else Podman, else this machine's own processes, starts a server of its own on a
+    free port, and leaves nothing behind.
+    """
+    sys.exit(show(os.environ, engine, image, keep=keep))
 
 
 def show(environ: Mapping[str, str], engine: str | None, image: str | None, *, keep: bool) -> int:

@@ -1,0 +1,89 @@
+"""`pman config`: every setting and where it comes from, or which engine honours what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from rich.markup import escape
+
+from pman import executors
+from pman.cli import terminal
+from pman.cli.environment import load_settings
+from pman.cli.group import example
+from pman.cli.matrix import mark, markdown
+from pman.settings import DECLARED, Settings
+from pman.translation.honoured import Row, rows
+
+
+@click.command(epilog=example("pman config", "pman config --matrix"))
+@click.option("--matrix", is_flag=True, help="Which engine honours which option, read from the templates.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="markdown is for --matrix.",
+)
+def config(matrix: bool, form: str) -> None:
+    """Show every setting, its value and its meaning.
+
+    And where each came from: environment, .env or default. Secrets are masked. --matrix shows
+    which engine honours which field of a request and which setting.
+    """
+    if matrix:
+        print_matrix(rows(load_settings()["PMAN_TEMPLATES"], executors.names()), form)
+    elif form == "markdown":
+        raise click.UsageError("--format markdown goes with --matrix")
+    else:
+        print_settings(load_settings(), form)
+
+
+def print_settings(settings: Settings, form: str) -> None:
+    if form == "json":
+        terminal.print_json(
+            {
+                name: {
+                    "value": settings.shown(name) if declared.get("x-secret") else settings[name],
+                    "source": settings.sources[name],
+                    "meaning": declared["description"],
+                }
+                for name, declared in DECLARED.items()
+            }
+        )
+        return
+    table = terminal.plain_table("setting", "value", "from", "meaning")
+    for name, declared in DECLARED.items():
+        source = settings.sources[name]
+        colour = "dim" if source == "default" else "bold"
+        table.add_row(
+            f"[{colour}]{name}[/]",
+            escape(settings.shown(name)),
+            escape(source) if settings[name] is not None else "[dim]unset[/]",
+            f"[dim]{escape(declared['description'])}[/]",
+        )
+    terminal.console().print(table)
+
+
+def print_matrix(rows: Sequence[Row], form: str) -> None:
+    if form == "markdown":
+        click.echo(markdown(rows), nl=False)
+        return
+    if form == "json":
+        terminal.print_json(
+            {row.option: {"part": row.part, "honoured": row.honoured, "limits": row.limits} for row in rows}
+        )
+        return
+    engines = list(rows[0].honoured)
+    table = terminal.plain_table("option", *engines, "meaning")
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        marks = (mark(row, engine) for engine in engines)
+        table.add_row(row.option, *marks, f"[dim]{escape(row.meaning)}[/]")
+        if following and following.part != row.part:
+            table.add_section()
+    out = terminal.console()
+    out.print(table)
+    for row in rows:
+        for engine, text in row.limits.items():
+            out.print(f"[dim]* {row.option} on {engine}: {escape(text)}[/]")

@@ -1,0 +1,101 @@
+"""`pman templates docs`: a template's blocks and variables, as a table, as JSON, or for a site's own docs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from pman.cli import terminal
+from pman.cli.environment import site_directories
+from pman.cli.group import example
+from pman.translation.inventory.docs import TemplateDocs, Variable
+from pman.translation.inventory.docs import docs as documentation
+
+
+@click.command(
+    epilog=example(
+        "pman templates docs kubernetes/job.yaml.j2",
+        "pman templates docs slurm/job.sh.j2 --format markdown > blocks.md",
+    )
+)
+@click.argument("name")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+)
+def docs(name: str, form: str) -> None:
+    """Show a template's blocks, and the variables it is given.
+
+    With type, unit and example of each, and which of them each block reads.
+    """
+    show_docs(name, site_directories(), form)
+
+
+def show_docs(name: str, site_dirs: Sequence[Path], form: str) -> None:
+    found = documentation(name, site_dirs)
+    if form == "json":
+        terminal.print_json({**asdict(found), "path": str(found.path)})
+    elif form == "markdown":
+        click.echo(markdown(found), nl=False)
+    else:
+        _print_docs(found)
+
+
+def _print_docs(found: TemplateDocs) -> None:
+    out = terminal.console()
+    out.print(f"[bold]{escape(found.name)}[/]\n{escape(found.doc)}\n")
+    if found.blocks:
+        table = terminal.plain_table("block", "what it is for", "reads", "overridden by")
+        for block in found.blocks:
+            by = terminal.path(block.overridden_by) if block.overridden_by else ""
+            table.add_row(block.name, escape(block.doc), escape(" ".join(block.reads)), escape(by))
+        out.print(table)
+        out.print()
+    if found.variables:
+        table = terminal.plain_table("variable", "type", "unit", "example", "what it is")
+        for variable in found.variables:
+            colour = "bold" if variable.read_in else "default"
+            name, kind, unit, example, what = map(escape, _cells(variable))
+            table.add_row(f"[{colour}]{name}[/]", kind, unit, example, f"[dim]{what}[/]")
+        out.print(table)
+
+
+def _cells(variable: Variable) -> tuple[str, str, str, str, str]:
+    example = "" if variable.example is None else json.dumps(variable.example, ensure_ascii=False)
+    return variable.name, variable.type, variable.unit, example, variable.description
+
+
+def markdown(found: TemplateDocs) -> str:
+    """For a site's own documentation: what the document is, its blocks, its variables."""
+    parts = [f"## {found.name}\n\n{found.doc}\n"]
+    if found.blocks:
+        rows = [(f"`{block.name}`", block.doc, _code(block.reads)) for block in found.blocks]
+        parts.append(_table(("block", "what it is for", "reads"), rows))
+    if found.variables:
+        parts.append(variables_table(found.variables))
+    return "\n".join(parts)
+
+
+def variables_table(variables: Sequence[Variable]) -> str:
+    rows = []
+    for variable in variables:
+        name, kind, unit, example, what = _cells(variable)
+        rows.append((f"`{name}`", kind, unit, f"`{example}`" if example else "", what))
+    return _table(("variable", "type", "unit", "example", "what it is"), rows)
+
+
+def _code(words: Sequence[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,131 @@
+"""`pman templates check`: the overrides of a site of which pman ships another text now."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from pman import __version__
+from pman.cli import terminal
+from pman.cli.environment import site_directories
+from pman.cli.group import example
+from pman.cli.templates import write
+from pman.errors import ConfigError
+from pman.translation.inventory.inventory import engines, find
+from pman.translation.inventory.record import beside
+from pman.workshop import drift
+from pman.workshop.drift import Override
+from pman.workshop.threeway import near_changes, three_way
+
+
+@click.command(epilog=example("pman templates check", "pman templates check --accept"))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--accept", is_flag=True, help="Record that what is shipped now has been looked at.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def check(names: tuple[str, ...], accept: bool, form: str) -> None:
+    """Find what is shipped otherwise than when the site's own was made from it.
+
+    After an upgrade: for each block that the site overrides, what pman has changed since, and what
+    the site has changed, side by side. Ends with 1 when there is any, else with 0.
+    """
+    if accept:
+        _accept(names, site_directories())
+    else:
+        sys.exit(1 if _show(names, site_directories(), form) else 0)
+
+
+def _show(names: Sequence[str], site_dirs: Sequence[Path], form: str) -> bool:
+    """Shows what is shipped otherwise than when the site's overrides were made; whether there is any."""
+    found = _chosen(names, site_dirs)
+    if form == "json":
+        terminal.print_json([_override(override) for override in found])
+    else:
+        for line in _report(found):
+            terminal.console().print(line)
+    return any(override.drifted for override in found)
+
+
+def _accept(names: Sequence[str], site_dirs: Sequence[Path]) -> None:
+    """Records what is shipped now, for all that has drifted and all that has no record."""
+    chosen = [override for override in _chosen(names, site_dirs) if override.drifted or not override.recorded]
+    files = drift.accepted(chosen)
+    write(files)
+    for path in files:
+        click.echo(terminal.path(path))
+
+
+def _chosen(names: Sequence[str], site_dirs: Sequence[Path]) -> list[Override]:
+    for name in names:
+        find(name, site_dirs)
+    inventory = engines(site_dirs)
+    if faults := [fault for engine in inventory for fault in engine.faults]:
+        raise ConfigError.of(faults)
+    found = drift.overrides(inventory)
+    return [override for override in found if not names or override.name in names]
+
+
+def _report(found: Sequence[Override]) -> Iterator[str]:
+    for override in found:
+        at = f"[bold]{escape(terminal.path(override.path))}:{override.line}[/]"
+        if override.recorded is None:
+            yield f"{at}: {_what(override)} does not say which {override.template} it was made from"
+        elif override.drifted:
+            made = f"{_what(override)} was made from that of pman {override.recorded.version}"
+            yield f"{at}: {made}; {_news(override)}"
+            yield from _changes(override)
+    drifted = sum(override.drifted for override in found)
+    silent = sum(override.recorded is None for override in found)
+    number = f"{len(found)} override{'' if len(found) == 1 else 's'}"
+    yield f"{number}: {drifted or 'none'} drifted, {silent or 'none'} without a record"
+    if drifted or silent:
+        yield "[dim]`pman templates check --accept` records what is shipped now, once you have looked[/]"
+
+
+def _what(override: Override) -> str:
+    return f"the block {override.block}" if override.block else "the file"
+
+
+def _news(override: Override) -> str:
+    if override.shipped is None:
+        return f"pman {__version__} has no such block, and nothing renders this one"
+    return f"pman {__version__} ships another one"
+
+
+def _changes(override: Override) -> Iterator[str]:
+    """What both have changed of the shipped text of then; without that, how the two differ now."""
+    if override.shipped is None:
+        return
+    if override.base is None:
+        yield f"  [dim]the text of then is not kept in {escape(terminal.path(beside(override.path)))}[/]"
+        yield "  [dim]- shipped now    + the site's[/]"
+    else:
+        yield "  [dim]first column: what pman has changed since; second: what the site has changed[/]"
+    base = override.shipped if override.base is None else override.base
+    for line in near_changes(three_way(base, override.shipped, override.site)):
+        if line is None:
+            yield "  [dim]…[/]"
+        else:
+            marks = line.theirs if override.base is None else line.ours + line.theirs
+            colour = "green" if "+" in marks else "red" if "-" in marks else "default"
+            yield f"  [{colour}]{escape(f'{marks} {line.text}')}[/]"
+
+
+def _override(override: Override) -> Mapping[str, Any]:
+    return {
+        "name": override.name,
+        "path": str(override.path),
+        "line": override.line,
+        "block": override.block or None,
+        "template": override.template,
+        "recorded": asdict(override.recorded) if override.recorded else None,
+        "drifted": override.drifted,
+        "base": override.base,
+        "shipped": override.shipped,
+        "site": override.site,
+    }

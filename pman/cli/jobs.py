@@ -1,0 +1,90 @@
+"""`pman ps`, `status`, `logs` and `rm`: the jobs of a server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from pman.cli import terminal
+from pman.cli.client import Answer, Client
+from pman.cli.group import example, print_error
+from pman.cli.remote import remote
+from pman.errors import PmanError
+
+
+@click.command(epilog=example("pman ps", "pman ps --format json | jq '.[].jid'"))
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@remote
+def ps(form: str, url: Client) -> None:
+    """List the server's jobs."""
+    print_jobs(url.jobs(), form)
+
+
+@click.command(epilog=example("pman status chris-jid-42"))
+@click.argument("jid")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@remote
+def status(jid: str, form: str, url: Client) -> None:
+    """Show one job, without its log."""
+    print_job(url.status(jid), form)
+
+
+@click.command(epilog=example("pman logs chris-jid-42 --tail 20", "pman logs -f chris-jid-42"))
+@click.argument("jid")
+@click.option("-f", "--follow", is_flag=True, help="Until the job ends.")
+@click.option("--tail", type=click.IntRange(0), help="Only the last lines; default: the server's.")
+@remote
+def logs(jid: str, follow: bool, tail: int | None, url: Client) -> None:
+    """Print the log of a job."""
+    for text in url.logs(jid, tail, follow=follow):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@click.command(epilog=example("pman rm chris-jid-42 chris-jid-43"))
+@click.argument("jids", nargs=-1, required=True, metavar="JID...")
+@remote
+def rm(jids: tuple[str, ...], url: Client) -> None:
+    """End jobs that run, and delete them. Each that could not be is told; then the exit code is 1."""
+    failed = False
+    for jid in jids:
+        try:
+            url.remove(jid)
+        except PmanError as error:
+            failed = True
+            print_error(error)
+        else:
+            click.echo(jid)
+    sys.exit(int(failed))
+
+
+def print_jobs(jobs: Sequence[Answer], form: str) -> None:
+    if form == "json":
+        terminal.print_json(list(jobs))
+        return
+    table = terminal.plain_table("jid", "status", "since", "image", "message")
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    for job in sorted(jobs, key=lambda job: str(job["timestamp"]), reverse=True):
+        since = str(job["timestamp"])[:19].replace("T", " ")
+        row = (job["jid"], job["status"], since, job["image"], job["message"])
+        table.add_row(*(terminal.coloured(text) if text == job["status"] else escape(text) for text in row))
+    terminal.console().print(table)
+
+
+def print_job(job: Answer, form: str) -> None:
+    shown = {name: value for name, value in job.items() if name != "logs"}
+    if form == "json":
+        terminal.print_json(shown)
+        return
+    grid = Table.grid(padding=(0, 2))
+    for name, value in shown.items():
+        grid.add_row(
+            f"[dim]{name}[/]",
+            terminal.coloured(value) if name == "status" else escape("" if value is None else str(value)),
+        )
+    terminal.console().print(grid)
