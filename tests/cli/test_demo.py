@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -19,16 +18,20 @@ from pman.cli.demo.engines import Unsuitable, names
 from pman.cli.demo.server import serving
 from tests import engines
 from tests.engines import registry
+from tests.live import DEADLINE, inherited, program
 
 NOWHERE = "unix:///nonexistent/engine.sock"
 
 
 def environment(temporary: Path, **variables: str) -> dict[str, str]:
     """No engine but those that are named, and a place where leftovers are seen."""
-    kept = {
-        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
+    return {
+        **inherited(),
+        "DOCKER_HOST": NOWHERE,
+        "CONTAINER_HOST": NOWHERE,
+        "TMPDIR": str(temporary),
+        **variables,
     }
-    return {**kept, "DOCKER_HOST": NOWHERE, "CONTAINER_HOST": NOWHERE, "TMPDIR": str(temporary), **variables}
 
 
 def demo(
@@ -165,27 +168,22 @@ def test_the_demo_names_the_engines_that_it_can_use(tmp_path: Path) -> None:
     assert "the demo can use docker, podman, local" in done.stderr
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_demo_takes_its_server_its_job_and_its_files_along(
     how: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     docker = engines.need("docker")
     assert docker.native
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pman", "demo", "--engine", "docker"],
-        env=environment(tmp_path, **docker.environment),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    output = ""
-    while "started" not in output and (line := process.stdout.readline()):
-        output += line
+    command = [sys.executable, "-m", "pman", "demo", "--engine", "docker"]
+    environ = environment(tmp_path, **docker.environment)
+    with program(*command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        output = ""
+        while "started" not in output and (line := process.stdout.readline()):
+            output += line
 
-    process.send_signal(how)
-    process.communicate(timeout=60)
+        process.send_signal(how)
+        process.communicate(timeout=DEADLINE)
 
     assert process.returncode == code
     assert_gone(output, tmp_path)

@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from click.testing import CliRunner, Result
 from pman.cli.main import main
 from pman.settings import DECLARED
 from tests import engines
-from tests.live import DEADLINE, Live, Server, live, until
+from tests.live import DEADLINE, Live, Server, inherited, live, program, until
 
 NOWHERE = "unix:///nonexistent/engine.sock"
 REQUEST: Mapping[str, Any] = {
@@ -207,23 +209,18 @@ def test_render_is_coloured_on_a_terminal_only(tmp_path: Path) -> None:
 def on_a_terminal(*words: str, **environ: str) -> str:
     """What a person sees, with the terminal's control codes."""
     ours, theirs = pty.openpty()
-    kept = {
-        name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "HOME"))
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pman", *words],
-        env={**kept, "TERM": "xterm-256color", **environ},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
+    command = [sys.executable, "-m", "pman", *words]
+    terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     seen = b""
-    with contextlib.suppress(OSError):  # Linux: EIO at the end
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    os.close(ours)
-    process.wait(30)
+    with (
+        os.fdopen(ours, "rb", buffering=0) as screen,
+        program(*command, env={**inherited(), "TERM": "xterm-256color", **environ}, **terminal) as process,
+    ):
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # Linux: EIO at the end
+            while chunk := screen.read(65536):
+                seen += chunk
+        process.wait(DEADLINE)
     return seen.decode()
 
 
@@ -443,56 +440,40 @@ def test_a_request_that_is_no_json_object_cannot_be_named(text: str) -> None:
     assert "the request is no" in done.stderr.replace("not", "no")
 
 
-@pytest.mark.usefixtures("interruptible")
+@contextlib.contextmanager
+def running_until_ready(directory: Path, running: Live) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`pman run` of a job that has begun, and the job's name."""
+    request = running.script("echo ready; sleep 600")
+    running.submitted.append(request["jid"])
+    (directory / "request.json").write_text(json.dumps(request))
+    command = [sys.executable, "-m", "pman", "run", "request.json", "--url", running.server.url]
+    with program(*command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield process, request["jid"]
+
+
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_and_delete_it(
     local: Live, tmp_path: Path
 ) -> None:
-    request = local.script("echo ready; sleep 60")
-    local.submitted.append(request["jid"])
-    (tmp_path / "request.json").write_text(json.dumps(request))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pman", "run", "request.json"],
-        env={**os.environ, "PMAN_URL": local.server.url},
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-
+    with running_until_ready(tmp_path, local) as (process, jid):
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=DEADLINE)
-    finally:
-        process.kill()
 
     assert process.returncode == 130
-    assert f"logs -f {request['jid']}" in told
-    assert f"rm {request['jid']}" in told
-    assert local.status(request["jid"])["status"] == "started"
+    assert f"logs -f {jid}" in told
+    assert f"rm {jid}" in told
+    assert local.status(jid)["status"] == "started"
 
 
 def test_run_says_that_the_job_goes_on_when_the_server_goes_away(storebase: Path, tmp_path: Path) -> None:
     with live(engines.need("local"), storebase) as running:
-        request = running.script("echo ready; sleep 60")
-        running.submitted.append(request["jid"])
-        (tmp_path / "request.json").write_text(json.dumps(request))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pman", "run", "request.json", "--url", running.server.url],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-
-        running.server.stop(signal.SIGKILL)
-        _, told = process.communicate(timeout=30)
+        with running_until_ready(tmp_path, running) as (process, jid):
+            running.server.stop(signal.SIGKILL)
+            _, told = process.communicate(timeout=DEADLINE)
 
         assert process.returncode == 1
-        assert f"went away in the middle of the log of {request['jid']}" in told
+        assert f"went away in the middle of the log of {jid}" in told
         assert "Traceback" not in told
         running.server = Server(running.environment())  # to delete the job
 
@@ -578,22 +559,15 @@ def test_an_address_that_is_none_is_wrong_usage() -> None:
     assert "use http://host:port/api/v1/" in done.stderr
 
 
-def test_a_server_that_is_no_pman_is_told(tmp_path: Path) -> None:
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert server.stdout
-        found = until(lambda: re.search(r"http://[\d.:]+", server.stdout.readline()))  # type: ignore[union-attr]  # it is a pipe
-
-        done = pman("ps", "--url", found[0])
-    finally:
-        server.terminate()
-        server.communicate()
+def test_a_server_that_is_no_pman_is_told() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            done = pman("ps", "--url", f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            serving.join()
 
     assert done.exit_code == 1
     assert "is it a pman?" in done.stderr
