@@ -227,13 +227,13 @@ def test_pman_recovers_by_itself_when_the_engine_is_back(pman: Live, tmp_path: P
             assert running.post(running.request()).status_code == 503
             between.up()
             request = running.request()
-            until(lambda: running.post(request).status_code == 201, 30)
+            until(lambda: running.post(request).status_code == 201)
             assert running.finished(request["jid"])["status"] == "finishedSuccessfully"
 
             between.down()
             assert running.get("some-job").status_code == 503
             between.up()
-            until(lambda: running.get("some-job").status_code == 404, 30)
+            until(lambda: running.get("some-job").status_code == 404)
             assert running.run(running.request())["status"] == "finishedSuccessfully"
 
 

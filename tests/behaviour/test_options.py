@@ -463,7 +463,7 @@ def _timeout(sight: Sight) -> None:
         os.kill(supervisor, signal.SIGSTOP)
         began = time.monotonic()
         assert running.delete(request["jid"]).status_code == 204
-        assert 1 <= time.monotonic() - began < 10
+        assert 1 <= time.monotonic() - began < 60
 
 
 @shows("PMAN_TEMPLATES")
@@ -573,7 +573,7 @@ def _lag(sight: Sight) -> None:
     with live(sight.engine, sight.main.storebase, CROMWELL_LAG_SECONDS="3") as running:
         began = time.monotonic()
         assert running.get(f"not-{sight.jid}").status_code == 404
-        assert 3 <= time.monotonic() - began < 20
+        assert 3 <= time.monotonic() - began < 100
 
 
 @shows("PATH_MAP")

@@ -14,6 +14,7 @@ from pman.errors import ConfigError, Conflict, EngineRefused, EngineUnreachable,
 from pman.job import Document, Job
 from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of, site_templates
+from tests.live import DEADLINE
 
 STATE = """
 fields:
@@ -133,7 +134,7 @@ async def looks(held: Held, more: int) -> None:
     """Until so many more looks for what is overdue have begun."""
     for _ in range(more):
         held.looked.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             await held.looked.wait()
 
 

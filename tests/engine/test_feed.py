@@ -15,6 +15,7 @@ from pman.engine.feed import SHARE, Event, Feed
 from pman.errors import EngineUnreachable
 from pman.job import JobDetails
 from tests.a_job import a_job_details
+from tests.live import DEADLINE
 
 
 class Listed:
@@ -166,6 +167,6 @@ async def test_looks_that_take_long_come_seldom() -> None:
     engine = Slow()
     async with following(feed(engine)) as events:
         await told(events, 2)
-        await asyncio.wait_for(engine.enough.wait(), 30)
+        await asyncio.wait_for(engine.enough.wait(), DEADLINE)
 
     assert min(engine.rests[1:]) >= SHARE * 0.04

@@ -145,7 +145,7 @@ def before(engine: str, socket: Path, *hooks: Hook) -> Iterator[str]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(180)
     try:
         yield f"unix://{socket}"
     finally:

@@ -19,6 +19,7 @@ from pman.executors.docker.api import Api
 from pman.executors.docker.cache import Cache
 from pman.executors.shared.bounded import Bounded
 from pman.job import JID_LABEL
+from tests.live import DEADLINE
 
 
 class Engine:
@@ -102,7 +103,7 @@ async def cache(engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch) -> As
     await cache.close()
 
 
-async def until(holds: Callable[[], Any], seconds: float = 10) -> None:
+async def until(holds: Callable[[], Any], seconds: float = DEADLINE) -> None:
     deadline = time.monotonic() + seconds
     while True:
         if holds():

@@ -28,6 +28,7 @@ from pman.executors.kubernetes.informer import EventHandler, Informer, _events
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
+from tests.live import DEADLINE
 
 Object = dict[str, Any]
 
@@ -663,7 +664,7 @@ async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_fo
         there.timeout = 1
         hung.touch()
         with pytest.raises(EngineUnreachable, match="no credentials for Kubernetes within 1 s") as raised:
-            await asyncio.wait_for(there.read("/version"), 30)
+            await asyncio.wait_for(there.read("/version"), DEADLINE)
         assert "KUBECONFIG" in raised.value.hint
         hung.unlink()
         assert await there.read("/version") == {}

@@ -80,7 +80,7 @@ def a_request(argv: tuple[str, ...], **fields: Any) -> str:
     return json.dumps({**request, **fields})
 
 
-async def until(ask: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 20) -> Any:
+async def until(ask: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 180) -> Any:
     deadline = time.monotonic() + seconds
     while True:
         answer = await ask()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pman.errors import EngineUnreachable
 from pman.executors.shared.multiplex import AHEAD, Sources, multiplexed, prefixed
+from tests.live import DEADLINE
 
 
 async def chunks(*given: bytes) -> AsyncGenerator[bytes]:
@@ -54,7 +55,7 @@ async def test_a_client_that_goes_while_the_queue_is_full_leaves_nothing_behind(
     for _ in range(3 * AHEAD):  # the sources are faster than the client
         await asyncio.sleep(0)
 
-    await asyncio.wait_for(stream.aclose(), 5)
+    await asyncio.wait_for(stream.aclose(), DEADLINE)
 
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before

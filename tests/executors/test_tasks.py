@@ -11,6 +11,7 @@ import pytest
 
 from pman.errors import EngineUnreachable
 from pman.executors.shared.tasks import Attempts, Background, SingleFlight, cancel, repeat, until_reachable
+from tests.live import DEADLINE
 
 
 class Call:
@@ -191,7 +192,7 @@ async def test_work_that_is_repeated_for_ever_outlives_every_error(caplog: pytes
 
     with caplog.at_level(logging.DEBUG, "pman.executors.shared.tasks"):
         task = asyncio.create_task(repeat(work, 0.001, "nothing is done"))
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), DEADLINE)
         await cancel(task)
 
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [

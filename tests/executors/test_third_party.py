@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.a_job import a_request
-from tests.live import Server, until
+from tests.live import DEADLINE, Server, until
 
 MODULE = '''
 """Keeps what it is given, and calls every job done."""
@@ -144,7 +144,7 @@ def test_an_engine_that_lacks_a_method_is_refused_at_the_start_and_by_a_check(
             cwd=shelf["PYTHONPATH"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE,
             check=False,
         )
         for command in ("serve", "check")

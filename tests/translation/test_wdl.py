@@ -79,7 +79,7 @@ def workflow(entrypoint: Sequence[str], args: Sequence[str] = (), env: Sequence[
 
 def run(shell: str, script: str) -> list[str]:
     command = ["busybox", "sh"] if shell == "busybox" else [shell]
-    done = subprocess.run([*command, "-c", script], stdout=subprocess.PIPE, check=True, timeout=60)
+    done = subprocess.run([*command, "-c", script], stdout=subprocess.PIPE, check=True, timeout=180)
     return done.stdout.decode().split("\0")[:-1]
 
 

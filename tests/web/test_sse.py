@@ -17,6 +17,7 @@ from quart import Quart, Response, request
 from pman.web.api.sse import streamed_events
 from tests.a_job import a_job_details
 from tests.engine.test_feed import Listed, feed
+from tests.live import DEADLINE
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +44,7 @@ async def told(response: aiohttp.ClientResponse, count: int) -> list[tuple[str, 
     found: list[tuple[str, str, Any]] = []
     fields: dict[str, str] = {}
     while len(found) < count:
-        line = (await asyncio.wait_for(response.content.readline(), 30)).decode()
+        line = (await asyncio.wait_for(response.content.readline(), DEADLINE)).decode()
         assert line, "the stream ended"
         name, _, value = line.rstrip("\n").partition(": ")
         if name == "" and "data" in fields:
@@ -72,7 +73,7 @@ async def test_a_silent_stream_has_a_heartbeat() -> None:
     async with served(Listed()) as url, aiohttp.ClientSession() as session, session.get(url) as response:
         await told(response, 1)
 
-        assert (await asyncio.wait_for(response.content.readline(), 30)).startswith(b":")
+        assert (await asyncio.wait_for(response.content.readline(), DEADLINE)).startswith(b":")
 
 
 async def test_nobody_looks_any_more_once_the_client_has_gone() -> None:
@@ -86,7 +87,7 @@ async def test_nobody_looks_any_more_once_the_client_has_gone() -> None:
             await asyncio.sleep(0.1)
             return engine.looks == before
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while not await still():
                 pass
 
@@ -102,7 +103,7 @@ async def test_the_stream_of_one_job_tells_of_no_other_and_ends_with_it() -> Non
         engine.found["two"] = a_job_details(jid="two", message="other")
         del engine.found["one"]
         assert [name for _, name, _ in await told(response, 1)] == ["removed"]
-        rest = await asyncio.wait_for(response.content.read(), 30)
+        rest = await asyncio.wait_for(response.content.read(), DEADLINE)
 
     assert b"data" not in rest
 
@@ -115,6 +116,6 @@ async def test_the_stream_of_a_job_that_is_gone_already_ends(since: str | None) 
         aiohttp.ClientSession() as session,
         session.get(url, params={"jid": "one"}, headers=headers) as response,
     ):
-        rest = await asyncio.wait_for(response.content.read(), 30)
+        rest = await asyncio.wait_for(response.content.read(), DEADLINE)
 
     assert b"data" not in rest
