@@ -130,14 +130,14 @@ def _stopped(error: ConfigError, sample: Sample) -> Iterator[Finding]:
 
 
 def missed(notes: Notes) -> list[Finding]:
-    """The outermost branches that were not taken, of the blocks that are rendered."""
+    """Lists the outermost branches that were not taken, of the blocks that are rendered."""
     rendered = {place for number, place in notes.blocks.items() if number in notes.taken}
     taken = {
         (branch.file, branch.line, branch.told)
         for number, branch in enumerate(notes.branches)
         if number in notes.taken
     }
-    found = []
+    findings = []
     for number, branch in enumerate(notes.branches):
         key = (branch.file, branch.line, branch.told)
         outside = branch.within is None or branch.within in notes.taken
@@ -145,14 +145,13 @@ def missed(notes: Notes) -> list[Finding]:
             continue
         if branch.block and (branch.file, branch.block) not in rendered:
             continue
-        found.append(
-            Finding("branch-not-reached", f"no sample reaches {branch.told}", branch.file, branch.line)
-        )
-    return distinct(found)
+        message = f"no sample reaches {branch.told}"
+        findings.append(Finding("branch-not-reached", message, branch.file, branch.line))
+    return distinct(findings)
 
 
 def unused_blocks(notes: Notes) -> list[Finding]:
-    """Those that nothing renders, and in whose place nothing of the name stands elsewhere."""
+    """Lists the blocks that nothing renders, where no other block of the name is rendered."""
     rendered = {notes.blocks[number][1] for number in notes.blocks if number in notes.taken}
     return [
         Finding("unused-block", f"nothing renders the block {name}", file, notes.branches[number].line)

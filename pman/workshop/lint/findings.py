@@ -1,4 +1,4 @@
-"""What lint can find: the rules by their names, which stay, and one finding of one of them."""
+"""The rules of lint by their names, which stay, and a finding of one of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ Level = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
+    """A kind of mistake."""
+
     level: Level
     meaning: str
 
@@ -84,10 +86,10 @@ class Finding:
     rule: str
     message: str
     file: str
-    """Path, '' where there is none."""
+    """A path; '' where there is none."""
 
     line: int = 0
-    """From 1; 0: the file as a whole."""
+    """Counted from 1; 0: the file as a whole."""
 
     hint: str = ""
 
@@ -106,14 +108,14 @@ def of_mistake(mistake: Mistake) -> Finding:
 
 
 def distinct(findings: Iterable[Finding]) -> list[Finding]:
-    """One for each mistake, by file and line: many samples meet the same one."""
-    found: dict[tuple[str, str, int, str], Finding] = {}
+    """Sorts findings by file and line, one for each mistake: many samples meet the same one."""
+    first: dict[tuple[str, str, int, str], Finding] = {}
     for finding in findings:
-        found.setdefault((finding.rule, finding.file, finding.line, finding.hint), finding)
-    return sorted(found.values(), key=lambda one: (one.file, one.line, one.rule))
+        first.setdefault((finding.rule, finding.file, finding.line, finding.hint), finding)
+    return sorted(first.values(), key=lambda finding: (finding.file, finding.line, finding.rule))
 
 
 def table() -> str:
-    """Every rule, for the docs."""
+    """Writes every rule in a table, for the docs."""
     rows = [f"| `{name}` | {rule.level} | {rule.meaning} |" for name, rule in RULES.items()]
     return "\n".join(["| rule | level | what it finds |", "|---|---|---|", *rows]) + "\n"

@@ -28,7 +28,7 @@ def _line(finding: Finding) -> str:
 
 
 def shown(file: str) -> str:
-    """Relative to where pman was started, where it lies below."""
+    """Names a file by its path from where pman was started, where it lies below."""
     path = Path(file)
     here = Path.cwd()
     return str(path.relative_to(here)) if file and path.is_relative_to(here) else file
@@ -40,7 +40,7 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 def github(findings: Sequence[Finding]) -> str:
-    """Workflow commands, which GitHub shows at the line of the file."""
+    """Writes workflow commands, which GitHub shows at the line of the file."""
     lines = []
     for finding in findings:
         place = {"file": shown(finding.file), "line": finding.line, "title": f"pman lint: {finding.rule}"}
@@ -59,7 +59,7 @@ def _escaped(text: str, more: str = "") -> str:
 
 
 def sarif(findings: Sequence[Finding]) -> str:
-    """For code scanning: GitHub, GitLab, Azure, editors."""
+    """Writes SARIF, which code scanning reads: GitHub, GitLab, Azure, editors."""
     names = list(RULES)
     run = {
         "tool": {

@@ -1,4 +1,4 @@
-"""Whether a shell can read a script: by `bash -n`, which runs nothing of it."""
+"""Read scripts with `bash -n`, which runs nothing of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ _LINE = re.compile(r"^\S*: line (\d+): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
+    """A line that a shell cannot read."""
+
     index: int
-    """Of the begin of the line in the text."""
+    """Where the line begins in the text."""
 
     message: str
 
 
 def scripts(name: str, text: str) -> Iterator[tuple[str, int]]:
-    """What a shell is to read of a document, and where it begins."""
+    """Finds what a shell is to read of a document, and where it begins."""
     if name.endswith(".sh"):
         yield text, 0
     elif name.endswith(".wdl"):
@@ -38,7 +40,7 @@ def bash() -> str | None:
 
 
 def mistakes(name: str, text: str) -> Iterator[Mistake]:
-    """The first mistake of each script in a document. Raises NotInstalled where there is one to read."""
+    """Finds the first mistake of each script in a document. Raises NotInstalled where there is a script."""
     path = bash()
     for script, begin in scripts(name, text):
         if not path:
@@ -52,8 +54,8 @@ def mistakes(name: str, text: str) -> Iterator[Mistake]:
             check=False,
             env={"LC_ALL": "C"},
         )
-        told = _LINE.search(checked.stderr)
-        if checked.returncode and told:
+        complaint = _LINE.search(checked.stderr)
+        if checked.returncode and complaint:
             lines = script.split("\n")
-            ahead = sum(len(line) + 1 for line in lines[: int(told[1]) - 1])
-            yield Mistake(begin + min(ahead, len(script)), told[2])
+            ahead = sum(len(line) + 1 for line in lines[: int(complaint[1]) - 1])
+            yield Mistake(begin + min(ahead, len(script)), complaint[2])
