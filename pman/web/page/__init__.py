@@ -1,6 +1,9 @@
-"""The page: jobs, dry runs and templates, for people. Server-rendered; the little JavaScript is an addition.
+"""The page: jobs, previews and templates, for people. Server-rendered; the little JavaScript is an addition.
 
-It is off with PMAN_PAGE=no. It shows what the API answers and the workshop makes, and owns none of it.
+It shows what the API answers and what templates make of a request, and owns none of it; PMAN_PAGE=no
+turns it off. Only app.py imports it; it imports `engine/`, `translation/` and, for filters and guards,
+`web/api/`. Begin with `add` below and jobs.py; HTML is in html/, everything else that a browser asks for
+in static/.
 """
 
 from __future__ import annotations
