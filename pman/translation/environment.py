@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, cast
@@ -17,14 +16,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from pman.suggest import nearest
-from pman.translation.languages.literals import LANGUAGES, WORDS, Words
-from pman.translation.languages.placement import MARK
-from pman.translation.sourcemap import NOTE, Notes, noted
+from pman.translation.languages import LANGUAGES
+from pman.translation.languages.marks import MARK, without_marks
+from pman.translation.languages.wdl import Words
+from pman.translation.sourcemap import Notes, noted
 
 # Filters and functions that mark HTML as safe: here they would leave a value unescaped.
 _UNSAFE_FILTERS = ("safe", "escape", "e", "forceescape", "xmlattr", "urlize", "tojson", "striptags")
 _UNSAFE_GLOBALS = ("lipsum",)
-_NOTES = re.compile(f"{MARK}{NOTE}[0-9]+{MARK}")
 
 
 class Fields:
@@ -132,7 +131,7 @@ class Escaping(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self.literal = LANGUAGES[language]
+        self.literal = LANGUAGES[language].literal
         self.notes = notes
         for name in _UNSAFE_FILTERS:
             del self.filters[name]
@@ -186,13 +185,6 @@ class Escaping(ImmutableSandboxedEnvironment):
         if self.notes is not None:
             source = noted(source, filename or name, self.notes)
         return super()._generate(source, name, filename, defer_init)
-
-
-def without_marks(text: str) -> str:
-    """Escaped text as a document has it."""
-    if MARK + NOTE in text:
-        text = _NOTES.sub("", text)
-    return text.replace(MARK + WORDS, "").replace(MARK, "")
 
 
 def deep_text(value: object, text: Callable[[object], object]) -> object:

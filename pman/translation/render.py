@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, Template
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError
 
 from pman.errors import ConfigError, Fault
 from pman.job import Document
 from pman.resources import TEMPLATES
-from pman.translation.environment import Escaping, Fields, without_marks
-from pman.translation.languages import wdl
-from pman.translation.languages.literals import LANGUAGES
-from pman.translation.languages.placement import MARK, SHOWN, MisplacedError, placed, shown
+from pman.translation.environment import Escaping, Fields
+from pman.translation.languages import LANGUAGES, placed
+from pman.translation.languages.marks import (
+    MARK,
+    SHOWN,
+    MisplacedError,
+    UnreadableError,
+    shown,
+    without_marks,
+)
 from pman.translation.overrides import check_blocks, check_files
 from pman.translation.rules import FAILURES
 from pman.translation.sourcemap import Notes, Origins, without_notes
@@ -251,44 +254,6 @@ def template_names(engine: str, search: BaseLoader) -> list[str]:
     return sorted(found)
 
 
-class _Loader(yaml.CSafeLoader):
-    """Refuses a key that stands twice: YAML would drop the first without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            word = str(key.value)
-            if word in seen:
-                raise yaml.MarkedYAMLError(problem=f"{word!r} stands twice", problem_mark=key.start_mark)
-            seen.add(word)
-        return super().construct_mapping(node, deep)
-
-
-class UnreadableError(ValueError):
-    """A document is not of its language."""
-
-    def __init__(self, told: str, index: int) -> None:
-        """`index`: of the character in the text where it went wrong."""
-        super().__init__(told)
-        self.index = index
-
-
-class _TwiceError(ValueError):
-    def __init__(self, word: str) -> None:
-        super().__init__(f"{word!r} stands twice")
-        self.word = word
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuses a key that stands twice: JSON would drop the first without a word."""
-    found: dict[str, object] = {}
-    for word, value in pairs:
-        if word in found:
-            raise _TwiceError(word)
-        found[word] = value
-    return found
-
-
 _IN_THE_TEXT = (MisplacedError, UnreadableError)
 """What only the rendered text tells, and not the template's own line."""
 
@@ -296,53 +261,8 @@ _IN_THE_TEXT = (MisplacedError, UnreadableError)
 def _documents(name: str, text: str) -> Iterator[tuple[Document, int]]:
     """The documents of a file, and where in its text each begins; YAML may hold several, or none."""
     file = name.partition("/")[2].removesuffix(".j2")
-    for part, content, begin in _parsed(_language(name), text):
+    for part, content, begin in LANGUAGES[_language(name)].documents(text):
         yield Document(file, part, content), begin
-
-
-def _parsed(language: str, text: str) -> list[tuple[str, object, int]]:
-    if language == "json":
-        try:
-            return [(text, json.loads(text, object_pairs_hook=_once), 0)]
-        except json.JSONDecodeError as error:
-            before = text[: error.pos].rstrip()
-            index = len(before) - 1 if before.endswith(",") and text[error.pos :][:1] in "}]" else error.pos
-            raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
-        except _TwiceError as error:
-            index = text.rindex(json.dumps(error.word, ensure_ascii=False))
-            raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
-    if language == "yaml":
-        try:
-            contents = list(yaml.load_all(text, Loader=_Loader))
-            parts = list(_split(text)) if len(contents) > 1 else [(text, 0)] * len(contents)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"line {mark.line + 1} of the document: " if mark else ""
-            problem = getattr(error, "problem", None) or "not readable"
-            index = mark.index if mark else getattr(error, "position", 0)
-            raise UnreadableError(f"what it renders is no YAML: {where}{problem}", index) from error
-        return [
-            (part, content, begin)
-            for (part, begin), content in zip(parts, contents, strict=True)
-            if content is not None
-        ]
-    if language == "wdl":
-        try:
-            wdl.check(text)
-        except wdl.NoWdlError as error:
-            index = sum(len(line) for line in text.splitlines(keepends=True)[: error.line - 1])
-            raise UnreadableError(f"what it renders is no WDL: {error}", index) from error
-    return [(text, None, 0)]
-
-
-def _split(text: str) -> Iterator[tuple[str, int]]:
-    """The text of each document, with the comments before it, and where it begins."""
-    events = yaml.parse(text, Loader=yaml.CSafeLoader)
-    marks = [event.end_mark for event in events if isinstance(event, yaml.DocumentEndEvent)]
-    ends = [mark.index for mark in marks if mark]
-    for begin, end in pairwise([0, *ends[:-1], len(text)]):
-        part = text[begin:end].lstrip("\n").removeprefix("---\n")
-        yield part, end - len(part)
 
 
 class _located:  # noqa: N801  (reads as a statement)

@@ -16,11 +16,7 @@ from pathlib import Path
 from jinja2 import nodes
 
 from pman.resources import TEMPLATES
-from pman.translation.languages.literals import WORDS
-from pman.translation.languages.placement import MARK, SHOWN
-
-NOTE = "\2"
-"""Begins what stands between two marks where that is a note: no literal begins so."""
+from pman.translation.languages.marks import MARK, NOTE, SHOWN, WORDS
 
 
 @dataclass(frozen=True, slots=True)

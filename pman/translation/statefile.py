@@ -14,6 +14,7 @@ from jinja2.exceptions import TemplateNotFound
 from pman import schema
 from pman.errors import ConfigError
 from pman.suggest import meant
+from pman.translation.languages.yaml import repeated
 from pman.translation.sources import SYNTAX, Mistake, place
 
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
@@ -200,12 +201,8 @@ def _endless(node: yaml.Node | None, around: tuple[yaml.Node, ...] = ()) -> yaml
 
 def _twice(node: yaml.Node | None) -> Iterator[yaml.Node]:
     """Finds keys that have stood in the same mapping before."""
-    keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-    seen = set()
-    for key in keys:
-        if isinstance(key, yaml.ScalarNode) and key.value in seen:
-            yield key
-        seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+    if isinstance(node, yaml.MappingNode):
+        yield from repeated(node)
     for part in _parts(node):
         yield from _twice(part)
 

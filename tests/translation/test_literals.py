@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from pman.translation.languages.literals import json_literal, shell_literal, yaml_literal
+from pman.translation.languages.json import literal as json_literal
+from pman.translation.languages.shell import literal as shell_literal
+from pman.translation.languages.yaml import literal as yaml_literal
 
 # Texts that have ended a string early somewhere, in some language.
 HOSTILE = [

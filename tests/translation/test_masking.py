@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pman.translation.languages.literals import LANGUAGES, Words
+from pman.translation.languages import shell, wdl
 from pman.translation.masking import MASK, TELLING, Masking
 from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of
@@ -63,7 +63,7 @@ def test_a_reference_to_a_secret_is_none_itself() -> None:
 
 @given(name=names, value=values)
 def test_a_script_keeps_the_name_and_loses_the_value(name: str, value: str) -> None:
-    text = f"export {LANGUAGES['sh'](f'{name}={value}')}\nexec sh -c 'A=b'\n"
+    text = f"export {shell.literal(f'{name}={value}')}\nexec sh -c 'A=b'\n"
 
     for masking in (Masking([name]), Masking([f"{name}={value}"]), Masking([])):
         masked = masking.text(text)
@@ -75,7 +75,7 @@ def test_a_script_keeps_the_name_and_loses_the_value(name: str, value: str) -> N
 
 @given(name=names, value=values)
 def test_a_workflow_keeps_the_name_and_loses_the_value(name: str, value: str) -> None:
-    words = LANGUAGES["wdl"](Words(f"{name}={value}")).removeprefix("\1")
+    words = wdl.literal(wdl.Words(f"{name}={value}")).removeprefix("\1")
 
     masked = Masking([name]).text(f"export {words}\nexec true\n")
 

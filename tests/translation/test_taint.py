@@ -13,9 +13,9 @@ from jinja2 import DictLoader
 
 from pman.job import Document
 from pman.settings import DECLARED
-from pman.translation.environment import Escaping, Fields, without_marks
-from pman.translation.languages.literals import Words, shell_literal, wdl_literal, yaml_literal
-from pman.translation.languages.placement import sent, shown
+from pman.translation.environment import Escaping, Fields
+from pman.translation.languages import shell, wdl, yaml
+from pman.translation.languages.marks import sent, shown, without_marks
 from pman.translation.masking import MASK
 from pman.translation.rules import FAILURES
 from pman.translation.taint import UNSHOWN, TaintTracking, variable
@@ -44,13 +44,13 @@ def literal(engine: str, name: str, value: str) -> str:
     """How the shipped templates write the value of a variable that is masked after `name`."""
     verbatim = value.replace("{{", '{{"{{"}}')
     writes: dict[str, Callable[[], str]] = {
-        "kubernetes": lambda: yaml_literal(value.replace("$", "$$")),
-        "swarm": lambda: yaml_literal(name + verbatim),
-        "cromwell": lambda: wdl_literal(Words(name + value)).removeprefix("\1"),
-        "local": lambda: shell_literal(name + value),
-        "slurm": lambda: shell_literal(name + value),
+        "kubernetes": lambda: yaml.literal(value.replace("$", "$$")),
+        "swarm": lambda: yaml.literal(name + verbatim),
+        "cromwell": lambda: wdl.literal(wdl.Words(name + value)).removeprefix("\1"),
+        "local": lambda: shell.literal(name + value),
+        "slurm": lambda: shell.literal(name + value),
     }
-    return writes.get(engine, lambda: yaml_literal(name + value))()
+    return writes.get(engine, lambda: yaml.literal(name + value))()
 
 
 @pytest.mark.parametrize(("engine", "runtime"), TARGETS)

@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pman.errors import ConfigError
-from pman.translation.languages.literals import Words, wdl_literal
+from pman.translation.languages.wdl import Words
+from pman.translation.languages.wdl import literal as wdl_literal
 from tests.a_job import FACTS, a_job, a_translation, rendering
 from tests.cromwell_reading import NotReadError, command_of, literal, runtime_of, script_of, task_of
 from tests.translation.test_literals import HOSTILE

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from pman.errors import ConfigError
 from pman.job import Document
-from pman.translation.languages.placement import MisplacedError
-from pman.translation.render import Templates, Traced, UnreadableError
+from pman.translation.languages.marks import MisplacedError, UnreadableError
+from pman.translation.render import Templates, Traced
 from pman.translation.sourcemap import Notes, Origins
 from pman.translation.sources import composed, place
 from pman.translation.variables import unread_fields
