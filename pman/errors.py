@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
-from pman.resources import TEMPLATES
+from pman.resources import shipped_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,8 @@ class Fault:
 
 def _place(file: str, line: int) -> str:
     """Names a site's file by its own path, a shipped one by its name below templates/."""
-    path = Path(file)
-    shipped = path.is_relative_to(TEMPLATES)
-    shown = f"templates/{path.relative_to(TEMPLATES)}" if shipped else file
+    name = shipped_name(file)
+    shown = f"templates/{name}" if name else file
     return f"{shown}, line {line}" if line else shown
 
 

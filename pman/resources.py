@@ -23,3 +23,9 @@ def packages() -> tuple[Path, ...]:
     modules = {entry.module for entry in entry_points(group=ENGINES)}
     specs = [find_spec(module) for module in sorted(modules) if not module.startswith("pman.")]
     return tuple(Path(folder) for spec in specs if spec for folder in spec.submodule_search_locations or ())
+
+
+def shipped_name(file: Path | str) -> str | None:
+    """Names a shipped file by its place in templates/, e.g. `docker/state.yaml`; None for a site's."""
+    path = Path(file)
+    return path.relative_to(TEMPLATES).as_posix() if path.is_relative_to(TEMPLATES) else None

@@ -15,7 +15,8 @@ from pman.cli.group import Commands, Table, example
 from pman.errors import ConfigError
 from pman.suggest import one_of
 from pman.translation.inventory.answer import answer
-from pman.translation.inventory.inventory import Block, EngineTemplates, TemplateFile, engines, find
+from pman.translation.inventory.blocks import Block
+from pman.translation.inventory.inventory import EngineTemplates, TemplateFile, engines, find
 from pman.translation.overrides import RULES
 from pman.workshop.eject import Ejected
 from pman.workshop.eject import eject as ejected

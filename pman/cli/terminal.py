@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
-from pman.resources import TEMPLATES
+from pman.resources import shipped_name
 
 MARKS = {"ok": "[green]✔[/]", "failed": "[red]✘[/]", "skipped": "[yellow]–[/]"}
 COLOURS = {
@@ -70,9 +70,9 @@ def coloured(status: str) -> str:
 
 def path(file: str | Path) -> str:
     """A file as a person would name it who stands here."""
+    if name := shipped_name(file):
+        return f"templates/{name}"
     file = Path(file)
-    if file.is_relative_to(TEMPLATES):
-        return f"templates/{file.relative_to(TEMPLATES)}"
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 

@@ -8,7 +8,7 @@ from jinja2 import BaseLoader, nodes
 
 from pman.errors import ConfigError, Fault
 from pman.suggest import meant, nearest
-from pman.translation.sources import SYNTAX, Mistake, Source, lineage
+from pman.translation.sources import BUILTIN, SYNTAX, Mistake, Source, lineage
 
 RULES = "state.yaml"
 
@@ -83,7 +83,7 @@ def _leads_nowhere(own: Source, nowhere: str, there: Sequence[str]) -> str:
         others = [other for other in there if other != own.name]
         return f"extends {nowhere!r}, which does not exist; {meant(nowhere, others)}"
     endless = "extends itself" if nowhere == own.name else f"extends {own.extends}, which extends itself"
-    shipped = f"builtin/{nowhere.removeprefix('builtin/')}"
+    shipped = f"{BUILTIN}{nowhere.removeprefix(BUILTIN)}"
     return f"{endless}; the shipped one is {shipped}" if shipped in there else endless
 
 

@@ -11,11 +11,10 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jinja2 import nodes
 
-from pman.resources import TEMPLATES
+from pman.resources import shipped_name
 from pman.translation.languages.marks import MARK, NOTE, SHOWN, WORDS
 
 
@@ -83,7 +82,7 @@ class Origins:
         be read by itself, and where a line is indented too little, its language complains further down.
         """
         at = max(bisect_right(self._starts, index) - 1, 0)
-        own = (one for one in reversed(self._origins[: at + 1]) if not is_shipped(one.file))
+        own = (one for one in reversed(self._origins[: at + 1]) if not shipped_name(one.file))
         return next(own, self.at(index))
 
     @property
@@ -98,10 +97,6 @@ class Origins:
     def part(self, begin: int, text: str) -> Origins:
         """Of a text that is a part of this one."""
         return Origins(text, [start - begin for start in self._starts], self._origins)
-
-
-def is_shipped(file: str) -> bool:
-    return Path(file).is_relative_to(TEMPLATES)
 
 
 def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:

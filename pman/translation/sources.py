@@ -15,6 +15,9 @@ from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 
 from pman.errors import ConfigError, Fault
 
+BUILTIN = "builtin/"
+"""Begins the name of a shipped template or rules, also where a site's stands in their place."""
+
 SYNTAX = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 """As templates are read (pman.render). What is only parsed needs none of its filters."""
 

@@ -15,7 +15,7 @@ from pman import schema
 from pman.errors import ConfigError
 from pman.suggest import meant
 from pman.translation.languages.yaml import repeated
-from pman.translation.sources import SYNTAX, Mistake, place
+from pman.translation.sources import BUILTIN, SYNTAX, Mistake, place
 
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 """What parsing YAML raises; ValueError: of a date that there is none of."""
@@ -140,7 +140,7 @@ def _extends_nothing(search: BaseLoader, source: StateSource, names: list[str]) 
     extended = source.extends
     if extended is None:
         return None
-    line, shipped = source.line("extends"), f"builtin/{extended.removeprefix('builtin/')}"
+    line, shipped = source.line("extends"), f"{BUILTIN}{extended.removeprefix(BUILTIN)}"
     if extended in names:
         message = f"templates/{extended} extends itself; the shipped one is {shipped}"
         return Mistake("rules-schema", source.name, message, source.path, line)

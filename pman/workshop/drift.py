@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pman.errors import ConfigError, Fault
 from pman.translation.inventory import record
-from pman.translation.inventory.inventory import BUILTIN, EngineTemplates, TemplateFile
+from pman.translation.inventory.inventory import EngineTemplates, TemplateFile
 from pman.translation.inventory.record import Record
-from pman.translation.sources import digest, uses_super, writes
+from pman.translation.sources import BUILTIN, digest, uses_super, writes
 
 
 @dataclass(frozen=True, slots=True)

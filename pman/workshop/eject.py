@@ -11,10 +11,10 @@ from textwrap import indent
 from pman.errors import ConfigError, Fault
 from pman.suggest import one_of
 from pman.translation.inventory import record
-from pman.translation.inventory.inventory import BUILTIN, find
+from pman.translation.inventory.inventory import find
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
-from pman.translation.sources import Source, Span, lineage, parsed
+from pman.translation.sources import BUILTIN, Source, Span, lineage, parsed
 from pman.translation.statefile import read
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pman.translation.inventory.inventory import Block, EngineTemplates, TemplateFile
+from pman.translation.inventory.blocks import Block
+from pman.translation.inventory.inventory import EngineTemplates, TemplateFile
 from pman.translation.statefile import Rule
 
 

@@ -14,7 +14,8 @@ from pman import schema
 from pman.settings import DECLARED
 from pman.translation import statefile
 from pman.translation.functions import FUNCTIONS, TESTS
-from pman.translation.inventory.inventory import Block, TemplateFile, find
+from pman.translation.inventory.blocks import Block
+from pman.translation.inventory.inventory import TemplateFile, find
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
 from pman.translation.sources import SYNTAX, parsed

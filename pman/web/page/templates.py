@@ -10,8 +10,9 @@ from quart import Blueprint, Response
 from pman.engine.engine import Engine
 from pman.errors import ConfigError, Fault
 from pman.translation.inventory import docs, inventory
-from pman.translation.inventory.inventory import BUILTIN, EngineTemplates, TemplateFile
+from pman.translation.inventory.inventory import EngineTemplates, TemplateFile
 from pman.translation.overrides import RULES
+from pman.translation.sources import BUILTIN
 from pman.web.page.code import rows
 from pman.web.page.view import NotThere, View
 

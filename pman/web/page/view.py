@@ -15,7 +15,7 @@ from quart import Response
 
 from pman import __version__
 from pman.errors import PmanError
-from pman.resources import TEMPLATES
+from pman.resources import shipped_name
 from pman.settings import Settings
 from pman.web.page.session import Session
 
@@ -68,14 +68,11 @@ class View:
     def source_of(self, path: str, line: int = 0) -> tuple[str, str]:
         """The name and the address of a template or rules: of a shipped one by its place in templates/."""
         at = f"#line-{line}" if line else ""
-        for directory, own in ((TEMPLATES, False), *((site, True) for site in self._site)):
+        if name := shipped_name(path):
+            return f"templates/{name}", f"/templates/builtin/{name}{at}"
+        for directory in self._site:
             if Path(path).is_relative_to(directory):
-                name = Path(path).relative_to(directory).as_posix()
-                return (
-                    (path, f"/templates/{name}{at}")
-                    if own
-                    else (f"templates/{name}", f"/templates/builtin/{name}{at}")
-                )
+                return path, f"/templates/{Path(path).relative_to(directory).as_posix()}{at}"
         return path, ""
 
     def answer(self, name: str, *, status: int = 200, **variables: Any) -> Response:

@@ -10,7 +10,7 @@ from jinja2 import BaseLoader, nodes
 from jinja2.exceptions import TemplateError
 
 from pman.errors import ConfigError
-from pman.resources import STATES, TEMPLATES
+from pman.resources import STATES, TEMPLATES, shipped_name
 from pman.suggest import meant, nearest
 from pman.translation.functions import FUNCTIONS
 from pman.translation.overrides import RULES
@@ -47,7 +47,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
         yield from trial.add(rules, state, native)
     if trial.decided:
         yield from trial.findings()
-    if engine in SHIPPED and not Path(sources[0].path).is_relative_to(TEMPLATES):
+    if engine in SHIPPED and not shipped_name(sources[0].path):
         yield from trial.changed(compiled(engine, loader([])), natives)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from jinja2 import nodes
 
 from pman.errors import ConfigError, EngineUnreachable
-from pman.resources import TEMPLATES
+from pman.resources import shipped_name
 from pman.suggest import nearest
 from pman.translation.rules import Rules, environment
 from pman.translation.statefile import Rule
@@ -100,7 +100,7 @@ class Trial:
             rule = self.rules[number]
             was, now = before.source["status"], rule.source["status"]
             if was != now:
-                own = not Path(rule.file).is_relative_to(TEMPLATES)
+                own = not shipped_name(rule.file)
                 place = (rule.file, rule.line) if own else (self.path, 0)
                 found.setdefault(place, []).append(f"{state}: {was} -> {now}")
         for place, told in found.items():
