@@ -62,7 +62,7 @@ class MetadataCache:
             polls, self._polls = self._polls, {}
             try:
                 await self._answer(polls)
-            except Exception as error:  # each who asked is told; the next are asked for anew
+            except Exception as error:  # raised to all who polled; the next polls ask anew
                 for future in polls.values():
                     if not future.done():
                         _fail(future, error)
@@ -94,14 +94,14 @@ def _size(metadata: Metadata) -> int:
 
 def _fail(future: asyncio.Future[Metadata | None], error: Exception) -> None:
     future.set_exception(error)
-    future.exception()  # who asked may have gone
+    future.exception()  # whoever polled may have gone
 
 
 def _is_unchanged(before: Metadata, row: Mapping[str, Any]) -> bool:
-    """Whether metadata would tell the same as before, by what a query says of the workflow.
+    """Tell whether the metadata are as before, by what a query says of the workflow.
 
     Of a workflow that runs, only the steps before its call runs show in the metadata alone. A query
-    may know less than the metadata told already, which is no change.
+    may know less than the metadata did, which is no change.
     """
     labels, cached = row.get("labels") or {}, before.get("labels") or {}
     if any(labels.get(name) != cached.get(name) for name in (REMOVED_LABEL, REASON_LABEL)):

@@ -31,11 +31,11 @@ class CallDirectory:
         return self._path.is_dir()
 
     def has_begun(self) -> bool:
-        """Whether there is something to read, or there never will be here; asks the file system."""
+        """Tell whether there is something to read, or there never will be here; asks the file system."""
         return (self._path / "stdout").exists() or not self.is_visible()
 
     def native(self) -> Mapping[str, Any]:
-        """What the rules read of it, see templates/cromwell/state.yaml; asks the file system."""
+        """The part that the rules read, see templates/cromwell/state.yaml; asks the file system."""
         native: dict[str, Any] = {"directory": self._name}
         if self.is_visible():
             native |= {"slurm": self._end("stderr.slurm"), "submit": self._end("stderr.submit")}
@@ -46,7 +46,7 @@ class CallDirectory:
     async def log(
         self, tail: int, ended: Callable[[], Awaitable[bool]] | None = None
     ) -> AsyncIterator[bytes]:
-        """What the job wrote, in the order it was written; where that is nothing, why it did not begin."""
+        """The output of the job, in the order it was written; where there is none, why it did not begin."""
         empty = True
         for name in ("stdout", "stderr"):  # the shipped template writes both into the first
             with contextlib.suppress(FileNotFoundError):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pman.errors import NameTaken, UnknownJob
@@ -25,10 +25,10 @@ KIND_LABEL = f"{LABEL_PREFIX}kind"
 """A label that all of pman's workflows have; its value is `job`."""
 
 FORM = {"workflow.wdl": "workflowSource", "labels.json": "labels", "options.json": "workflowOptions"}
-"""By document, the field of a submission."""
+"""The field of a submission, by document."""
 
 _FILES = {"workflowSource": "workflow", "labels": "labels", "workflowOptions": "options"}
-"""By field of a submission, its name among the submittedFiles of metadata."""
+"""The name among the submittedFiles of metadata, by field of a submission."""
 
 REMOVAL_TIMEOUT_SECONDS = 30.0
 """For a removal to see a job's end, which Cromwell may see five minutes late."""
@@ -79,12 +79,12 @@ class CromwellExecutor:
                 "submittedFiles": {"options": form["workflowOptions"]},
             }
             self._workflows.submitted(workflow, metadata)
-            return _native(metadata, known=False)
+            return _native(metadata, is_visible=False)
         raise AssertionError  # there is always a next generation
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
-        _, metadata, known = await self._workflows.find(jid, fresh=fresh)
-        return _native(metadata, known=known, files=await self._files(metadata))
+        _, metadata, is_visible = await self._workflows.find(jid, fresh=fresh)
+        return _native(metadata, is_visible=is_visible, files=await self._files(metadata))
 
     async def held(self, jid: str) -> Mapping[str, str]:
         """The documents as they were submitted, once Cromwell tells of them."""
@@ -109,9 +109,9 @@ class CromwellExecutor:
     async def remove(self, jid: str) -> None:
         """Cromwell forgets nothing: the workflow is marked, and all pmans go on with the next generation."""
         try:
-            generation, metadata, known = await self._workflows.find(jid, fresh=True)
+            generation, metadata, is_visible = await self._workflows.find(jid, fresh=True)
         except UnknownJob:
-            # Who is told that there is none will not ask again: Cromwell may be slower than it should.
+            # A caller who hears that there is none does not ask again: Cromwell may be slower than it should.
             _, workflow = next(self._workflows.ids(jid))
             if await self._server.abort(workflow):
                 raise self._workflows.silent(jid) from None
@@ -119,13 +119,13 @@ class CromwellExecutor:
         workflow = metadata["id"]
         if not _has_ended(metadata):
             await self._server.abort(workflow)
-            if not known and await self._workflows.visible(workflow) is None:
+            if not is_visible and await self._workflows.visible(workflow) is None:
                 raise self._workflows.silent(jid)
             if not await self._until(workflow, _has_ended, REMOVAL_TIMEOUT_SECONDS):
                 log.warning("%s: removed, though Cromwell does not say yet that it has ended", jid)
         if not await self._workflows.label(workflow, {REMOVED_LABEL: "yes"}):
             raise self._workflows.silent(jid)
-        # Whoever asks next, on another pman too, must be told so.
+        # Whoever asks next, on another pman too, must hear that it is gone.
         await self._until(workflow, is_removed, 2 * self._lag)
         self._workflows.forget(jid, generation, workflow)
 
@@ -160,7 +160,7 @@ class CromwellExecutor:
         log.debug("%s: not as it should be after %.0f s", workflow, seconds)
         return False
 
-    # --- all that is said of a job -----------------------------------------------------------------
+    # --- the state of a job ------------------------------------------------------------------------
 
     async def _files(self, metadata: Metadata) -> Mapping[str, Any]:
         root = _root(metadata)
@@ -169,7 +169,7 @@ class CromwellExecutor:
         return await asyncio.to_thread(CallDirectory(root, self._path_map).native)
 
     async def _directory(self, jid: str) -> CallDirectory | None:
-        """None while its call has none."""
+        """The directory of the call, or None while it has none."""
         root = _root((await self.inspect(jid))["metadata"])
         return CallDirectory(root, self._path_map) if root else None
 
@@ -189,10 +189,10 @@ class CromwellExecutor:
 
         return ended
 
-    async def _named(self, asked: Any) -> Sequence[str]:
+    async def _named(self, filters: Iterable[Mapping[str, str]]) -> Sequence[str]:
         """The jobs that match, without those that were deleted."""
         mine = [{"label": f"{KIND_LABEL}:job"}, {"excludeLabelOr": f"{REMOVED_LABEL}:yes"}]
-        rows = await self._server.query([*mine, *asked])
+        rows = await self._server.query([*mine, *filters])
         return sorted({row["labels"][JID_LABEL] for row in rows})
 
 
@@ -200,9 +200,11 @@ async def _has_begun(directory: CallDirectory | None) -> bool:
     return directory is not None and await asyncio.to_thread(directory.has_begun)
 
 
-def _native(metadata: Metadata, *, known: bool, files: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+def _native(
+    metadata: Metadata, *, is_visible: bool, files: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
     """See templates/cromwell/state.yaml."""
-    return {"metadata": metadata, "known": known, "causes": _causes(metadata), "files": files or {}}
+    return {"metadata": metadata, "known": is_visible, "causes": _causes(metadata), "files": files or {}}
 
 
 def _causes(metadata: Metadata) -> list[str]:

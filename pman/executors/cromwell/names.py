@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 
 _NAMESPACE = uuid.UUID("8f1c5c5e-3f0a-4d0e-9a53-5b8f6c0f5d1e")
-"""Of pman's jobs; another one would lose sight of all of them."""
+"""The namespace of pman's jobs; with another one pman would lose sight of all of them."""
 
 
 def workflow_id(jid: str, generation: int) -> str:

@@ -62,16 +62,16 @@ class Server:
         return content if status == 200 else None
 
     async def submitted(self, workflow: str) -> Mapping[str, str]:
-        """The files as they were submitted, by Cromwell's names; none while that is not told."""
+        """The files as they were submitted, by Cromwell's names; empty while it does not tell."""
         params = [("includeKey", "submittedFiles"), ("expandSubWorkflows", "false")]
         path = f"{WORKFLOWS}/{workflow}/metadata"
         _, content = await self._call("GET", path, takes=(200, 404), params=params)
         files: Mapping[str, str] = content.get("submittedFiles") or {}
         return files
 
-    async def query(self, asked: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
+    async def query(self, filters: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
         """The id, status, times and labels of the workflows that match."""
-        body = [*asked, {"additionalQueryResultFields": "labels"}]
+        body = [*filters, {"additionalQueryResultFields": "labels"}]
         _, content = await self._call("POST", f"{WORKFLOWS}/query", takes=(200,), json=body)
         rows: Sequence[Mapping[str, Any]] = content["results"]
         return rows

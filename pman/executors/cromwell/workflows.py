@@ -33,7 +33,7 @@ class Workflows:
         """The generation that may be there, of names that were deleted: those below are gone for good."""
 
         self._submitted: TTLCache[str, Metadata] = TTLCache(math.inf, SUBMITTED_SECONDS)
-        """By workflow: what this pman has submitted and Cromwell does not tell of yet."""
+        """The metadata of workflows that this pman has submitted and Cromwell does not tell of yet, by id."""
 
     def ids(self, jid: str) -> Iterator[tuple[int, str]]:
         """The generation that may be there and its workflow's id, then the next ones, without end."""
@@ -62,7 +62,7 @@ class Workflows:
         raise AssertionError  # there is always a next generation
 
     async def is_removed(self, jid: str, generation: int, workflow: str) -> bool:
-        """Whether a workflow that is there is a deleted job's.
+        """Tell whether a workflow that is there is a deleted job's.
 
         Raises EngineUnreachable where Cromwell does not tell of it.
         """

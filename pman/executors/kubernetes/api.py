@@ -242,7 +242,7 @@ class Api:
 
 
 def is_name(text: str) -> bool:
-    """Whether an object can have this name. Any other text must not get into a path."""
+    """Tell whether an object can have this name. Any other text must not get into a path."""
     return _NAME.fullmatch(text) is not None
 
 

@@ -155,7 +155,7 @@ class KubernetesExecutor:
             self._tasks = [asyncio.create_task(watch.run()) for watch in self._informers.values()]
 
     def _is_synced(self) -> bool:
-        """Whether the store is up to date: without events where pman has lost the permission to see them."""
+        """Tell whether the store is up to date; events may be missing where pman must not see them."""
         events = self._informers[EVENTS]
         return (
             self._informers[JOBS].is_synced
@@ -165,5 +165,5 @@ class KubernetesExecutor:
 
 
 def _can_be(jid: str) -> bool:
-    """Whether a Job can have this name, which is also the value of a label: at most 63 characters."""
+    """Tell whether a Job can have this name, which is also the value of a label: at most 63 characters."""
     return is_name(jid) and len(jid) <= 63

@@ -22,7 +22,7 @@ class IgnoredFields:
 
 
 def has(existing: Any, wanted: Any) -> bool:
-    """Whether the object has all wanted fields; the API server adds defaults of its own."""
+    """Tell whether the object has all wanted fields; the API server adds defaults of its own."""
     if isinstance(wanted, Mapping):
         return isinstance(existing, Mapping) and all(has(existing.get(key), wanted[key]) for key in wanted)
     if isinstance(wanted, list):

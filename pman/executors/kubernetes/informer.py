@@ -61,11 +61,11 @@ class Informer:
         self._synced_until = 0.0
         self._last_error = ""
         self.is_forbidden = False
-        """Whether pman lacks the permission to list or watch these."""
+        """True while pman lacks the permission to list or watch these."""
 
     @property
     def is_synced(self) -> bool:
-        """Whether the store has the state of the cluster, but for events that are on their way."""
+        """Tell whether the store has the state of the cluster, but for events that are on their way."""
         return time.monotonic() < self._synced_until
 
     async def run(self) -> None:

@@ -114,12 +114,12 @@ class Logs:
 
 
 def _is_from_the_api_server(answer: Answer) -> bool:
-    """Whether the error is not the node's: a node may be lost for ever, and its jobs have a state."""
+    """Tell whether the error is not the node's: a node may be lost for ever, and its jobs have a state."""
     return answer.status in (401, 429, 503)
 
 
 def _may_recover(job: Object) -> bool:
-    """Whether the Job ended so lately, by pman's clock, that its node may show the log later."""
+    """Tell whether the Job ended so lately, by pman's clock, that its node may show the log later."""
     ended = end_time(job)
     if not ended:
         return False
@@ -127,7 +127,7 @@ def _may_recover(job: Object) -> bool:
 
 
 def _is_several(native: Native) -> bool:
-    """Whether there are, or may be, several pods, so that their names tell the lines apart."""
+    """Tell whether there are, or may be, several pods, so that their names tell the lines apart."""
     spec: dict[str, Any] = native["job"]["spec"]
     workers = max(spec.get("completions") or 1, spec.get("parallelism") or 1)
     return workers > 1 or len(native["pods"]) > 1 or bool(spec.get("backoffLimit"))

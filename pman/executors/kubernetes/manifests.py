@@ -47,7 +47,7 @@ class Manifest:
         return {each["uid"] for each in references if each["kind"] == "Job" and each["name"] == self.jid}
 
     def is_of_the_same_name(self, existing: Object) -> bool:
-        """Whether an object belongs to this job, or to an earlier one of its name."""
+        """Tell whether an object belongs to this job, or to an earlier one of its name."""
         return labels(existing).get(JID_LABEL) == self.jid or bool(self.owners_of(existing))
 
 

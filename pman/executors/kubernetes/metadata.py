@@ -1,4 +1,4 @@
-"""What the metadata of a Kubernetes object says: its name, uid, version, labels and owner."""
+"""Reads the metadata of a Kubernetes object: its name, uid, version, labels and owner."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_pmans(job: Object) -> bool:
 
 
 def is_terminating(item: Object) -> bool:
-    """Whether it is deleted and waits for a finalizer."""
+    """Tell whether it is deleted and waits for a finalizer."""
     return bool(item["metadata"].get("deletionTimestamp"))
 
 

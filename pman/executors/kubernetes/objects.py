@@ -70,7 +70,7 @@ class Objects:
         return await self._api.get(self._path(manifest))
 
     async def patch(self, manifest: Manifest, metadata: Mapping[str, Any]) -> Object | None:
-        """None where the object has changed meanwhile, or is gone. Raises EngineRefused."""
+        """Merge into the metadata; None where the object has changed or is gone. Raises EngineRefused."""
         answer = await self._api.call("PATCH", self._path(manifest), body={"metadata": metadata})
         if answer.status in (404, 409):
             return None

@@ -1,4 +1,4 @@
-"""What the status of a Job says of its end, and that of a pod of its containers."""
+"""Reads the status of a Job and of a pod: whether they have ended, and which containers ran."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main_container(pod: Object) -> str:
 
 
 def has_started(pod: Object) -> bool:
-    """Whether the main container runs or ran, so that there is a log."""
+    """Tell whether the main container runs or ran, so that there is a log."""
     for each in (pod.get("status") or {}).get("containerStatuses") or ():
         if each["name"] == main_container(pod):
             return "running" in each["state"] or "terminated" in each["state"]
@@ -38,13 +38,13 @@ def has_started(pod: Object) -> bool:
 
 
 def main_container_has_ended(pod: Object) -> bool:
-    """Whether the main container ran and has ended, so that its node has the log, or has lost it."""
+    """Tell whether the main container ran and has ended, so that its node has the log, or has lost it."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     return any(each["name"] == main_container(pod) and _has_run(each) for each in statuses)
 
 
 def pod_has_ended(pod: Object) -> bool:
-    """Whether the pod has no process, and will have none."""
+    """Tell whether the pod has no process, and will have none."""
     status = pod.get("status") or {}
     if status.get("phase") in ("Succeeded", "Failed"):
         return True
@@ -54,7 +54,7 @@ def pod_has_ended(pod: Object) -> bool:
 
 
 def _has_run(container: Object) -> bool:
-    """Whether a container ran and terminated: `terminated` without a containerID does not count.
+    """Tell whether a container ran and terminated: `terminated` without a containerID does not count.
 
     A kubelet (1.20, TerminatePod) writes that for each container of a deleted pod that was waiting by the
     status before; it may have begun to run since.

@@ -50,7 +50,7 @@ class _Job:
     ended_pods: int
     """The pods that have ended, by the status of the Job."""
     has_labelled_pods: bool
-    """Whether the informer sees its pods: they have the label, unless a site's template leaves it out."""
+    """True where the informer sees its pods: they have the label, unless a site's template leaves it out."""
     compressed: bytes
 
 
@@ -76,17 +76,17 @@ class Store:
 
     def __init__(self) -> None:
         self._jobs: dict[str, _Job] = {}
-        """By name."""
+        """The Jobs, by name."""
         self._names_by_uid: dict[str, str] = {}
         """The name of each Job, by its uid."""
         self._unconfirmed: set[str] = set()
         """The uids of Jobs that pman has created, and that no event has confirmed yet."""
         self._pods: dict[str, dict[str, _Pod]] = {}
-        """By the uid of the owner, then their own."""
+        """The pods, by the uid of the owner, then by their own."""
         self._owner_uids: dict[str, str] = {}
         """The uid of the owner, by that of the pod."""
         self._events: OrderedDict[str, dict[str, _Event]] = OrderedDict()
-        """By the uid of the involved object, then their own."""
+        """The events, by the uid of the involved object, then by their own."""
         self._involved_uids: dict[str, str] = {}
         """The uid of the involved object, by that of the event."""
         self._revisions: dict[str, int] = {}
@@ -116,7 +116,7 @@ class Store:
         return sorted(jid for jid, job in self._jobs.items() if not job.has_ended)
 
     def is_deleted(self, item: Object, since: float) -> bool:
-        """Whether its deletion became known after `since` (time.monotonic()): a read begun then is old."""
+        """Tell whether its deletion came after `since` (time.monotonic()): a read begun then is old."""
         return self._deleted.get(uid(item), since) > since
 
     def expect(self, job: Object) -> None:
@@ -216,7 +216,7 @@ class Store:
         self._drop_event(uid(event))
 
     def _is_consistent(self, jid: str, job: _Job) -> bool:
-        """Whether no event is on its way that belongs to this state of the Job.
+        """Tell whether no event is on its way that belongs to this state of the Job.
 
         The informers are not in step: the end of a Job may come before that of its pods, which has the
         reason, and the platform asks only once for a job that has ended.

@@ -35,7 +35,7 @@ Namespaces = Literal["root", "user", "none"]
 
 
 class LocalExecutor:
-    """The jobs of one directory; several pmans may share it."""
+    """Runs the jobs of one directory, which several pmans may share. Executor says what each call means."""
 
     def __init__(self, settings: Mapping[str, Any], namespaces: Namespaces | None = None) -> None:
         """`namespaces` takes the place of a look at what the machine allows."""

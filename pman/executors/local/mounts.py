@@ -34,9 +34,9 @@ def enter(mounts: Sequence[Mapping[str, Any]], root: Path) -> None:
     _mount("none", "/", "", _REC | _PRIVATE)
     _mount("tmpfs", root, "tmpfs", 0, "mode=755")
     _mount("none", root, "", _UNBINDABLE)  # or it would be found again inside itself
-    made = {Path(mount["target"]).parts[1] for mount in mounts if not Path(mount["target"]).is_dir()}
+    own = {Path(mount["target"]).parts[1] for mount in mounts if not Path(mount["target"]).is_dir()}
     for entry in Path("/").iterdir():
-        if entry.name not in made:
+        if entry.name not in own:
             _bind(entry, root / entry.name)
     for mount in mounts:
         target = root / str(mount["target"]).lstrip("/")

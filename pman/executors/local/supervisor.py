@@ -186,7 +186,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _exceeds(limit: int, processes: Sequence[psutil.Process]) -> bool:
-    """Whether they have more bytes in memory; what they share counts once, where the machine can tell."""
+    """Tell whether they have more bytes in memory; what they share counts once where the machine knows it."""
     if sum(_bytes(process, "rss") for process in processes) <= limit:
         return False
     return sum(_bytes(process, "pss") for process in processes) > limit

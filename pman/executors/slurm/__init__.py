@@ -1,15 +1,7 @@
 """SLURM: a job is one batch job by the job's name, and one directory of the storebase.
 
-executor.py    the protocol
-submission.py  a job that is submitted once, whoever tries, and whenever they end
-listing.py     the one query for all polls of a moment
-directory.py   the jobs' directories: what was submitted, the log, how it ended
-native.py      the one shape of SLURM's answers, whatever their version
-transport.py   what is asked of SLURM, by either of
-rest.py        slurmrestd
-cli.py         sbatch, squeue, scontrol, scancel, sacct
-options.py     the options of sbatch for the words of slurmrestd
-token.py       the token for slurmrestd
+Reached by the entry point `slurm` alone; of pman it imports executors/shared, jobs and errors.
+Begin with executor.py, the protocol; transport.py has the calls, which rest.py and cli.py carry in two ways.
 """
 
 from pman.executors.slurm.executor import connect

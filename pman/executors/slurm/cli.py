@@ -24,7 +24,7 @@ _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthenticat
 _FINE = ("nvalid job id", "already", "no longer pending", "not available now")
 """In the words of errors that say that nothing is left to do."""
 
-_AT_ONCE = 8
+_MAX_PROGRAMS = 8
 """Programs that run at the same time: each is a process, and a connection of slurmctld's."""
 
 
@@ -39,15 +39,15 @@ class Cli:
         self._environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
         if settings["SLURM_CONF"]:
             self._environment["SLURM_CONF"] = settings["SLURM_CONF"]
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns = asyncio.Semaphore(_MAX_PROGRAMS)
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         given = {**self._environment, **(job.get("environment") or {})}
         words = ["--parsable", *options.options({**job, "begin_time": HELD_UNTIL})]
-        code, said, errors = await self._run("sbatch", words, script, given)
+        code, output, errors = await self._run("sbatch", words, script, given)
         if code:
             raise self._refusal("submit", "sbatch", code, errors)
-        return int(said.split()[-1].partition(";")[0])
+        return int(output.split()[-1].partition(";")[0])
 
     async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
         begin = job.get("begin_time", "now")
@@ -57,10 +57,10 @@ class Cli:
         await self._change("end", "scancel", str(job_id))
 
     async def jobs(self) -> Sequence[Entry]:
-        """squeue 22.05 tells of all users' jobs, whatever it is asked for."""
-        code, said, errors = await self._run("squeue", ["--me", "--states=all", "--json"])
+        """Return all users' jobs with squeue 22.05, whatever its options."""
+        code, output, errors = await self._run("squeue", ["--me", "--states=all", "--json"])
         try:
-            answer = await asyncio.to_thread(json.loads, said) if not code else {}
+            answer = await asyncio.to_thread(json.loads, output) if not code else {}
         except ValueError as error:
             raise EngineUnreachable(f"squeue --json says what is no JSON: {errors or error}") from error
         if code or (answer.get("errors") and not answer.get("jobs")):
@@ -68,24 +68,25 @@ class Cli:
         return await asyncio.to_thread(entries, answer)
 
     async def accounting(self, job_id: int) -> Entry | None:
-        if not self._found("sacct"):  # where there is no slurmdbd, it is often not installed
+        if not self._which("sacct"):  # where there is no slurmdbd, it is often not installed
             return None
         fields = "JobIDRaw,JobName,State,ExitCode,Start,End,NodeList"
         words = ["--allocations", "--parsable2", "--noheader", f"--jobs={job_id}", f"--format={fields}"]
-        code, said, errors = await self._run("sacct", words, zone="UTC")
+        code, output, errors = await self._run("sacct", words, zone="UTC")
         if "disabled" in errors:
             return None
         if code:
             raise self._away("sacct", errors)
-        found = [line.split("|") for line in said.splitlines() if line.startswith(f"{job_id}|")]
-        return _accounted(found[-1]) if found else None
+        rows = [line.split("|") for line in output.splitlines() if line.startswith(f"{job_id}|")]
+        return _accounted(rows[-1]) if rows else None
 
     async def version(self) -> str:
-        code, said, errors = await self._run("scontrol", ["ping"])
-        if code or "UP" not in said:
-            raise self._away("scontrol ping", errors or said)
-        _, told, _ = await self._run("sbatch", ["--version"])
-        return f"SLURM {told.split()[-1] if told.split() else 'of unknown version'} (sbatch, squeue, scancel)"
+        code, output, errors = await self._run("scontrol", ["ping"])
+        if code or "UP" not in output:
+            raise self._away("scontrol ping", errors or output)
+        _, version, _ = await self._run("sbatch", ["--version"])
+        release = version.split()[-1] if version.split() else "of unknown version"
+        return f"SLURM {release} (sbatch, squeue, scancel)"
 
     async def _change(self, call: str, program: str, *words: str) -> None:
         code, _, errors = await self._run(program, words)
@@ -93,7 +94,7 @@ class Cli:
         if code and not fine:
             raise self._refusal(call, program, code, errors)
 
-    def _found(self, program: str) -> str | None:
+    def _which(self, program: str) -> str | None:
         """On pman's own PATH; a program that is given an environment would be looked for on that one's."""
         return shutil.which(program, path=self._environment["PATH"])
 
@@ -107,7 +108,7 @@ class Cli:
     ) -> tuple[int, str, str]:
         """Exit code, and what it wrote. Raises EngineUnreachable."""
         variables = {**(environment or self._environment), **({"TZ": zone} if zone else {})}
-        if (path := self._found(program)) is None:
+        if (path := self._which(program)) is None:
             raise EngineUnreachable(
                 f"{program} is not on pman's PATH", "install SLURM's client programs, or use SLURM_MODE=rest"
             )
@@ -120,7 +121,7 @@ class Cli:
             except OSError as error:
                 raise EngineUnreachable(f"{program} cannot be run: {error}") from error
             try:
-                said, errors = await asyncio.wait_for(process.communicate(), self._timeout)
+                output, errors = await asyncio.wait_for(process.communicate(), self._timeout)
             except TimeoutError as error:
                 raise EngineUnreachable(
                     f"{program} did not end within {self._timeout:.0f} s",
@@ -131,7 +132,11 @@ class Cli:
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
                     await process.wait()
-        return process.returncode or 0, said.decode(errors="replace"), errors.decode(errors="replace").strip()
+        return (
+            process.returncode or 0,
+            output.decode(errors="replace"),
+            errors.decode(errors="replace").strip(),
+        )
 
     def _refusal(self, call: str, program: str, code: int, errors: str) -> Exception:
         if any(word in errors for word in _AWAY):

@@ -33,7 +33,7 @@ CACHED_DOCUMENTS = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the directory of a job says."""
+    """The content of a job's directory."""
 
     jid: str
     incarnation: str
@@ -52,7 +52,7 @@ class Record:
 
     exit_code: int | None
     end: Entry | None
-    """What SLURM said at the end."""
+    """SLURM's last words of the job."""
 
 
 class Directories:
@@ -215,6 +215,6 @@ class Directories:
 
 
 def number_in(file: Path) -> int | None:
-    """None where there is no file, or no number in it."""
+    """The number in a file; None where there is none."""
     text = text_of(file).strip()
     return int(text) if text.isdigit() else None

@@ -209,7 +209,7 @@ class SlurmExecutor:
     # --- how jobs end ------------------------------------------------------------------------------
 
     async def _record_ends(self, jobs: Jobs) -> None:
-        """Write how jobs ended, before anybody is told and before SLURM forgets it."""
+        """Write how jobs ended, before any caller learns it and before SLURM forgets it."""
         ended = [entry for entry in jobs.by_id.values() if has_ended(entry)]
         new = [entry for entry in ended if entry["id"] not in self._recorded]
         if new:

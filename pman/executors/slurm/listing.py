@@ -1,4 +1,4 @@
-"""The one query for all polls of a moment: slurmctld is asked no oftener, however many poll."""
+"""One query for all polls of a moment, so that slurmctld has no more of them however many callers poll."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ URGENT_INTERVAL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The jobs of pman's that SLURM remembers."""
+    """An answer of SLURM's: pman's jobs that it remembers."""
 
     begun: float
-    """When SLURM was asked, time.monotonic()."""
+    """When the query began, time.monotonic()."""
 
     by_id: Mapping[int, Entry]
     by_name: Mapping[str, Sequence[Entry]]

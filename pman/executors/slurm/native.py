@@ -17,7 +17,7 @@ from typing import Any
 from pman.job import JID_LABEL
 
 Entry = Mapping[str, Any]
-"""What SLURM says of a job; see templates/slurm/state.yaml."""
+"""A job in the one shape of SLURM's answers; see templates/slurm/state.yaml."""
 
 ENDED = frozenset(["COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL",
                    "DEADLINE", "OUT_OF_MEMORY", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"])  # fmt: skip
@@ -33,23 +33,23 @@ SCRIPT_INSIDE = 41
 
 
 def has_ended(entry: Entry) -> bool:
-    """Nothing of it runs any more, and nothing will."""
+    """Tell whether nothing of it runs any more, nor will."""
     states = set(entry["states"])
     return bool(states & ENDED) and not states & _GOES_ON
 
 
 def is_held(entry: Entry) -> bool:
-    """Since it was submitted and not released: it may begin in some years only."""
+    """Tell whether it was submitted and not released: it may begin only in some years."""
     return bool(entry["eligible"] > time.time() + 10**8) and not has_ended(entry)
 
 
 def labels(comment: object) -> Mapping[str, str]:
-    """Those that pman has left in a job's comment; none in what is not pman's."""
+    """The labels in the comment of a job; empty for one that is not pman's."""
     try:
-        found = json.loads(str(comment or ""))
+        content = json.loads(str(comment or ""))
     except ValueError:
         return {}
-    return found if isinstance(found, Mapping) and JID_LABEL in found else {}
+    return content if isinstance(content, Mapping) and JID_LABEL in content else {}
 
 
 def is_marked(entry: Entry) -> bool:
@@ -57,7 +57,7 @@ def is_marked(entry: Entry) -> bool:
 
 
 def entry(job: Mapping[str, Any]) -> Entry:
-    """Of one of `jobs` in an answer of slurmrestd's, or of `squeue --json`."""
+    """Read one of `jobs` in an answer of slurmrestd, or of `squeue --json`."""
     code, signal = _exit(job.get("exit_code"))
     return {
         "id": int(job["job_id"]),
@@ -77,12 +77,12 @@ def entry(job: Mapping[str, Any]) -> Entry:
 
 
 def entries(answer: Mapping[str, Any]) -> list[Entry]:
-    """Of a whole answer, which may tell of thousands of jobs: some 10 us for each."""
+    """Read a whole answer, which may have thousands of jobs: some 10 us each."""
     return [entry(job) for job in answer.get("jobs") or ()]
 
 
 def accounted(job: Mapping[str, Any]) -> Entry:
-    """Of one of `jobs` in an answer about slurmdbd."""
+    """Read one of `jobs` in an answer from slurmdbd."""
     code, signal = _exit(job.get("exit_code"))
     state, times = job.get("state") or {}, job.get("time") or {}
     return {
@@ -103,7 +103,7 @@ def accounted(job: Mapping[str, Any]) -> Entry:
 
 
 def body(job: Mapping[str, Any], script: str, version: int) -> dict[str, Any]:
-    """Of a submission, as a version has it; `job` is in the words and forms of 0.0.38."""
+    """The body of a submission, as a version has it; `job` is in the words and forms of 0.0.38."""
     if version < OBJECTS:
         return {"script": script, "job": job}
     newer = changes({name: value for name, value in job.items() if name != "gres"}, version)
@@ -117,7 +117,7 @@ def body(job: Mapping[str, Any], script: str, version: int) -> dict[str, Any]:
 
 
 def changes(job: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """Some words of a job, as a version has them."""
+    """Some fields of a job, as a version has them."""
     return {name: _newer(name, value) for name, value in job.items()} if version >= OBJECTS else dict(job)
 
 
@@ -143,11 +143,13 @@ def _newer_number(value: object) -> Mapping[str, object]:
 
 
 def words(answer: object) -> str:
-    """The errors of an answer, as one text."""
+    """The errors of an answer, in one line."""
     errors = answer.get("errors") if isinstance(answer, Mapping) else None
-    told = [str(error.get("description") or error.get("error") or error) for error in errors or () if error]
+    texts = [str(error.get("description") or error.get("error") or error) for error in errors or () if error]
     whys = [str(error["error"]) for error in errors or () if error.get("error")]
-    return "; ".join(dict.fromkeys([*told, *(why for why in whys if not any(why in text for text in told))]))
+    return "; ".join(
+        dict.fromkeys([*texts, *(why for why in whys if not any(why in text for text in texts))])
+    )
 
 
 def error_numbers(answer: Mapping[str, Any]) -> set[int]:

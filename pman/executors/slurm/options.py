@@ -70,7 +70,7 @@ OPTIONS: Mapping[str, Option] = {
     "time_minimum": _text("time-min"),
     "wckey": _text("wckey"),
 }
-"""By the field of slurmrestd 0.0.38. The environment is that of sbatch itself; see cli.py."""
+"""The options, by the field of slurmrestd 0.0.38. The environment is that of sbatch itself; see cli.py."""
 
 _ENVIRONMENT = "environment"
 FIELDS = (*OPTIONS, _ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""SLURM by slurmrestd: whatever it serves of the versions that are known here, the newest."""
+"""SLURM by slurmrestd, with the newest version of its API that both sides speak."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pman.executors.slurm.token import expired, token
 from pman.executors.slurm.transport import HELD_UNTIL
 
 OLDEST, NEWEST = 36, 43
-"""Of the versions of the API, 0.0.N, whose answers native.py reads."""
+"""The versions of the API, 0.0.N, whose answers native.py reads."""
 
 _GONE = frozenset([2017, 2021, 2056])
 """Numbers of errors: no such job, it has ended, it is ending (slurm_errno.h)."""
@@ -61,7 +61,7 @@ class Rest:
         self._paths: Paths | None = None
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
-        paths = await self._found()
+        paths = await self._serving()
         sent = body({**job, "begin_time": HELD_UNTIL}, script, paths.version)
         status, answer = await self._call("POST", paths.submit, sent)
         if job_id := int(answer.get("job_id") or (answer.get("result") or {}).get("job_id") or 0):
@@ -69,7 +69,7 @@ class Rest:
         raise self._refusal("submit", status, answer)
 
     async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
-        paths = await self._found()
+        paths = await self._serving()
         sent = changes({"begin_time": job.get("begin_time", "now")}, paths.version)
         await self._change("release", "POST", job_id, sent)
 
@@ -77,49 +77,49 @@ class Rest:
         await self._change("end", "DELETE", job_id)
 
     async def jobs(self) -> Sequence[Entry]:
-        paths = await self._found()
+        paths = await self._serving()
         status, answer = await self._call("GET", paths.jobs)
         if status != 200 or (answer.get("errors") and not answer.get("jobs")):
             raise self._away("list jobs", status, answer)
         return await asyncio.to_thread(entries, answer)
 
     async def accounting(self, job_id: int) -> Entry | None:
-        paths = await self._found()
+        paths = await self._serving()
         if not paths.accounting:
             return None
         status, answer = await self._call("GET", paths.accounting.replace("{job_id}", str(job_id)))
-        found = [job for job in answer.get("jobs") or () if int(job.get("job_id") or 0) == job_id]
+        jobs = [job for job in answer.get("jobs") or () if int(job.get("job_id") or 0) == job_id]
         if (
-            not found
+            not jobs
             and status != 200
             and "disabled" not in words(answer)
             and not error_numbers(answer) & _GONE
         ):
             raise self._away("tell what slurmdbd has of a job", status, answer)
-        return accounted(found[-1]) if found else None
+        return accounted(jobs[-1]) if jobs else None
 
     async def version(self) -> str:
-        paths = await self._found()
+        paths = await self._serving()
         status, answer = await self._call("GET", paths.jobs.replace("/jobs", "/ping"))
         if status != 200:
             raise self._away("reach slurmctld", status, answer)
         meta = answer.get("meta") or {}
-        told = (meta.get("slurm") or meta.get("Slurm") or {}).get("release", "of an unknown version")
-        return f"SLURM {told} (slurmrestd, API 0.0.{paths.version})"
+        release = (meta.get("slurm") or meta.get("Slurm") or {}).get("release", "of an unknown version")
+        return f"SLURM {release} (slurmrestd, API 0.0.{paths.version})"
 
     async def close(self) -> None:
         await self._http.close()
 
     async def _change(self, call: str, method: str, job_id: int, sent: object = None) -> None:
-        paths = await self._found()
+        paths = await self._serving()
         status, answer = await self._call(method, paths.job.replace("{job_id}", str(job_id)), sent)
         done = any(word in words(answer) for word in ("nvalid job id", "no longer pending"))
         fine = done or error_numbers(answer) & (_GONE | _NOTES)
         if not fine and (status != 200 or answer.get("errors")):
             raise self._refusal(call, status, answer)
 
-    async def _found(self) -> Paths:
-        """By what slurmrestd says that it serves. Raises ConfigError where pman speaks none of that."""
+    async def _serving(self) -> Paths:
+        """Ask slurmrestd, once, which versions it serves. Raises ConfigError where pman speaks none."""
         if self._paths is None:
             for address in ("/openapi/v3", "/openapi"):
                 status, answer = await self._call("GET", address)
@@ -141,23 +141,23 @@ class Rest:
         if status in (401, 403):
             raise self._away("let pman in", status, {})
         if status == 404 and self._paths:
-            self._paths = None  # another release in its place; asked again by the next call
+            self._paths = None  # another release in its place; the next call asks again
         try:
-            found = await asyncio.to_thread(json.loads, answer)
+            content = await asyncio.to_thread(json.loads, answer)
         except ValueError:
-            found = {"errors": [{"description": answer.decode(errors="replace").strip()[:500]}]}
-        return status, found if isinstance(found, Mapping) else {}
+            content = {"errors": [{"description": answer.decode(errors="replace").strip()[:500]}]}
+        return status, content if isinstance(content, Mapping) else {}
 
     def _refusal(self, call: str, status: int, answer: Mapping[str, Any]) -> Exception:
-        told = words(answer)
-        if "arsing" in told or "nknown key" in told:  # slurmrestd itself: what is submitted is no job
-            return EngineRefused(call, status, told)
-        if status in (404, 502, 503, 504) or not told or any(word in told for word in _AWAY):
+        message = words(answer)
+        if "arsing" in message or "nknown key" in message:  # slurmrestd itself: what is submitted is no job
+            return EngineRefused(call, status, message)
+        if status in (404, 502, 503, 504) or not message or any(word in message for word in _AWAY):
             return self._away(f"{call} a job", status, answer)
-        return EngineRefused(call, status, told)
+        return EngineRefused(call, status, message)
 
     def _away(self, call: str, status: int, answer: Mapping[str, Any]) -> EngineUnreachable:
-        told = words(answer) or f"HTTP status {status}"
+        message = words(answer) or f"HTTP status {status}"
         try:
             ended = expired(token(self._settings))
         except EngineUnreachable as error:
@@ -168,23 +168,23 @@ class Rest:
                 "renew SLURM_JWT, or the file that SLURM_JWT_FILE names (scontrol token)",
             )
         return EngineUnreachable(
-            f"slurmrestd at {self._http.address} cannot {call}: {told}",
+            f"slurmrestd at {self._http.address} cannot {call}: {message}",
             f"is slurmctld up, and the token (SLURM_JWT) one for the user {self._user} (SLURM_USER)?",
         )
 
 
 def paths(served: Sequence[str]) -> Paths:
-    """Of the newest version that is known here. Raises ConfigError."""
+    """The paths of the newest version that pman speaks. Raises ConfigError where it speaks none."""
     pattern = re.compile(r"/slurm/v0\.0\.([0-9]+)/job/submit/?")
     versions = {int(match[1]): match[0] for path in served if (match := pattern.fullmatch(path))}
-    known = [number for number in versions if OLDEST <= number <= NEWEST]
-    if not known:
-        found = ", ".join(f"0.0.{number}" for number in sorted(versions)) or "none"
+    spoken = [number for number in versions if OLDEST <= number <= NEWEST]
+    if not spoken:
+        served_versions = ", ".join(f"0.0.{number}" for number in sorted(versions)) or "none"
         raise ConfigError(
-            f"slurmrestd serves versions of its API that pman does not speak: {found}; "
+            f"slurmrestd serves versions of its API that pman does not speak: {served_versions}; "
             f"pman speaks 0.0.{OLDEST} to 0.0.{NEWEST}"
         )
-    newest = max(known)
+    newest = max(spoken)
     base = f"/slurm/v0.0.{newest}"
     jobs = next((path for path in served if path.rstrip("/") == f"{base}/jobs"), f"{base}/jobs")
     of_accounting = re.compile(rf"/slurmdb/v0\.0\.{newest}/job/\{{job_id\}}/?")

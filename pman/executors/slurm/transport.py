@@ -16,7 +16,7 @@ class Transport(Protocol):
     """Every call raises EngineUnreachable where SLURM, or what stands before it, does not answer in time."""
 
     fields: Sequence[str]
-    """Those of a job that reach SLURM this way; empty where SLURM itself refuses others, by name."""
+    """The fields of a job that reach SLURM this way; empty where SLURM itself refuses others, by name."""
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         """The id of the job, which waits until it is released. Raises EngineRefused."""
