@@ -129,8 +129,8 @@ def _failed(subject: str, error: PmanError) -> Check:
 
 def _settings(settings: Settings) -> str:
     given = [name for name, source in settings.sources.items() if source != "default"]
-    told = f"{', '.join(given)} set" if given else "all at their defaults"
-    return f"CONTAINER_ENV={settings.engine}; {told}"
+    names = f"{', '.join(given)} set" if given else "all at their defaults"
+    return f"CONTAINER_ENV={settings.engine}; {names}"
 
 
 def _templates(settings: Settings) -> str:
@@ -142,9 +142,9 @@ def _templates(settings: Settings) -> str:
 
 def _storebase(facts: Mapping[str, Any], settings: Settings) -> Check:
     if not facts["storebase"]:
-        told = f"jobs mount {settings['VOLUME_NAME']}; pman does not look into it"
+        message = f"jobs mount {settings['VOLUME_NAME']}; pman does not look into it"
         advice = "it is left to the engine to find that input_dir and output_dir exist"
-        return Check("storebase", "skipped", told, advice)
+        return Check("storebase", "skipped", message, advice)
     path = Path(facts.get("seen", facts["storebase"]))
     if not path.exists():
         advice = (

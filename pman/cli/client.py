@@ -74,13 +74,13 @@ class Client:
 
     def jobs(self) -> Sequence[Answer]:
         """All of the server's jobs, without their logs."""
-        found: list[Answer] = []
+        jobs: list[Answer] = []
         params = {"limit": "1000"}
         while True:
             page = self._json("GET", f"{self.root}/api/v2/jobs", params=params)
-            found += page["jobs"]
+            jobs += page["jobs"]
             if not page["next"]:
-                return found
+                return jobs
             params["cursor"] = page["next"]
 
     def logs(self, jid: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
@@ -107,10 +107,10 @@ class Client:
 
     def _json(self, method: str, url: str, **options: Any) -> Mapping[str, Any]:
         response = self._call(method, url, **options)
-        found = _object(response)
-        if found is None:
+        answer = _object(response)
+        if answer is None:
             raise ServerRefused(response.status_code, f"{url} does not answer as a pman does")
-        return found
+        return answer
 
     def _call(self, method: str, url: str, **options: Any) -> requests.Response:
         request: Callable[..., requests.Response] = self._session.request
@@ -130,20 +130,20 @@ class Client:
 
 
 def _refused(response: requests.Response) -> ServerRefused:
-    told = _object(response) or {}
-    faults = [Fault(str(fault["path"]), str(fault["message"])) for fault in told.get("errors", ())]
+    answer = _object(response) or {}
+    faults = [Fault(str(fault["path"]), str(fault["message"])) for fault in answer.get("errors", ())]
     default = f"{response.url} answers {response.status_code} {response.reason}; is it a pman?"
     return ServerRefused(
-        response.status_code, str(told.get("message", default)), str(told.get("hint", "")), faults
+        response.status_code, str(answer.get("message", default)), str(answer.get("hint", "")), faults
     )
 
 
 def _object(response: requests.Response) -> Mapping[str, Any] | None:
     try:
-        found = json.loads(response.content)
+        value = json.loads(response.content)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -94,28 +94,30 @@ def _raise(side: Preview) -> None:
 
 def show(old: Preview, new: Preview, against: str, form: str) -> int:
     """Prints the differences; the exit code, as diff has it: 0 none, 1 some."""
-    found = changes(old.documents, new.documents)
+    differences = changes(old.documents, new.documents)
     text = unified(old.documents, new.documents, (against, "site"))
     if form == "json":
         click.echo(
-            json.dumps(_answer(old, new, against, found, text), indent=2, ensure_ascii=False, default=str)
+            json.dumps(
+                _answer(old, new, against, differences, text), indent=2, ensure_ascii=False, default=str
+            )
         )
     else:
         for fault in old.faults:
             _print(f"- {against} refuses the request: {_told(fault)}")
-        for line in _lines(found, text):
+        for line in _lines(differences, text):
             _print(line)
-    return 1 if found else 0
+    return 1 if differences else 0
 
 
 def _answer(
-    old: Preview, new: Preview, against: str, found: tuple[Change, ...], text: str
+    old: Preview, new: Preview, against: str, differences: tuple[Change, ...], text: str
 ) -> Mapping[str, Any]:
     return {
         "engine": new.engine,
         "against": against,
         "refused": [_told(fault) for fault in old.faults],
-        "changes": [asdict(change) for change in found],
+        "changes": [asdict(change) for change in differences],
         "text": text,
     }
 
@@ -124,14 +126,14 @@ def _told(fault: Fault) -> str:
     return f"{fault.path}: {fault.message}"
 
 
-def _lines(found: tuple[Change, ...], text: str) -> Iterator[str]:
+def _lines(differences: tuple[Change, ...], text: str) -> Iterator[str]:
     document = ""
-    for change in found:
+    for change in differences:
         if change.document != document:
             document = change.document
             yield f"{document}:"
         yield from _change(change)
-    if found and text:
+    if differences and text:
         yield ""
     elif text:
         yield "# the same is sent: only comments or layout differ"

@@ -40,28 +40,28 @@ def docs(name: str, form: str) -> None:
 
 
 def show_docs(name: str, site_dirs: Sequence[Path], form: str) -> None:
-    found = documentation(name, site_dirs)
+    template = documentation(name, site_dirs)
     if form == "json":
-        terminal.print_json({**asdict(found), "path": str(found.path)})
+        terminal.print_json({**asdict(template), "path": str(template.path)})
     elif form == "markdown":
-        click.echo(markdown(found), nl=False)
+        click.echo(markdown(template), nl=False)
     else:
-        _print_docs(found)
+        _print_docs(template)
 
 
-def _print_docs(found: TemplateDocs) -> None:
+def _print_docs(template: TemplateDocs) -> None:
     out = terminal.console()
-    out.print(f"[bold]{escape(found.name)}[/]\n{escape(found.doc)}\n")
-    if found.blocks:
+    out.print(f"[bold]{escape(template.name)}[/]\n{escape(template.doc)}\n")
+    if template.blocks:
         table = terminal.plain_table("block", "what it is for", "reads", "overridden by")
-        for block in found.blocks:
+        for block in template.blocks:
             by = terminal.path(block.overridden_by) if block.overridden_by else ""
             table.add_row(block.name, escape(block.doc), escape(" ".join(block.reads)), escape(by))
         out.print(table)
         out.print()
-    if found.variables:
+    if template.variables:
         table = terminal.plain_table("variable", "type", "unit", "example", "what it is")
-        for variable in found.variables:
+        for variable in template.variables:
             colour = "bold" if variable.read_in else "default"
             name, kind, unit, example, what = map(escape, _cells(variable))
             table.add_row(f"[{colour}]{name}[/]", kind, unit, example, f"[dim]{what}[/]")
@@ -73,14 +73,14 @@ def _cells(variable: Variable) -> tuple[str, str, str, str, str]:
     return variable.name, variable.type, variable.unit, example, variable.description
 
 
-def markdown(found: TemplateDocs) -> str:
+def markdown(template: TemplateDocs) -> str:
     """For a site's own documentation: what the document is, its blocks, its variables."""
-    parts = [f"## {found.name}\n\n{found.doc}\n"]
-    if found.blocks:
-        rows = [(f"`{block.name}`", block.doc, _code(block.reads)) for block in found.blocks]
+    parts = [f"## {template.name}\n\n{template.doc}\n"]
+    if template.blocks:
+        rows = [(f"`{block.name}`", block.doc, _code(block.reads)) for block in template.blocks]
         parts.append(_table(("block", "what it is for", "reads"), rows))
-    if found.variables:
-        parts.append(variables_table(found.variables))
+    if template.variables:
+        parts.append(variables_table(template.variables))
     return "\n".join(parts)
 
 

@@ -70,18 +70,18 @@ def _chosen(names: Sequence[str], site_dirs: Sequence[Path]) -> list[Override]:
     return [override for override in found if not names or override.name in names]
 
 
-def _report(found: Sequence[Override]) -> Iterator[str]:
-    for override in found:
+def _report(overrides: Sequence[Override]) -> Iterator[str]:
+    for override in overrides:
         at = f"[bold]{escape(terminal.path(override.path))}:{override.line}[/]"
         if override.recorded is None:
             yield f"{at}: {_what(override)} does not say which {override.template} it was made from"
         elif override.drifted:
-            made = f"{_what(override)} was made from that of pman {override.recorded.version}"
-            yield f"{at}: {made}; {_news(override)}"
+            source = f"{_what(override)} was made from that of pman {override.recorded.version}"
+            yield f"{at}: {source}; {_news(override)}"
             yield from _changes(override)
-    drifted = sum(override.drifted for override in found)
-    silent = sum(override.recorded is None for override in found)
-    number = f"{len(found)} override{'' if len(found) == 1 else 's'}"
+    drifted = sum(override.drifted for override in overrides)
+    silent = sum(override.recorded is None for override in overrides)
+    number = f"{len(overrides)} override{'' if len(overrides) == 1 else 's'}"
     yield f"{number}: {drifted or 'none'} drifted, {silent or 'none'} without a record"
     if drifted or silent:
         yield "[dim]`pman templates check --accept` records what is shipped now, once you have looked[/]"

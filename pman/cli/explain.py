@@ -46,9 +46,9 @@ def explain_state(native: BinaryIO, engine: str | None, jid: str | None, form: s
 
 def explained(text: bytes, engine: str, jid: str | None, site_dirs: Sequence[Path]) -> Explanation:
     """Raises BadRequest for what is no state, ConfigError for rules that are not there or fail for it."""
-    known = names(site_dirs)
-    if engine not in known:
-        raise ConfigError(f"there are no rules for {engine}; {one_of(engine, known)}")
+    engines = names(site_dirs)
+    if engine not in engines:
+        raise ConfigError(f"there are no rules for {engine}; {one_of(engine, engines)}")
     native = _native(text)
     return explain(compiled(engine, loader(site_dirs)), jid or jid_of(native) or "a-job", native)
 
@@ -68,37 +68,37 @@ def _native(text: bytes) -> Mapping[str, Any]:
     return state
 
 
-def show(found: Explanation, form: str) -> None:
+def show(explanation: Explanation, form: str) -> None:
     if form == "json":
-        click.echo(json.dumps(_data(found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_data(explanation), indent=2, ensure_ascii=False))
         return
     out = terminal.console()
-    for line in _lines(found):
+    for line in _lines(explanation):
         out.print(line)
 
 
-def _data(found: Explanation) -> Mapping[str, Any]:
+def _data(explanation: Explanation) -> Mapping[str, Any]:
     return {
-        "status": found.status,
-        "answer": found.answer,
-        "decided": asdict(found.decided) if found.decided else None,
-        "tried": [asdict(rule) for rule in found.tried],
-        "values": found.values,
+        "status": explanation.status,
+        "answer": explanation.answer,
+        "decided": asdict(explanation.decided) if explanation.decided else None,
+        "tried": [asdict(rule) for rule in explanation.tried],
+        "values": explanation.values,
     }
 
 
-def _lines(found: Explanation) -> Iterator[str]:
-    for name, value in found.values.items():
+def _lines(explanation: Explanation) -> Iterator[str]:
+    for name, value in explanation.values.items():
         yield f"[dim]{name}[/] = {escape(_short(value))}"
-    if found.values:
+    if explanation.values:
         yield ""
-    for rule in found.tried:
+    for rule in explanation.tried:
         yield _line(rule)
-    if not found.decided:
+    if not explanation.decided:
         yield "[yellow]no rule holds[/]"
     yield ""
-    yield f"[bold]{found.status}[/]"
-    for name, value in found.answer.items():
+    yield f"[bold]{explanation.status}[/]"
+    for name, value in explanation.answer.items():
         if name != "logs":
             text = "" if value is None else str(value)
             yield f"  [dim]{name:9}[/] {terminal.coloured(text) if name == 'status' else escape(text)}"

@@ -20,10 +20,10 @@ def requests(directory: Path | None, engine: str) -> Mapping[str, bytes]:
     if directory is None:
         by_body = {sample.body: sample.name for sample in reversed(samples(engine))}
         return {name: body for body, name in reversed(by_body.items())}
-    found = {file.stem: file.read_bytes() for file in sorted(directory.glob("*.json")) if file.is_file()}
-    if not found:
+    bodies = {file.stem: file.read_bytes() for file in sorted(directory.glob("*.json")) if file.is_file()}
+    if not bodies:
         raise ConfigError(f"{directory}: no request (*.json) in it")
-    return found
+    return bodies
 
 
 def previews(bodies: Mapping[str, bytes], settings: Settings) -> Mapping[str, Preview]:
@@ -32,9 +32,9 @@ def previews(bodies: Mapping[str, bytes], settings: Settings) -> Mapping[str, Pr
     return {name: by_site.preview(body) for name, body in bodies.items()}
 
 
-def write(directory: Path, found: Mapping[str, Preview]) -> Iterator[str]:
+def write(directory: Path, previews: Mapping[str, Preview]) -> Iterator[str]:
     """Writes the files; a line for each that had to be changed, and one for all."""
-    rendered = golden.files(found)
+    rendered = golden.files(previews)
     changed = golden.write(directory, rendered)
     for mismatch in changed:
         yield f"{'wrote' if mismatch.file in rendered else 'removed'} {directory / mismatch.file}"

@@ -38,10 +38,10 @@ def _git(directory: str, revision: str, *words: str) -> bytes:
         )
     done = subprocess.run([git, "-C", directory, *words], capture_output=True, check=False)  # noqa: S603  (no shell)
     if done.returncode:
-        told = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ").splitlines()
+        message = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ").splitlines()
         raise ConfigError(
             f"--against {revision!r}: neither builtin, nor a directory, nor a revision of the repository of "
-            f"{directory}: {told[0] if told else f'git {words[0]} failed'}"
+            f"{directory}: {message[0] if message else f'git {words[0]} failed'}"
         )
     return done.stdout
 

@@ -102,11 +102,11 @@ def eject(name: str, blocks: tuple[str, ...], to: Path | None) -> None:
 
 def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> bool:
     """Whether all that is listed can be read."""
-    found = engines(site_dirs)
-    known = [one.engine for one in found]
-    if engine and engine not in known:
-        raise ConfigError(f"there are no templates for {engine}; {one_of(engine, known)}")
-    chosen = [one for one in found if engine in (None, one.engine)]
+    inventory = engines(site_dirs)
+    names = [one.engine for one in inventory]
+    if engine and engine not in names:
+        raise ConfigError(f"there are no templates for {engine}; {one_of(engine, names)}")
+    chosen = [one for one in inventory if engine in (None, one.engine)]
     if form == "json":
         terminal.print_json(answer(chosen))
         return not any(one.faults for one in chosen)
@@ -172,11 +172,11 @@ def _eject(name: str, blocks: Sequence[str], to: Path | None, site_dirs: Sequenc
         raise ConfigError(
             "where to? name the site's directory of templates by --to DIR, or in PMAN_TEMPLATES"
         )
-    found = ejected(name, blocks, directory)
-    write(found.files)
-    for path in found.files:
+    ejection = ejected(name, blocks, directory)
+    write(ejection.files)
+    for path in ejection.files:
         click.echo(terminal.path(path))
-    _say_what_next(found, directory, site_dirs)
+    _say_what_next(ejection, directory, site_dirs)
 
 
 def write(files: Mapping[Path, str]) -> None:
@@ -185,8 +185,8 @@ def write(files: Mapping[Path, str]) -> None:
         path.write_text(text, "utf-8")
 
 
-def _say_what_next(found: Ejected, directory: Path, site_dirs: Sequence[Path]) -> None:
+def _say_what_next(ejection: Ejected, directory: Path, site_dirs: Sequence[Path]) -> None:
     if directory.resolve() not in [site.resolve() for site in site_dirs]:
         click.echo(f"pman: it is used with PMAN_TEMPLATES={directory}", err=True)
-    if len(found.files) > 1:
+    if len(ejection.files) > 1:
         click.echo("pman: keep both in the site's repository; `pman templates check` compares them", err=True)

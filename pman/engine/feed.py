@@ -103,8 +103,8 @@ class Feed:
 
     def _place(self, since: str | None) -> int | None:
         name, _, count = (since or "").partition("-")
-        known = name == self._name and count.isascii() and count.isdigit() and len(count) < 20
-        return int(count) if known and int(count) <= self._count else None
+        is_ours = name == self._name and count.isascii() and count.isdigit() and len(count) < 20
+        return int(count) if is_ours and int(count) <= self._count else None
 
     def _all(self) -> Iterator[Event]:
         """What somebody has to know who knows nothing; only who got the last of it may go on from there."""

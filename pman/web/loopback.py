@@ -23,8 +23,8 @@ def is_loopback(host: str) -> bool:
 
 def is_of_loopback(header: str) -> bool:
     """Of a Host header (RFC 9110, 7.2): a name or an address, with a port or without."""
-    found = _HOST.fullmatch(header)
-    return bool(found and is_loopback(found[1]))
+    match = _HOST.fullmatch(header)
+    return bool(match and is_loopback(match[1]))
 
 
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::[0-9]*)?")

@@ -66,8 +66,10 @@ def _listener(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        told = f"PORT={port}, --host={host!r}: cannot listen there: {error.strerror or error}"
-        raise ConfigError(told, "another pman, or another service, may run there; --port or PORT") from error
+        message = f"PORT={port}, --host={host!r}: cannot listen there: {error.strerror or error}"
+        raise ConfigError(
+            message, "another pman, or another service, may run there; --port or PORT"
+        ) from error
 
 
 def _page(settings: Settings) -> str:

@@ -62,10 +62,10 @@ class Stage:
 
 def names(wanted: str | None) -> list[str]:
     """The engines to try, best first. Raises ConfigError for one that the demo has no plugin for."""
-    known = [name for name in (*_ADDRESSES, OWN_ENGINE) if name in executors.names()]
-    if wanted and wanted not in known:
-        raise ConfigError(f"--engine={wanted!r}: the demo can use {', '.join(known)}")
-    return [wanted] if wanted else known
+    engines = [name for name in (*_ADDRESSES, OWN_ENGINE) if name in executors.names()]
+    if wanted and wanted not in engines:
+        raise ConfigError(f"--engine={wanted!r}: the demo can use {', '.join(engines)}")
+    return [wanted] if wanted else engines
 
 
 def stage(
@@ -79,23 +79,23 @@ def stage(
     try:
         info = client.info()
         wanted = [image] if image else list(SIMPLEDSAPP)
-        found = _present(client, wanted) or _pulled(client, image or PULLED, pulling)
+        present = _present(client, wanted) or _pulled(client, image or PULLED, pulling)
     except (DockerException, requests.RequestException) as error:
         raise Unsuitable(f"it broke off: {error}") from error
     finally:
         client.close()
     plugin = {
-        "image": found,
-        "entrypoint": [SIMPLEDSAPP.get(found, "simpledsapp")],
+        "image": present,
+        "entrypoint": [SIMPLEDSAPP.get(present, "simpledsapp")],
         "args": ["--prefix", "le-", "--sleepLength", "1"],
     }
     return Stage(engine, plugin, {**inherited, **_user(info), **_limits(info)})
 
 
 def _client(name: str, environ: Mapping[str, str]) -> docker.DockerClient:
-    known = settings.load({**environ, "CONTAINER_ENV": name}, executors.names())
+    chosen = settings.load({**environ, "CONTAINER_ENV": name}, executors.names())
     try:
-        address, tls = _ADDRESSES[name](known.values)
+        address, tls = _ADDRESSES[name](chosen.values)
         address = address.removeprefix("http+")
     except ConfigError as error:
         raise Unsuitable(str(error)) from error

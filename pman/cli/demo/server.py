@@ -64,8 +64,8 @@ def _wait(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _last_words(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    told = [line.removeprefix("pman: ") for line in lines if line.startswith("pman: ")]
-    return "; ".join(told or lines[-3:]) or "it says nothing"
+    messages = [line.removeprefix("pman: ") for line in lines if line.startswith("pman: ")]
+    return "; ".join(messages or lines[-3:]) or "it says nothing"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -166,11 +166,11 @@ def _submitted(client: Client, request: Mapping[str, Any]) -> Iterator[Answer]:
 def _watched(client: Client, job: Answer, screen: Screen) -> Answer:
     """The job as it ended; each new status is shown."""
     deadline = time.monotonic() + JOB_TIMEOUT
-    told = None
+    shown = None
     while True:
-        if (news := (job["status"], job["message"])) != told:
+        if (news := (job["status"], job["message"])) != shown:
             screen.status(job)
-            told = news
+            shown = news
         if has_ended(job):
             return job
         if time.monotonic() > deadline:

@@ -28,14 +28,14 @@ _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_
 def answer_errors(app: Quart) -> None:
     @app.errorhandler(PmanError)
     async def answer(error: PmanError) -> tuple[Mapping[str, Any], int, Mapping[str, str]]:
-        told: dict[str, Any] = {"message": str(error)}
+        body: dict[str, Any] = {"message": str(error)}
         if error.hint:
-            told["hint"] = error.hint
+            body["hint"] = error.hint
         if error.faults:
-            told["errors"] = [fault.answer() for fault in error.faults]
+            body["errors"] = [fault.answer() for fault in error.faults]
         if error.status >= 500:
             log.warning("%s %s: %s", request.method, _path(), error)
-        return told, error.status, _HEADERS.get(error.status, {})
+        return body, error.status, _HEADERS.get(error.status, {})
 
     @app.errorhandler(RequestEntityTooLarge)
     async def too_large(_: RequestEntityTooLarge) -> Any:

@@ -117,12 +117,12 @@ _PLACE = schema.validator(
 def _place(cursor: str) -> Place:
     try:
         text = base64.b64decode(f"{cursor}{'=' * (-len(cursor) % 4)}", b"-_", validate=True)
-        found = json.loads(text, parse_constant=str)
+        place = json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
-        found = None
-    if not _PLACE.is_valid(found):
+        place = None
+    if not _PLACE.is_valid(place):
         raise BadRequest(f"cursor={cursor[:100]!r}: use `next` of the page before")
-    moment, jid = found
+    moment, jid = place
     return float("inf") if moment is None else float(moment), jid
 
 
@@ -142,10 +142,10 @@ def _label(text: str) -> tuple[str, str | None]:
 def _span(name: str, text: str | None) -> timedelta | None:
     if text is None:
         return None
-    found = re.fullmatch("([0-9]{1,9})([smhdw]?)", text)
-    if not found:
+    match = re.fullmatch("([0-9]{1,9})([smhdw]?)", text)
+    if not match:
         raise BadRequest(f"{name}={text[:100]!r}: use a number of seconds, or 90s, 15m, 2h, 7d, 4w")
-    return timedelta(seconds=min(int(found[1]) * _UNITS[found[2]], 10**10))
+    return timedelta(seconds=min(int(match[1]) * _UNITS[match[2]], 10**10))
 
 
 def _limit(text: str) -> int:

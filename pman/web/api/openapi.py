@@ -27,10 +27,10 @@ POLICY = (
 @cache
 def document() -> Mapping[str, Any]:
     """OpenAPI 3.1. A schema of a request is a component of its own, with its parts as others."""
-    found: dict[str, Any] = yaml.safe_load((HERE / "openapi.yaml").read_text("utf-8"))
-    found["info"]["version"] = __version__
-    found["components"]["schemas"].update(_components())
-    described: dict[str, Any] = _referred(found)
+    source: dict[str, Any] = yaml.safe_load((HERE / "openapi.yaml").read_text("utf-8"))
+    source["info"]["version"] = __version__
+    source["components"]["schemas"].update(_components())
+    described: dict[str, Any] = _referred(source)
     return described
 
 
@@ -96,7 +96,7 @@ def _operations() -> list[Mapping[str, Any]]:
             "path": path,
             "method": method.upper(),
             "parameters": [*map(_resolved, [*item.get("parameters", ()), *operation.get("parameters", ())])],
-            "responses": {status: _resolved(told) for status, told in operation["responses"].items()},
+            "responses": {status: _resolved(response) for status, response in operation["responses"].items()},
         }
         for path, item in document()["paths"].items()
         for method, operation in item.items()
@@ -108,13 +108,13 @@ def _resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a reference leads to, or the value itself."""
     if "$ref" not in value:
         return value
-    found: Any = document()
+    target: Any = document()
     for step in value["$ref"].removeprefix("#/").split("/"):
-        found = found[step]
+        target = target[step]
     return (
-        {**_resolved(found), "name_of_schema": value["$ref"].rpartition("/")[2]}
-        if isinstance(found, Mapping)
-        else found
+        {**_resolved(target), "name_of_schema": value["$ref"].rpartition("/")[2]}
+        if isinstance(target, Mapping)
+        else target
     )
 
 
@@ -125,16 +125,16 @@ def _each(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _kind(value: Mapping[str, Any]) -> str:
     """The type of a schema in a word."""
-    found = _resolved(value)
-    if "enum" in found:
-        return "one of " + ", ".join(map(str, found["enum"]))
-    if "const" in found:
-        return str(found["const"])
-    if "anyOf" in found:
-        return " or ".join(map(_kind, found["anyOf"]))
-    kinds = found.get("type", "any value")
-    told = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
-    return f"{told} of {_kind(found['items'])}" if "items" in found and "array" in told else told
+    described = _resolved(value)
+    if "enum" in described:
+        return "one of " + ", ".join(map(str, described["enum"]))
+    if "const" in described:
+        return str(described["const"])
+    if "anyOf" in described:
+        return " or ".join(map(_kind, described["anyOf"]))
+    kinds = described.get("type", "any value")
+    words = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    return f"{words} of {_kind(described['items'])}" if "items" in described and "array" in words else words
 
 
 def add_description(app: Quart) -> None:

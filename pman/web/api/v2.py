@@ -44,8 +44,8 @@ def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
     @app.get("/api/v2/jobs")
     async def jobs() -> Mapping[str, Any]:
         choice, now = Choice.of(request.args), datetime.now(UTC)
-        found, following = choice.page(await feed.jobs(), now)
-        return {"jobs": [details.answer(now) for details in found], "next": following}
+        page, following = choice.page(await feed.jobs(), now)
+        return {"jobs": [details.answer(now) for details in page], "next": following}
 
     @app.get("/api/v2/jobs/<jid>")
     async def job(jid: str) -> Mapping[str, Any]:
@@ -85,15 +85,15 @@ def _job(app: Quart, engine: Engine) -> None:
     @app.get("/api/v2/jobs/<jid>/explain")
     async def job_explain(jid: str) -> Mapping[str, Any]:
         only()
-        found = await engine.explain(known_as(jid))
+        explanation = await engine.explain(known_as(jid))
         return {
             "jid": jid,
             "engine": engine.settings.engine,
-            "status": found.info.status if found.info else None,
-            "message": found.message,
-            "hint": found.hint,
-            "tried": [dataclasses.asdict(rule) for rule in found.tried],
-            "values": found.values,
+            "status": explanation.info.status if explanation.info else None,
+            "message": explanation.message,
+            "hint": explanation.hint,
+            "tried": [dataclasses.asdict(rule) for rule in explanation.tried],
+            "values": explanation.values,
         }
 
 
@@ -155,11 +155,11 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
     async def templates() -> Mapping[str, Any]:
         only("engine")
         wanted = request.args.get("engine")
-        found = await dry_runs.made(listed)
-        names = [each.engine for each in found]
+        inventories = await dry_runs.made(listed)
+        names = [each.engine for each in inventories]
         if wanted is not None and wanted not in names:
             raise BadRequest(f"engine={wanted!r}: {one_of(wanted, names)}")
-        return answer(each for each in found if wanted in (None, each.engine))
+        return answer(each for each in inventories if wanted in (None, each.engine))
 
 
 async def _rendering() -> Mapping[str, Any]:
@@ -203,11 +203,11 @@ def _engine(name: str, engine: Engine, matrix: Matrix, answers: Mapping[str, Any
     configured = name == engine.settings.engine
 
     def of(row: Row) -> Mapping[str, Any]:
-        told = {"honoured": row.honoured[name], "limits": row.limits.get(name, ""), "meaning": row.meaning}
+        entry = {"honoured": row.honoured[name], "limits": row.limits.get(name, ""), "meaning": row.meaning}
         if row.part != "settings" or not configured:
-            return told
+            return entry
         settings = engine.settings
-        return {**told, "value": settings.shown(row.option), "source": settings.sources.get(row.option, "")}
+        return {**entry, "value": settings.shown(row.option), "source": settings.sources.get(row.option, "")}
 
     return {
         "name": name,

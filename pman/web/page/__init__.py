@@ -73,8 +73,8 @@ def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:
-        known = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
-        heading = known or "That did not work"
+        usual = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
+        heading = usual or "That did not work"
         answer = view.answer("error.html", status=error.status, section="", heading=heading, error=error)
         answer.headers.update(_instead(request.headers.get("HX-Target", "")))
         return answer

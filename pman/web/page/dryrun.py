@@ -77,10 +77,10 @@ def routes(page: Blueprint, engine: Engine, view: View, dry_runs: DryRuns) -> No
         on = on if on in (*names, ALL) else engine.settings.engine
         chosen = cast(Set, given.get("templates", "") if given.get("templates") in SETS else "site")
         shown = names if on == ALL else [on]
-        told = {engine.settings.engine: await _facts(engine)}
+        facts = {engine.settings.engine: await _facts(engine)}
 
         def answer() -> Response:
-            results = [_both(dry_runs.previews, text, name, chosen, told.get(name)) for name in shown]
+            results = [_both(dry_runs.previews, text, name, chosen, facts.get(name)) for name in shown]
             return _answer(text, on, chosen, results=results)
 
         return await dry_runs.run(answer)
@@ -135,16 +135,16 @@ def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault
     """What is wrong with the request, once for all engines that say the same; at the first line where a
     line is not known, as of what is missing."""
     several = len(results) > 1
-    told: dict[tuple[str, str, int], list[str]] = {}
+    engines: dict[tuple[str, str, int], list[str]] = {}
     for preview, _ in results:
         for fault in preview.faults:
             if fault.path.startswith("$"):
-                told.setdefault((fault.path, fault.message, fault.line or 1), []).append(preview.engine)
-    found = []
-    for (path, message, line), by in told.items():
+                engines.setdefault((fault.path, fault.message, fault.line or 1), []).append(preview.engine)
+    faults = []
+    for (path, message, line), by in engines.items():
         whose = f"{', '.join(by)}: " if several and len(by) < len(results) else ""
-        found.append(Fault(path, f"{whose}{message}", "", line))
-    return sorted(found, key=lambda fault: fault.line)
+        faults.append(Fault(path, f"{whose}{message}", "", line))
+    return sorted(faults, key=lambda fault: fault.line)
 
 
 def _panel(view: View, preview: Preview, shipped: Preview | None) -> Panel:
@@ -154,9 +154,9 @@ def _panel(view: View, preview: Preview, shipped: Preview | None) -> Panel:
         same = False
     else:
         wrong += [fault for fault in shipped.faults if not fault.path.startswith("$") and fault not in wrong]
-        told = "" if wrong else diff.unified(shipped.documents, preview.documents, ("shipped", "site"))
-        texts = [Shown("shipped → this site's", rows(told, "a.diff"))] if told else []
-        same = not told and bool(preview.documents)
+        difference = "" if wrong else diff.unified(shipped.documents, preview.documents, ("shipped", "site"))
+        texts = [Shown("shipped → this site's", rows(difference, "a.diff"))] if difference else []
+        same = not difference and bool(preview.documents)
     return Panel(
         engine=preview.engine,
         documents=texts,

@@ -56,9 +56,9 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
         if part not in PARTS:
             raise NotThere(f"a job has {', '.join(PARTS)}, and no {part!r}")
         details = await engine.details(known_as(jid))
-        found = await _part(engine, details, part)
+        contents = await _part(engine, details, part)
         return view.answer(
-            "job_part.html", section="Jobs", job=details.info, part=part, about=PARTS[part], **found
+            "job_part.html", section="Jobs", job=details.info, part=part, about=PARTS[part], **contents
         )
 
     @page.get("/jobs/<jid>/events")

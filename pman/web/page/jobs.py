@@ -64,8 +64,8 @@ def counted(jobs: Sequence[JobDetails], shown: int) -> str:
     all_of_them = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
     if shown != len(jobs):
         return f"{shown} of {all_of_them}"
-    told = ", ".join(f"{count} {label}" for label, count in of if count)
-    return f"{all_of_them}: {told}" if told else "No jobs"
+    parts = ", ".join(f"{count} {label}" for label, count in of if count)
+    return f"{all_of_them}: {parts}" if parts else "No jobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +106,28 @@ def limits(request: Mapping[str, Any]) -> str:
     cpu, memory, gpu, workers = (
         request.get(name) or 0 for name in ("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")
     )
-    told = [
+    parts = [
         f"{cpu / 1000:g} cpu" if cpu else "",
         (f"{memory / 1024:g} GiB" if memory % 1024 == 0 else f"{memory} MiB") if memory else "",
         f"{gpu} gpu" if gpu else "",
         f"{workers} workers" if workers > 1 else "",
     ]
-    return ", ".join(filter(None, told))
+    return ", ".join(filter(None, parts))
 
 
 def routes(page: Blueprint, feed: Feed, view: View) -> None:
     @page.get("/")
     async def jobs() -> Response:
-        query, error, found = _query(), None, list[JobDetails]()
+        query, error, all_jobs = _query(), None, list[JobDetails]()
         takes = query.filter().takes
         try:
-            found = sorted(await feed.jobs(), key=_newest, reverse=True)
+            all_jobs = sorted(await feed.jobs(), key=_newest, reverse=True)
         except PmanError as failure:
             if "HX-Request" in request.headers:
                 raise  # the jobs that are shown stay
             error = failure
         now = datetime.now(UTC)
-        narrowed = [job for job in found if takes(job, now)]
+        narrowed = [job for job in all_jobs if takes(job, now)]
         pages = max(1, -(-len(narrowed) // ON_A_PAGE))
         query = replace(query, page=min(query.page, pages))
         removed = request.args.get("removed", "")
@@ -138,7 +138,7 @@ def routes(page: Blueprint, feed: Feed, view: View) -> None:
             query=query,
             rows=[row(job) for job in narrowed[(query.page - 1) * ON_A_PAGE : query.page * ON_A_PAGE]],
             pages=pages,
-            told="" if error else counted(found, len(narrowed)),
+            told="" if error else counted(all_jobs, len(narrowed)),
             error=error,
             removed=removed if JID.fullmatch(removed) else "",
         )

@@ -22,8 +22,8 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
 
     @page.get("/templates")
     async def templates() -> Response:
-        found = await asyncio.to_thread(inventory.engines, directories)
-        own_first = sorted(found, key=lambda one: one.engine != engine.settings.engine)
+        inventories = await asyncio.to_thread(inventory.engines, directories)
+        own_first = sorted(inventories, key=lambda one: one.engine != engine.settings.engine)
         return view.answer(
             "templates.html", section="Templates", found=own_first, directories=directories, address=address
         )
@@ -34,17 +34,17 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
             file = await asyncio.to_thread(inventory.find, name, directories)
         except ConfigError as error:
             raise NotThere(str(error)) from error
-        found = await asyncio.to_thread(inventory.engines, directories)
-        told = None if file.fault else await asyncio.to_thread(docs.docs, name, directories)
+        inventories = await asyncio.to_thread(inventory.engines, directories)
+        documentation = None if file.fault else await asyncio.to_thread(docs.docs, name, directories)
         overridden = {block.line for block in file.blocks if block.overridden_by}
         return view.answer(
             "template.html",
             section="Templates",
             file=file,
             address=address,
-            told=told,
-            rules=_rules(file, found),
-            other=_other(file, found),
+            told=documentation,
+            rules=_rules(file, inventories),
+            other=_other(file, inventories),
             rows=rows(file.text, file.name, marked=overridden, faults=_here(file)),
         )
 
@@ -59,17 +59,20 @@ def _here(file: TemplateFile) -> list[Fault]:
     return [file.fault] if file.fault and file.fault.line and Path(file.fault.file) == file.path else []
 
 
-def _rules(file: TemplateFile, found: tuple[EngineTemplates, ...]) -> list[tuple[int, object]]:
+def _rules(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> list[tuple[int, object]]:
     """Of a state.yaml: all that are tried for its engine, with their place in the order."""
     if file.path.name != RULES:
         return []
-    of = next(one for one in found if one.engine == file.name.partition("/")[0])
+    of = next(one for one in inventories if one.engine == file.name.partition("/")[0])
     return list(enumerate(of.rules, 1))
 
 
-def _other(file: TemplateFile, found: tuple[EngineTemplates, ...]) -> TemplateFile | None:
+def _other(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> TemplateFile | None:
     """The shipped one of a site's file, or the other way round."""
     named = [
-        one for engine in found for one in engine.files if one.name == file.name and one.path != file.path
+        one
+        for engine in inventories
+        for one in engine.files
+        if one.name == file.name and one.path != file.path
     ]
     return next(iter(named), None)
