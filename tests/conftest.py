@@ -109,17 +109,15 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """What runs, what is skipped and why, and about how long it takes."""
-    lines = []
+def pytest_report_header() -> list[str]:
+    """What runs, what is skipped and why, and about how long it takes where all tests are chosen."""
+    lines, total = [], 0
     for name, seconds in engines.SECONDS.items():
         reason = engines.absent(name) if name else ""
+        total += 0 if reason else seconds
         what = f"engine {name}" if name else "no engine"
-        lines.append(f"{what}: {f'skipped: {reason}' if reason else f'runs, about {seconds / 60:.0f} min'}")
-    lines.append(
-        f"packages: {'downloaded' if downloads(config) else 'skipped: PMAN_TEST_PACKAGES is not set'}"
-    )
-    return lines
+        lines.append(f"{what}: {f'skipped: {reason}' if reason else f'runs, about {seconds} s'}")
+    return [*lines, f"all tests: about {total / 60:.0f} min on two idle processors"]
 
 
 def pytest_sessionfinish() -> None:

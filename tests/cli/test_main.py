@@ -366,13 +366,6 @@ def test_serve_does_not_start_with_a_wrong_setting() -> None:
 # --- the client of a server ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def local(storebase: Path) -> Iterator[Live]:
-    """One engine will do: a command asks pman, whatever its engine."""
-    with live(engines.need("local"), storebase) as running:
-        yield running
-
-
 @pytest.fixture
 def job(local: Live) -> Iterator[dict[str, Any]]:
     """A request of three lines of log."""
