@@ -128,9 +128,30 @@ async def anyhow(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     await close(live)
 
 
+@pytest.fixture(scope="session")
+async def namespaces(tmp_path_factory: pytest.TempPathFactory) -> Namespaces:
+    """What this machine allows, found out once."""
+    executor = LocalExecutor(configured(tmp_path_factory.mktemp("probe")).values)
+    found: Namespaces = (await executor.facts())["namespaces"]
+    return found
+
+
 @pytest.fixture
-async def local(tmp_path: Path) -> AsyncIterator[Live]:
-    live = await started(tmp_path)
+async def supervised(tmp_path: Path, namespaces: Namespaces) -> AsyncIterator[Live]:
+    """For what the supervisor of a job does."""
+    live = await started(tmp_path, namespaces)
+    yield live
+    await close(live)
+
+
+@pytest.fixture
+async def local(
+    tmp_path: Path, namespaces: Namespaces, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Live]:
+    """For what pman does: its jobs have supervisors too, which are measured where they are the subject."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE")]:
+        monkeypatch.delenv(name)
+    live = await started(tmp_path, namespaces)
     yield live
     await close(live)
 
@@ -182,20 +203,20 @@ async def test_the_value_of_an_option_is_mapped_where_there_are_no_mounts(tmp_pa
     await close(live)
 
 
-async def test_with_mounts_the_paths_are_real_and_the_input_is_read_only(local: Live) -> None:
-    if not local.mounts:
+async def test_with_mounts_the_paths_are_real_and_the_input_is_read_only(supervised: Live) -> None:
+    if not supervised.mounts:
         pytest.skip("this machine does not let jobs have mounts")
-    (local.incoming / "a.txt").write_text("hello")
+    (supervised.incoming / "a.txt").write_text("hello")
 
-    info, logs = await local.ran(
+    info, logs = await supervised.ran(
         "sh", "-c", "cat /share/incoming/a.txt >/share/outgoing/b.txt; pwd; touch /share/incoming/c"
     )
 
-    assert (local.outgoing / "b.txt").read_text() == "hello"
+    assert (supervised.outgoing / "b.txt").read_text() == "hello"
     assert "Read-only" in logs
-    assert logs.startswith(str(local.state))
+    assert logs.startswith(str(supervised.state))
     assert info.message == "failed with exit code 1"
-    assert not (local.incoming / "c").exists()
+    assert not (supervised.incoming / "c").exists()
 
 
 @linux_only
@@ -213,14 +234,14 @@ def traces(state: Path) -> list[str]:
 
 
 @linux_only
-async def test_a_directory_that_is_gone_is_told(local: Live) -> None:
-    if not local.mounts:
+async def test_a_directory_that_is_gone_is_told(supervised: Live) -> None:
+    if not supervised.mounts:
         pytest.skip("this machine does not let jobs have mounts")
     job = {"mounts": [{"source": "/nowhere", "target": "/share/incoming", "read_only": True}]}
 
-    await local.executor.apply("job-1", documents("true", **job))
+    await supervised.executor.apply("job-1", documents("true", **job))
 
-    info = await local.engine.info("job-1")
+    info = await supervised.engine.info("job-1")
     assert info.status == "finishedWithError"
     assert "/nowhere could not be mounted: No such file or directory" in info.message
 
@@ -267,8 +288,8 @@ async def _as_another_user(tmp_path: Path) -> dict[str, str]:
         ("no-such-program", "exit code 127, a program was not found"),
     ],
 )
-async def test_an_exit_code_and_a_signal_are_told(local: Live, script: str, message: str) -> None:
-    info, logs = await local.ran("sh", "-c", script)
+async def test_an_exit_code_and_a_signal_are_told(supervised: Live, script: str, message: str) -> None:
+    info, logs = await supervised.ran("sh", "-c", script)
 
     assert (info.status, info.message) == ("finishedWithError", message)
     assert message in logs.splitlines()[-1]
@@ -302,19 +323,19 @@ async def test_a_job_ends_with_its_first_process(anyhow: Live) -> None:
     assert not processes("4711")
 
 
-async def test_a_job_over_its_memory_limit_is_killed_and_the_message_says_so(local: Live) -> None:
+async def test_a_job_over_its_memory_limit_is_killed_and_the_message_says_so(supervised: Live) -> None:
     program = "import time; kept = bytearray(2**28); print('done', flush=True); time.sleep(60)"
 
-    info, _ = await local.ran(sys.executable, "-c", program, memory_limit=64)
+    info, _ = await supervised.ran(sys.executable, "-c", program, memory_limit=64)
 
     assert info.status == "finishedWithError"
     assert info.message.startswith("out of memory, killed for using more than 64 MiB of memory")
 
 
-async def test_the_memory_of_all_processes_of_a_job_counts(local: Live) -> None:
+async def test_the_memory_of_all_processes_of_a_job_counts(supervised: Live) -> None:
     program = "import time; kept = bytearray(b'x' * 50 * 2**20); time.sleep(60)"
 
-    info, _ = await local.ran(
+    info, _ = await supervised.ran(
         "sh", "-c", f'for i in 1 2 3; do {sys.executable} -c "{program}" & done; wait', memory_limit=150
     )
 
@@ -322,31 +343,31 @@ async def test_the_memory_of_all_processes_of_a_job_counts(local: Live) -> None:
 
 
 @linux_only
-async def test_memory_that_processes_share_counts_once(local: Live) -> None:
+async def test_memory_that_processes_share_counts_once(supervised: Live) -> None:
     program = (
         "import os, time; kept = bytearray(b'x' * 50 * 2**20)\n"
         "for _ in range(3):\n    if not os.fork(): time.sleep(1); os._exit(0)\n"
         "time.sleep(1)"
     )
 
-    info, _ = await local.ran(sys.executable, "-c", program, memory_limit=150)
+    info, _ = await supervised.ran(sys.executable, "-c", program, memory_limit=150)
 
     assert info.message == "finished"
 
 
 @linux_only
-async def test_a_job_has_no_more_cores_than_its_cpu_limit(local: Live) -> None:
+async def test_a_job_has_no_more_cores_than_its_cpu_limit(supervised: Live) -> None:
     program = "import os; print(len(os.sched_getaffinity(0)))"
 
-    _, logs = await local.ran(sys.executable, "-c", program, cpu_limit=500)
+    _, logs = await supervised.ran(sys.executable, "-c", program, cpu_limit=500)
 
     assert logs == "1\n"
 
 
-async def test_a_job_over_the_time_limit_is_ended(local: Live) -> None:
-    await local.executor.apply("job-1", documents("sleep 60", time_limit=1))
+async def test_a_job_over_the_time_limit_is_ended(supervised: Live) -> None:
+    await supervised.executor.apply("job-1", documents("sleep 60", time_limit=1))
 
-    info, _ = await local.finished("job-1")
+    info, _ = await supervised.finished("job-1")
 
     assert info.message == "time limit of 0 minutes exceeded (exit code 137)"
 
@@ -425,11 +446,11 @@ async def test_a_job_runs_as_the_user_of_the_site(tmp_path: Path, namespaces: st
 
 
 @root_only
-async def test_a_user_without_a_group_has_their_own(local: Live) -> None:
-    await local.executor.apply("job-1", documents("id -g", user=65534))
-    await local.executor.apply("job-2", documents("id -g", user=12345))
+async def test_a_user_without_a_group_has_their_own(supervised: Live) -> None:
+    await supervised.executor.apply("job-1", documents("id -g", user=65534))
+    await supervised.executor.apply("job-2", documents("id -g", user=12345))
 
-    (_, nobody), (_, stranger) = [await local.finished(jid) for jid in ("job-1", "job-2")]
+    (_, nobody), (_, stranger) = [await supervised.finished(jid) for jid in ("job-1", "job-2")]
 
     assert int(nobody) > 60000
     assert stranger == "12345\n"
@@ -521,23 +542,23 @@ async def test_of_many_that_apply_a_job_at_once_one_does(local: Live) -> None:
     assert not list((local.state / "aside").iterdir())
 
 
-async def test_what_was_never_started_is_started_once_by_many(local: Live, tmp_path: Path) -> None:
-    job = documents(f"echo x >>'{local.outgoing}/ran'")
-    await local.executor.apply("job-1", job)
-    await local.finished("job-1")
-    (local.state / "jobs/job-1/state.json").unlink()  # as a pman leaves it that ends before the start
+async def test_what_was_never_started_is_started_once_by_many(supervised: Live, tmp_path: Path) -> None:
+    job = documents(f"echo x >>'{supervised.outgoing}/ran'")
+    await supervised.executor.apply("job-1", job)
+    await supervised.finished("job-1")
+    (supervised.state / "jobs/job-1/state.json").unlink()  # as a pman leaves it that ends before the start
     (script,) = (document for document in job if document.name.endswith(".sh"))
-    (local.state / "jobs/job-1/documents" / script.name).write_text(script.text)
+    (supervised.state / "jobs/job-1/documents" / script.name).write_text(script.text)
     others = [connect(configured(tmp_path).values) for _ in range(4)]
 
-    assert (await local.engine.info("job-1")).message == "waiting to be started"
-    assert await local.executor.unfinished() == ["job-1"]
+    assert (await supervised.engine.info("job-1")).message == "waiting to be started"
+    assert await supervised.executor.unfinished() == ["job-1"]
     await asyncio.gather(*(executor.resume("job-1") for executor in others))
-    await local.finished("job-1")
-    await local.executor.resume("job-1")
+    await supervised.finished("job-1")
+    await supervised.executor.resume("job-1")
 
-    assert (local.outgoing / "ran").read_text() == "x\nx\n"
-    assert await local.executor.unfinished() == []
+    assert (supervised.outgoing / "ran").read_text() == "x\nx\n"
+    assert await supervised.executor.unfinished() == []
 
 
 @linux_only
@@ -555,11 +576,11 @@ async def test_a_job_whose_supervisor_was_killed_is_told_as_lost_and_can_be_remo
     await until(lambda: asyncio.to_thread(processes, "4712"), lambda left: not left)
 
 
-async def test_a_job_whose_supervisor_is_told_to_stop_says_so(local: Live) -> None:
-    await local.submit("sh", "-c", "sleep 60; :")
+async def test_a_job_whose_supervisor_is_told_to_stop_says_so(supervised: Live) -> None:
+    await supervised.submit("sh", "-c", "sleep 60; :")
 
-    os.kill(int((local.state / "jobs/job-1/lock").read_text()), signal.SIGTERM)
-    info, _ = await local.finished("job-1")
+    os.kill(int((supervised.state / "jobs/job-1/lock").read_text()), signal.SIGTERM)
+    info, _ = await supervised.finished("job-1")
 
     assert info.message == "ended with its supervisor, which was told to stop (exit code 137)"
 
@@ -578,28 +599,29 @@ async def test_a_job_that_pman_ends_says_why_and_is_kept(anyhow: Live) -> None:
     assert await anyhow.executor.active() == []
 
 
-async def test_a_job_that_is_ended_before_its_start_never_runs(local: Live) -> None:
-    documents = Translation(local.engine.settings).render(
-        await local.engine.parse(a_request(("touch", "/share/outgoing/ran"))), await local.engine.facts()
+async def test_a_job_that_is_ended_before_its_start_never_runs(supervised: Live) -> None:
+    documents = Translation(supervised.engine.settings).render(
+        await supervised.engine.parse(a_request(("touch", "/share/outgoing/ran"))),
+        await supervised.engine.facts(),
     )
-    local.executor._create("job-1", documents, documents[1].content)
-    assert await local.executor.active() == ["job-1"]
+    supervised.executor._create("job-1", documents, documents[1].content)
+    assert await supervised.executor.active() == ["job-1"]
 
-    await local.executor.end("job-1", "too late")
-    await local.executor.resume("job-1")
+    await supervised.executor.end("job-1", "too late")
+    await supervised.executor.resume("job-1")
 
-    info = await local.engine.info("job-1")
+    info = await supervised.engine.info("job-1")
     assert (info.status, info.message) == ("finishedWithError", "too late")
-    assert not list(local.outgoing.iterdir())
-    assert not list(local.state.glob("jobs/job-1/documents/*.sh"))
+    assert not list(supervised.outgoing.iterdir())
+    assert not list(supervised.state.glob("jobs/job-1/documents/*.sh"))
     with pytest.raises(UnknownJob):
-        await local.executor.end("job-2", "not there")
+        await supervised.executor.end("job-2", "not there")
 
 
-async def test_a_document_that_makes_no_sense_is_told(local: Live) -> None:
-    await local.executor.apply("job-1", documents("true", time_limit="soon"))
+async def test_a_document_that_makes_no_sense_is_told(supervised: Live) -> None:
+    await supervised.executor.apply("job-1", documents("true", time_limit="soon"))
 
-    info, _ = await local.finished("job-1")
+    info, _ = await supervised.finished("job-1")
 
     assert info.message.startswith("the job was lost: its supervisor ended before it (TypeError")
 
@@ -755,7 +777,13 @@ def test_any_text_reaches_the_process_as_it_was(
     request = a_request((sys.executable, "-c", mapped, *words), env=env)
 
     script, _ = translation.render(translation.parse(request), translation.assumed_facts())
-    done = subprocess.run(["/bin/sh"], input=script.text.encode(), capture_output=True, check=True)
+    done = subprocess.run(
+        ["/bin/sh"],
+        env={"PATH": os.environ["PATH"]},
+        input=script.text.encode(),
+        capture_output=True,
+        check=True,
+    )
 
     argv, environ = json.loads(done.stdout)
     assert argv[:-1] == words
