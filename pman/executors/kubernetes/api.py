@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
 """A Kubernetes object, as plain data."""
 
+JOBS = "/apis/batch/v1 jobs"
+PODS = "/api/v1 pods"
+EVENTS = "/api/v1 events"
+
 PAGE_SIZE = 200
 """Objects in a page of a list: some 10 MiB, as Python has them."""
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from pman.errors import UnknownJob
 from pman.executors.kubernetes.access import Access
-from pman.executors.kubernetes.api import Api, Object, is_name, path
+from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object, is_name, path
 from pman.executors.kubernetes.bundle import Bundle
 from pman.executors.kubernetes.fields import IgnoredFields
 from pman.executors.kubernetes.informer import EventHandler, Informer
-from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS, Kinds
 from pman.executors.kubernetes.logs import Logs
 from pman.executors.kubernetes.manifests import Manifests
 from pman.executors.kubernetes.metadata import name, without_managed_fields
@@ -44,7 +43,7 @@ class KubernetesExecutor:
         self._namespace = namespace = str(settings["JOB_NAMESPACE"])
         self._store = store = Store()
         self._reads = Reads(api, namespace)
-        self._manifests = Manifests(Kinds(api), namespace)
+        self._manifests = Manifests(api, namespace)
         self._objects = Objects(api, namespace)
         self._ignored_fields = IgnoredFields()
         self._permissions = Permissions(api, namespace)

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pman.errors import EngineUnreachable, UnknownJob
-from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object, path
-from pman.executors.kubernetes.kinds import PODS
+from pman.executors.kubernetes.api import PODS, Answer, Api, Forbidden, Object, path
 from pman.executors.kubernetes.metadata import name, uid
 from pman.executors.kubernetes.reads import Native
 from pman.executors.kubernetes.status import (

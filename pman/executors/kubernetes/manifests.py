@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pman.errors import ConfigError, EngineRefused
-from pman.executors.kubernetes.api import Object
-from pman.executors.kubernetes.kinds import JOBS, Kinds
+from pman.executors.kubernetes.api import JOBS, Api, Object
 from pman.executors.kubernetes.metadata import labels, name, uid
 from pman.job import JID_LABEL, Document
 
@@ -63,8 +62,8 @@ def owner_reference(job: Object) -> Mapping[str, Any]:
 
 
 class Manifests:
-    def __init__(self, kinds: Kinds, namespace: str) -> None:
-        self._kinds = kinds
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._kinds = Kinds(api)
         self._namespace = namespace
 
     async def read(self, jid: str, documents: Sequence[Document]) -> list[Manifest]:
@@ -97,3 +96,36 @@ class Manifests:
                 "it would stay when the job is deleted; create it once, by hand",
             )
         return Manifest(jid, {**body, "metadata": metadata}, kind.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    path: str
+    """E.g. `/apis/batch/v1 jobs`."""
+
+    namespaced: bool
+
+
+class Kinds:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._discovered: dict[str, Mapping[str, Kind]] = {}
+
+    async def find(self, version: str, kind: str) -> Kind:
+        """Raises EngineRefused for one that the cluster does not have. `version`: such as `batch/v1`."""
+        if kind not in self._discovered.get(version, ()):  # a site may add kinds at any time
+            self._discovered[version] = await self._discover(version, kind)
+        if kind not in self._discovered[version]:
+            raise EngineRefused(f"create {kind}", 404, f"the cluster knows no kind {kind} in {version}")
+        return self._discovered[version][kind]
+
+    async def _discover(self, version: str, kind: str) -> Mapping[str, Kind]:
+        prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        answer = await self._api.call("GET", prefix)
+        if answer.status >= 400:
+            raise EngineRefused(f"create {kind}", answer.status, f"{version}: {answer.message}")
+        return {
+            item["kind"]: Kind(f"{prefix} {item['name']}", item["namespaced"])
+            for item in answer.content.get("resources") or ()
+            if "/" not in item["name"]  # pods/log and the like
+        }

@@ -7,8 +7,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pman.executors.kubernetes.api import PAGE_SIZE, Api, Forbidden, Object, path
-from pman.executors.kubernetes.kinds import EVENTS, JOBS, PODS
+from pman.executors.kubernetes.api import EVENTS, JOBS, PAGE_SIZE, PODS, Api, Forbidden, Object, path
 from pman.executors.kubernetes.metadata import (
     is_pmans,
     is_terminating,

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 from pman.errors import EngineRefused, UnknownJob
-from pman.executors.kubernetes.api import Api, Object, path
-from pman.executors.kubernetes.kinds import JOBS, PODS
+from pman.executors.kubernetes.api import JOBS, PODS, Api, Object, path
 from pman.executors.kubernetes.metadata import is_pmans, is_terminating, name, resource_version, uid
 from pman.executors.kubernetes.reads import Reads
 from pman.executors.kubernetes.status import has_ended, pod_has_ended

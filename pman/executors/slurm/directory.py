@@ -54,6 +54,11 @@ class Record:
     end: Entry | None
     """SLURM's last words of the job."""
 
+    def native_state(self, source: str, entry: Entry | None) -> Mapping[str, Any]:
+        """See templates/slurm/state.yaml."""
+        texts = {"source": source, "asked": self.end_reason}
+        return {**texts, "notes": self.notes, "sent": self.job, "job": entry}
+
 
 class Directories:
     """The directories of all jobs; several pmans may share them."""

@@ -12,13 +12,13 @@ from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, UnknownJob
 from pman.executors import Closable
-from pman.executors.shared.bounded import Bounded
 from pman.executors.shared.logfile import FOLLOW_INTERVAL_SECONDS, chunks
 from pman.executors.shared.pathmap import seen
 from pman.executors.shared.tasks import Attempts, cancel, repeat
 from pman.executors.slurm import options
 from pman.executors.slurm.cli import Cli
 from pman.executors.slurm.directory import Directories, Record, number_in
+from pman.executors.slurm.ends import Ends
 from pman.executors.slurm.listing import Jobs, Listing
 from pman.executors.slurm.native import Entry, has_ended, is_held, labels
 from pman.executors.slurm.rest import Rest
@@ -33,12 +33,6 @@ REMOVAL_TIMEOUT_SECONDS = 60.0
 
 RECORD_INTERVAL_SECONDS = 10.0
 """Between two queries while nobody polls: SLURM forgets what has ended after MinJobAge (300 s)."""
-
-ACCOUNTING_RETRY_SECONDS = 60.0
-"""Until accounting is asked again for a job of which it did not know the end."""
-
-LOST_JOBS = 1_000
-"""Jobs that accounting did not know, of which the last query is remembered."""
 
 
 def connect(settings: Mapping[str, Any]) -> SlurmExecutor:
@@ -56,14 +50,9 @@ class SlurmExecutor:
         self._seen_storebase = seen(self._storebase, settings["PATH_MAP"])
         self._root = settings["SLURM_DIRECTORY"] or f"{self._storebase.rstrip('/')}/.pman"
         self._directories = Directories(seen(self._root, settings["PATH_MAP"]), settings["SLURM_USER"])
-        self._listing = Listing(transport.jobs, self._record_ends)
+        self._ends = Ends(self._directories, transport)
+        self._listing = Listing(transport.jobs, self._ends.record)
         self._submission = Submission(self._directories, transport, self._listing)
-        self._recorded: set[int] = set()
-        """SLURM's ids of the jobs whose end is written in their directory."""
-
-        self._lost: Bounded[int, float] = Bounded(LOST_JOBS)
-        """When accounting did not know a job, by SLURM's id; time.monotonic()."""
-
         self._recording: asyncio.Task[None] | None = None
 
     # --- the protocol ------------------------------------------------------------------------------
@@ -128,9 +117,9 @@ class SlurmExecutor:
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         record = await asyncio.to_thread(self._directories.read, jid)
         if record and record.end:
-            return _native(record, "kept", record.end)
+            return record.native_state("kept", record.end)
         if record and record.is_unfinished and record.job_id is None:
-            return _native(record, "unsubmitted", None)
+            return record.native_state("unsubmitted", None)
         now = time.monotonic()
         jobs = await self._listing.get(since=now if fresh else None, hurry=fresh)
         if record is None:
@@ -141,9 +130,9 @@ class SlurmExecutor:
         if entry is None and jobs.begun < now:
             entry = _entry(record, await self._listing.get(since=now))
         if entry is None:
-            return await self._forgotten(jid)
+            return await self._ends.find(jid)
         is_submitting = record.is_unfinished and not has_ended(entry)
-        return _native(record, "unsubmitted" if is_submitting else "controller", entry)
+        return record.native_state("unsubmitted" if is_submitting else "controller", entry)
 
     async def held(self, jid: str) -> Mapping[str, str]:
         """Without the script once SLURM has it: it holds the environment, and is deleted here."""
@@ -208,45 +197,8 @@ class SlurmExecutor:
 
     # --- how jobs end ------------------------------------------------------------------------------
 
-    async def _record_ends(self, jobs: Jobs) -> None:
-        """Write how jobs ended, before any caller learns it and before SLURM forgets it."""
-        ended = [entry for entry in jobs.by_id.values() if has_ended(entry)]
-        new = [entry for entry in ended if entry["id"] not in self._recorded]
-        if new:
-            await asyncio.to_thread(self._directories.write_ends, new)
-        self._recorded = {entry["id"] for entry in ended}
-
     async def _tidy(self) -> None:
         await self._submission.tidy(await self._listing.get())
-
-    async def _forgotten(self, jid: str) -> Mapping[str, Any]:
-        """A job that SLURM has forgotten: as its script or accounting tells its end, or lost."""
-        record = await asyncio.to_thread(self._directories.read, jid)
-        if record is None:
-            raise UnknownJob(jid)
-        if record.end:
-            return _native(record, "kept", record.end)
-        if record.job_id is None:
-            return _native(record, "unsubmitted", None)
-        if record.exit_code is not None:
-            return _native(record, "files", await self._by_script(record))
-        if time.monotonic() - self._lost.get(record.job_id, float("-inf")) > ACCOUNTING_RETRY_SECONDS:
-            entry = await self._transport.accounting(record.job_id)
-            if entry and entry["name"] == jid:
-                if has_ended(entry):
-                    await asyncio.to_thread(self._directories.write_ends, [entry])
-                return _native(record, "accounting", entry)
-            self._lost[record.job_id] = time.monotonic()
-        return _native(record, "lost", {"id": record.job_id})
-
-    async def _by_script(self, record: Record) -> Entry:
-        written = await asyncio.to_thread((self._directories.directory(record.jid) / "rc").stat)
-        return {
-            "id": record.job_id,
-            "states": ["FAILED" if record.exit_code else "COMPLETED"],
-            "exit_code": record.exit_code,
-            "end": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(written.st_mtime)),
-        }
 
     async def _has_ended(self, jid: str) -> bool:
         try:
@@ -292,17 +244,6 @@ def _entry(record: Record, jobs: Jobs) -> Entry | None:
     """Find the job by its id; not another one that has the id since slurmctld began to count anew."""
     entry = jobs.by_id.get(record.job_id or 0)
     return entry if entry and entry["name"] == record.jid else None
-
-
-def _native(record: Record, source: str, entry: Entry | None) -> Mapping[str, Any]:
-    """See templates/slurm/state.yaml."""
-    return {
-        "source": source,
-        "notes": record.notes,
-        "sent": record.job,
-        "asked": record.end_reason,
-        "job": entry,
-    }
 
 
 def _without_directory(jid: str, jobs: Jobs) -> Mapping[str, Any]:
