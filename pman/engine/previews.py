@@ -1,4 +1,4 @@
-"""Dry runs and other looks at templates: one at a time, so that jobs have the rest of the machine."""
+"""Previews and other work on templates: one at a time, so that jobs have the rest of the machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pman.translation.preview import Previews
 T = TypeVar("T")
 P = ParamSpec("P")
 
-WAITING = 16
-"""Pieces of work, the one that is done included; one of a large request takes seconds."""
+QUEUE_LENGTH = 16
+"""Pieces of work at once, the one that is done included; a preview of a large request takes seconds."""
 
-LARGEST = 256 * 2**10
-"""Bytes of a request that is tried; a job may have more (request.MAX_BODY), since it is rendered once."""
+LARGEST_REQUEST_BYTES = 256 * 2**10
+"""A larger request is not tried here; a job may have more (request.MAX_BODY), since it is rendered once."""
 
 
-class DryRuns:
+class PreviewQueue:
     """One for a process: a thread of its own, which neither submit nor an executor waits for."""
 
     def __init__(self, settings: Settings) -> None:
@@ -32,11 +32,11 @@ class DryRuns:
 
         self._thread = ThreadPoolExecutor(1, "dry-runs")
         self._waiting = 0
-        self._made: dict[Callable[[], Any], tuple[object, Any]] = {}
+        self._cache: dict[Callable[[], Any], tuple[object, Any]] = {}
 
     async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """What the work returns, in its turn. Raises Busy where too many wait."""
-        if self._waiting >= WAITING:
+        """Do the work in its turn and return its result. Raises Busy where too many wait."""
+        if self._waiting >= QUEUE_LENGTH:
             raise Busy("too many dry runs at once; try again in some seconds")
         self._waiting += 1
         try:
@@ -45,25 +45,27 @@ class DryRuns:
         finally:
             self._waiting -= 1
 
-    async def made(self, make: Callable[[], T]) -> T:
-        """What a function makes of the templates, made once until a file of them changes. Raises Busy."""
+    async def cached(self, make: Callable[[], T]) -> T:
+        """Return what `make` makes of the site's templates, until a file of them changes. Raises Busy."""
         return await self.run(self._make, make)
 
     def _make(self, make: Callable[[], T]) -> T:
         stamp = self.previews.stamp("site")
-        kept = self._made.get(make)
-        if kept is None or kept[0] != stamp:
-            kept = self._made[make] = (stamp, make())
-        found: T = kept[1]
-        return found
+        entry = self._cache.get(make)
+        if entry is None or entry[0] != stamp:
+            entry = self._cache[make] = (stamp, make())
+        result: T = entry[1]
+        return result
 
 
 def installed() -> list[str]:
-    """The engines that are installed: those that a dry run may be asked for."""
+    """The engines that are installed: those that a preview may be asked for."""
     return executors.names()
 
 
 def check_size(size: int) -> None:
     """Raises TooLarge."""
-    if size > LARGEST:
-        raise TooLarge(f"a request of more than {LARGEST} bytes is not tried here; `pman render` tries it")
+    if size > LARGEST_REQUEST_BYTES:
+        raise TooLarge(
+            f"a request of more than {LARGEST_REQUEST_BYTES} bytes is not tried here; `pman render` tries it"
+        )

@@ -8,7 +8,7 @@ from quart import Quart, Response, request
 
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
-from pman.engine.previews import DryRuns
+from pman.engine.previews import PreviewQueue
 from pman.errors import BadRequest
 from pman.translation.request import MAX_BODY
 from pman.web import page
@@ -28,12 +28,12 @@ def create_app(engine: Engine) -> Quart:
     answer_errors(app)
     add_v1(app, engine)
     feed = Feed(engine)
-    dry_runs = DryRuns(engine.settings)
-    add_v2(app, engine, feed, dry_runs)
+    queue = PreviewQueue(engine.settings)
+    add_v2(app, engine, feed, queue)
     add_description(app)
     _health(app, engine)
     if engine.settings["PMAN_PAGE"]:
-        page.add(app, engine, feed, dry_runs)
+        page.add(app, engine, feed, queue)
 
     @app.after_request
     async def no_guesses(response: Response) -> Response:

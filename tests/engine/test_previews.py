@@ -1,4 +1,4 @@
-"""Dry runs beside everything else, and what becomes of too many of them."""
+"""Previews beside everything else, and what becomes of too many of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from pman import schema
 from pman.engine.engine import Engine
-from pman.engine.previews import LARGEST, WAITING, DryRuns
+from pman.engine.previews import LARGEST_REQUEST_BYTES, QUEUE_LENGTH, PreviewQueue
 from pman.errors import Busy
 from pman.translation.translation import Translation
 from pman.web.app import create_app
@@ -22,7 +22,7 @@ OWN = {"Origin": "http://localhost"}
 
 
 async def test_one_is_done_at_a_time_and_none_is_where_others_work() -> None:
-    runs, free = DryRuns(settings_of()), threading.Event()
+    queue, free = PreviewQueue(settings_of()), threading.Event()
     at_once: list[str] = []
 
     def work() -> str:
@@ -30,26 +30,26 @@ async def test_one_is_done_at_a_time_and_none_is_where_others_work() -> None:
         free.wait(60)
         return threading.current_thread().name
 
-    begun = [asyncio.create_task(runs.run(work)) for _ in range(WAITING)]
+    begun = [asyncio.create_task(queue.run(work)) for _ in range(QUEUE_LENGTH)]
     await asyncio.sleep(0)
 
     with pytest.raises(Busy):
-        await runs.run(work)
+        await queue.run(work)
     assert await asyncio.to_thread(lambda: "other work") == "other work"
     assert len(at_once) <= 1
     free.set()
     assert len({await one for one in begun}) == 1
-    assert await runs.run(lambda: "again") == "again"
+    assert await queue.run(lambda: "again") == "again"
 
 
 async def test_who_hangs_up_makes_room() -> None:
-    runs, free = DryRuns(settings_of()), threading.Event()
-    begun = [asyncio.create_task(runs.run(free.wait, 60)) for _ in range(WAITING)]
+    queue, free = PreviewQueue(settings_of()), threading.Event()
+    begun = [asyncio.create_task(queue.run(free.wait, 60)) for _ in range(QUEUE_LENGTH)]
     await asyncio.sleep(0)
     begun[-1].cancel()
     await asyncio.gather(begun[-1], return_exceptions=True)
 
-    later = asyncio.create_task(runs.run(lambda: "later"))
+    later = asyncio.create_task(queue.run(lambda: "later"))
     free.set()
 
     assert await later == "later"
@@ -58,7 +58,7 @@ async def test_who_hangs_up_makes_room() -> None:
 @pytest.mark.parametrize(("path", "key"), [("/api/v2/render", "json"), ("/render", "form")])
 async def test_what_is_too_large_to_be_tried_is_413(path: str, key: str) -> None:
     client = create_app(Engine(Translation(settings_of()), Held())).test_client()
-    given = {"request": "x" * (LARGEST + 1)}
+    given = {"request": "x" * (LARGEST_REQUEST_BYTES + 1)}
 
     response = await client.post(path, headers=OWN, **{key: given})
 
@@ -104,12 +104,12 @@ async def test_what_is_made_of_the_templates_is_made_once_until_a_file_changes(t
     file = tmp_path / "docker" / "state.yaml"
     file.parent.mkdir()
     file.write_text("extends: builtin/docker/state.yaml\n")
-    runs, made = DryRuns(settings_of(PMAN_TEMPLATES=str(tmp_path))), []
+    queue, made = PreviewQueue(settings_of(PMAN_TEMPLATES=str(tmp_path))), []
 
     def make() -> int:
         made.append(1)
         return len(made)
 
-    assert await asyncio.gather(*(runs.made(make) for _ in range(5))) == [1] * 5
+    assert await asyncio.gather(*(queue.cached(make) for _ in range(5))) == [1] * 5
     file.write_text("extends: builtin/docker/state.yaml\n# longer\n")
-    assert await runs.made(make) == 2
+    assert await queue.cached(make) == 2

@@ -14,7 +14,7 @@ from quart import Quart, Response, request
 from pman import schema
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
-from pman.engine.previews import DryRuns, check_size, installed
+from pman.engine.previews import PreviewQueue, check_size, installed
 from pman.errors import BadRequest, EngineUnreachable, NotJson
 from pman.job import Document
 from pman.suggest import one_of
@@ -33,11 +33,11 @@ from pman.web.api.v1 import answering
 RENDER = schema.validator({"$ref": "urn:pman:api#/$defs/RenderRequest"})
 
 
-def add_v2(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
+def add_v2(app: Quart, engine: Engine, feed: Feed, queue: PreviewQueue) -> None:
     _jobs(app, engine, feed)
     _job(app, engine)
     _events(app, engine, feed)
-    _workshop(app, engine, dry_runs)
+    _workshop(app, engine, queue)
 
 
 def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
@@ -110,7 +110,7 @@ def _events(app: Quart, engine: Engine, feed: Feed) -> None:
         return streamed_events(feed, request.headers.get("Last-Event-ID"), jid)
 
 
-def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
+def _workshop(app: Quart, engine: Engine, queue: PreviewQueue) -> None:
     site = engine.settings["PMAN_TEMPLATES"]
 
     def honoured() -> Matrix:
@@ -137,17 +137,17 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
 
         def rendered() -> bytes:
             options: dict[str, Any] = {"engine": name, "facts": facts, "unasked": unasked}
-            shown = shipped = dry_runs.previews.preview(body, templates=templates, **options)
+            shown = shipped = queue.previews.preview(body, templates=templates, **options)
             if site and templates != "builtin":
-                shipped = dry_runs.previews.preview(body, templates="builtin", **options)
+                shipped = queue.previews.preview(body, templates="builtin", **options)
             return json.dumps(_rendered(shown, shipped, templates)).encode() + b"\n"
 
-        return Response(await dry_runs.run(rendered), mimetype="application/json")
+        return Response(await queue.run(rendered), mimetype="application/json")
 
     @app.get("/api/v2/engines")
     async def engines() -> Mapping[str, Any]:
         only()
-        matrix = await dry_runs.made(honoured)
+        matrix = await queue.cached(honoured)
         answers = await answering(engine)
         return {"engines": [_engine(name, engine, matrix, answers) for name in installed()]}
 
@@ -155,7 +155,7 @@ def _workshop(app: Quart, engine: Engine, dry_runs: DryRuns) -> None:
     async def templates() -> Mapping[str, Any]:
         only("engine")
         wanted = request.args.get("engine")
-        inventories = await dry_runs.made(listed)
+        inventories = await queue.cached(listed)
         names = [each.engine for each in inventories]
         if wanted is not None and wanted not in names:
             raise BadRequest(f"engine={wanted!r}: {one_of(wanted, names)}")

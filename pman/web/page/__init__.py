@@ -15,9 +15,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
-from pman.engine.previews import DryRuns
+from pman.engine.previews import PreviewQueue
 from pman.errors import Busy, PmanError, TooLarge
-from pman.web.page import dryrun, job, jobs, templates
+from pman.web.page import job, jobs, render, templates
 from pman.web.page.session import Session
 from pman.web.page.view import View
 
@@ -61,14 +61,14 @@ def _instead(target: str) -> Mapping[str, str]:
     return {"HX-Reselect": ".told", "HX-Reswap": "innerHTML", **beside}
 
 
-def add(app: Quart, engine: Engine, feed: Feed, dry_runs: DryRuns) -> None:
+def add(app: Quart, engine: Engine, feed: Feed, queue: PreviewQueue) -> None:
     """Serves the page at the root of the app."""
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
     session = Session(engine.settings["AUTH_TOKEN"])
     view = View(engine.settings, session)
     jobs.routes(page, feed, view)
     job.routes(page, engine, feed, view, session)
-    dryrun.routes(page, engine, view, dry_runs)
+    render.routes(page, engine, view, queue)
     templates.routes(page, engine, view)
 
     @page.errorhandler(PmanError)

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from quart import Blueprint, Response, request
 
 from pman.engine.engine import Engine
-from pman.engine.previews import DryRuns, check_size, installed
+from pman.engine.previews import PreviewQueue, check_size, installed
 from pman.errors import EngineUnreachable, Fault
 from pman.translation import diff
 from pman.translation.jsontext import without_env_values
@@ -59,7 +59,7 @@ class Panel:
     notes: Sequence[str]
 
 
-def routes(page: Blueprint, engine: Engine, view: View, dry_runs: DryRuns) -> None:
+def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> None:
     names = installed()
 
     @page.get("/render")
@@ -80,10 +80,10 @@ def routes(page: Blueprint, engine: Engine, view: View, dry_runs: DryRuns) -> No
         facts = {engine.settings.engine: await _facts(engine)}
 
         def answer() -> Response:
-            results = [_both(dry_runs.previews, text, name, chosen, facts.get(name)) for name in shown]
+            results = [_both(queue.previews, text, name, chosen, facts.get(name)) for name in shown]
             return _answer(text, on, chosen, results=results)
 
-        return await dry_runs.run(answer)
+        return await queue.run(answer)
 
     def _answer(
         text: str,
