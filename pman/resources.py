@@ -14,7 +14,7 @@ _ROOT = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.pa
 TEMPLATES = _ROOT / "templates"
 SCHEMA = _ROOT / "schema"
 STATES = _ROOT / "states"
-"""What engines said of jobs, recorded: `ENGINE/NAME.json`, each with `native`, its date and its source."""
+"""Answers of engines, recorded as `ENGINE/NAME.json`, each with `native`, its date and its source."""
 
 
 @cache

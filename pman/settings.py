@@ -49,7 +49,7 @@ class Settings:
         return str(self.values["CONTAINER_ENV"])
 
     def is_set(self, name: str) -> bool:
-        """Whether a variable asks for something that its default does not."""
+        """Says whether a variable asks for something that its default does not."""
         return self.values[name] not in (None, DECLARED[name].get("default"))
 
     def shown(self, name: str) -> str:
@@ -113,7 +113,7 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
 
 
 def _texts(given: Mapping[str, Mapping[str, str | None]]) -> tuple[dict[str, str], dict[str, str]]:
-    """The text of each variable that is set, and its source: the first of `given` that has it.
+    """Finds the text of each variable that is set, and its source: the first of `given` that has it.
 
     An empty value counts as none: compose files pass those on.
     """
@@ -134,13 +134,13 @@ def _misspelt(names: Iterable[str]) -> Iterator[Fault]:
 
 @cache
 def _checkers(engine: str) -> tuple[Validator, Validator]:
-    """What settings must satisfy, the engine's own first: of a choice it allows less."""
+    """Compiles what settings must satisfy, the engine's own first: of a choice it allows less."""
     return schema.validator(engine_schema(engine, "settings")), schema.validator(SETTINGS)
 
 
 @cache
 def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
-    """The part (`request`, `settings`, `documents`, `server`) of an engine's schema; {} where it has none."""
+    """Refers to a part of an engine's schema, e.g. `request` or `settings`; {} where it has none."""
     reference = f"urn:pman:engines:{engine}#/$defs/{part}"
     try:
         schema.registry().resolver().lookup(reference)
@@ -150,7 +150,7 @@ def engine_schema(engine: str, part: str) -> Mapping[str, Any]:
 
 
 def properties(narrowing: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The properties of a schema, with those of the schema that it refers to."""
+    """Gathers the properties of a schema, with those of the schema that it refers to."""
     own: Mapping[str, Any] = narrowing.get("properties", {})
     if "$ref" not in narrowing:
         return own

@@ -12,8 +12,9 @@ import yaml
 
 from pman.errors import ConfigError, PmanError
 from pman.job import Document, JobDetails, JobInfo
+from pman.settings import MASK
 from pman.translation.functions import moment
-from pman.translation.masking import MASK, Masking
+from pman.translation.masking import Masking
 from pman.translation.rules import FAILURES, NativeState, Rules
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from pman.translation.masking import MASK
+from pman.settings import MASK
 
 Step = str | int | None
 """One of the steps of a path: a key, an index, or None where a key comes next."""

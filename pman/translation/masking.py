@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-MASK = "********"
+from pman.settings import MASK
 
 TELLING = 6
 """Characters from which on a value is also looked for where nothing says that it is one: shorter ones are

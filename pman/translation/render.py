@@ -152,7 +152,8 @@ class Templates:
             except _IN_THE_TEXT as error:
                 origin = origins.suspect(error.index) if isinstance(error, UnreadableError) else None
                 origin = origin or origins.at(error.index)
-                raise _config_error(name, _told(name, error, marked), origin.file, origin.line) from None
+                cause = type(error)(_told(name, error, marked), error.index)  # lint names a rule by its class
+                raise _config_error(name, str(cause), origin.file, origin.line) from cause
         self._check_some(found)
         documents, places = zip(*found, strict=True)
         return Traced(documents, places, _read(variables))

@@ -21,10 +21,10 @@ from jinja2.sandbox import safe_range
 from jinja2.utils import Namespace
 from markupsafe import Markup
 
+from pman.settings import MASK
 from pman.translation.environment import Escaping
 from pman.translation.languages.marks import MARK, SHOWN, sent, shown, without_marks
 from pman.translation.languages.wdl import Words
-from pman.translation.masking import MASK
 from pman.translation.rules import FAILURES
 from pman.translation.sourcemap import Notes
 

@@ -23,7 +23,7 @@ class Override:
     """A block, or a file as a whole, in the place of a shipped one."""
 
     name: str
-    """Of the site's file, e.g. `docker/container.yaml.j2`."""
+    """The name of the site's file, e.g. `docker/container.yaml.j2`."""
 
     path: Path
     line: int

@@ -20,7 +20,7 @@ from pman.translation.statefile import read
 
 @dataclass(frozen=True, slots=True)
 class Ejected:
-    """What is to be written for a site; nothing of it is written yet."""
+    """A site's own copy, to be written yet."""
 
     path: Path
     """The site's file."""

@@ -22,7 +22,7 @@ from pman.translation.translation import ASSUMED_FACTS
 from pman.translation.variables import job_variables, site_variables
 
 FACTS: Mapping[str, Any] = schema.load("variables.json")["properties"]["site"]["properties"]
-"""What engines say of themselves, which templates get as variables of `site` besides the settings."""
+"""The statements of engines on themselves, which templates get as `site` besides the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Sample:
 
     settings: Settings
     facts: Mapping[str, Any]
-    """What the engine says of itself, the storebase included."""
+    """The engine's statements on itself, the storebase included."""
 
     @property
     def engine(self) -> str:
@@ -151,18 +151,18 @@ def _parser(engine: str) -> RequestParser:
 
 @cache
 def _options(engine: str) -> dict[str, list[Any]]:
-    """What can be chosen for an engine: the values of each option that are not the plain ones."""
+    """Lists what can be chosen for an engine: the values of each option that are not the plain ones."""
     return {**_request_options(), **_settings_options(engine), **_facts(engine)}
 
 
 def _asks(option: str) -> bool:
-    """Whether it adds to a job; the others are one way of several, or take something away."""
+    """Says whether an option adds to a job; the others are one way of several, or take something away."""
     declared = PROPERTIES.get(option) or DECLARED.get(option, {})
     return "enum" not in declared and _is_variable(declared)
 
 
 def _is_variable(declared: Mapping[str, Any]) -> bool:
-    """Whether templates are given it."""
+    """Says whether templates are given it."""
     return any(where.startswith(("job.", "site.")) for where in declared.get("x-reaches", ()))
 
 

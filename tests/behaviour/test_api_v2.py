@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from pman import schema
-from pman.translation.masking import MASK
+from pman.settings import MASK
 from tests import engines
 from tests.live import Live, live, until
 

@@ -10,7 +10,7 @@ import pytest
 from pman import schema
 from pman.errors import ConfigError, EngineUnreachable
 from pman.job import JobDetails
-from pman.translation.masking import MASK
+from pman.settings import MASK
 from pman.translation.translation import Translation
 from tests import states
 from tests.a_job import ENGINES, a_job, settings_of

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pman.settings import MASK
 from pman.translation.languages import shell, wdl
-from pman.translation.masking import MASK, TELLING, Masking
+from pman.translation.masking import TELLING, Masking
 from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pman.errors import PmanError
+from pman.settings import MASK
 from pman.translation import assumed
-from pman.translation.masking import MASK
 from pman.translation.preview import CHANGED, Previews, preview
 from tests.a_job import ENGINES, a_body, settings_of, site_templates
 

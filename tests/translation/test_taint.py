@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from jinja2 import DictLoader
 
 from pman.job import Document
-from pman.settings import DECLARED
+from pman.settings import DECLARED, MASK
 from pman.translation.environment import Escaping, Fields
 from pman.translation.languages import shell, wdl, yaml
 from pman.translation.languages.marks import sent, shown, without_marks
-from pman.translation.masking import MASK
 from pman.translation.rules import FAILURES
 from pman.translation.taint import UNSHOWN, TaintTracking, variable
 from tests.a_job import ENGINES, FACTS, a_job, a_translation

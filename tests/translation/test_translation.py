@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pman.errors import BadRequest, ConfigError
 from pman.job import Job
-from pman.translation.masking import MASK
+from pman.settings import MASK
 from pman.translation.translation import PROBE, Translation
 from tests import states
 from tests.a_job import FACTS, a_body, a_job, a_request, a_translation, content, settings_of, site_templates

@@ -19,7 +19,7 @@ from pman.workshop.samples import Sample, pairs, samples
 
 @dataclass(slots=True)
 class Trial:
-    """What the documents of an engine's samples show."""
+    """The mistakes and gaps that an engine's samples have shown."""
 
     findings: list[Finding] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)

@@ -38,7 +38,7 @@ def _unread_by_shipped(engine: str) -> frozenset[str]:
 
 
 def _can_be_left_out(field: str) -> bool:
-    """Whether there are requests that do not ask for it, such as one without a limit."""
+    """Says whether there are requests that do not ask for it, such as one without a limit."""
     return "x-unset" in PROPERTIES[field] or PROPERTIES[field].get("type") == "array"
 
 

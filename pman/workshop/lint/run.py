@@ -1,4 +1,4 @@
-"""All of lint, for the shipped templates or for a site's directories over them."""
+"""Lint the shipped templates, or a site's directories over them, with every check."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pman.workshop.samples import samples
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What lint says of the engines that it has read."""
+    """The findings in the templates and rules of some engines."""
 
     findings: tuple[Finding, ...]
     engines: tuple[str, ...]
@@ -58,7 +58,7 @@ def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> R
 
 
 def _concerns(finding: Finding, directories: Sequence[Path]) -> bool:
-    """Whether a site can do something about it, who does not write the shipped files."""
+    """Says whether it is a site's to mend: shipped files are not, but their errors matter to all."""
     return (
         not directories
         or finding.level == "error"
@@ -68,7 +68,7 @@ def _concerns(finding: Finding, directories: Sequence[Path]) -> bool:
 
 
 def _engines(directories: Sequence[Path]) -> tuple[str, ...]:
-    """Those that the directories have a folder of: shipped ones, and such as have documents of their own."""
+    """Lists the engines that have a folder: shipped ones, and such as have rules of their own."""
     if not directories:
         return SHIPPED
     folders = {entry for directory in directories for entry in directory.iterdir() if entry.is_dir()}
@@ -120,7 +120,7 @@ def _of_engine(
 
 
 def _is_source(name: str, engine: str) -> bool:
-    """Whether it is a template of an engine; folders that begin with `_` hold parts for several."""
+    """Says whether it is a template of an engine; folders that begin with `_` hold parts for several."""
     folder = name.partition("/")[0]
     return name.endswith(".j2") and (folder == engine or folder.startswith("_"))
 
@@ -134,7 +134,7 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
 
 
 def _are_shipped(names: Sequence[str], directories: Sequence[Path]) -> bool:
-    """Whether a site has none of these files itself. Shipped ones refer to nothing but shipped ones."""
+    """Says whether a site has none of these files itself; shipped ones refer to shipped ones alone."""
     return not any((directory / name).is_file() for directory in directories for name in names)
 
 
