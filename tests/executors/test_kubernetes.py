@@ -1,4 +1,4 @@
-"""What the Kubernetes executor remembers, and how it reads objects and configuration; no cluster."""
+"""The store and the informer of Kubernetes, and how objects and configuration are read; no cluster."""
 
 from __future__ import annotations
 
@@ -73,153 +73,153 @@ TERMINATED = {"terminated": {"exitCode": 0, "containerID": "docker://1"}}
 
 
 @pytest.fixture
-def known() -> Store:
+def stored() -> Store:
     return Store()
 
 
-def told(known: Store, jid: str = "a") -> Mapping[str, Any]:
-    native = known.native(jid)
+def native_of(stored: Store, jid: str = "a") -> Mapping[str, Any]:
+    native = stored.native(jid)
     assert native is not None
     return native
 
 
-def test_what_is_told_of_a_job_is_all_of_it_in_order(known: Store) -> None:
-    known.put_event(event("1-q", "late", at="2026-01-01T00:00:02Z"))  # before what it is about
-    known.put_pod(pod("q"))
-    known.put_pod(pod("p"))
-    known.put_pod(pod("other", of="2"))
-    known.put_job(job())
-    known.put_event(event("1", "early", at="2026-01-01T00:00:01Z"))
-    known.put_event(event("3", "strange"))
+def test_what_is_told_of_a_job_is_all_of_it_in_order(stored: Store) -> None:
+    stored.put_event(event("1-q", "late", at="2026-01-01T00:00:02Z"))  # before what it is about
+    stored.put_pod(pod("q"))
+    stored.put_pod(pod("p"))
+    stored.put_pod(pod("other", of="2"))
+    stored.put_job(job())
+    stored.put_event(event("1", "early", at="2026-01-01T00:00:01Z"))
+    stored.put_event(event("3", "strange"))
 
-    native = told(known)
+    native = native_of(stored)
 
     assert [each["metadata"]["name"] for each in native["pods"]] == ["p", "q"]
     assert [each["metadata"]["name"] for each in native["events"]] == ["early", "late"]
     assert "managedFields" not in native["job"]["metadata"]
 
 
-def test_a_revision_differs_with_each_change_and_only_then(known: Store) -> None:
-    known.put_job(job())
-    seen = [known.revision("a")]
+def test_a_revision_differs_with_each_change_and_only_then(stored: Store) -> None:
+    stored.put_job(job())
+    seen = [stored.revision("a")]
     changes: list[Callable[[], None]] = [
-        lambda: known.put_job(job(version="2")),
-        lambda: known.put_pod(pod()),
-        lambda: known.put_pod(pod(version="2")),
-        lambda: known.put_event(event("1-p")),
-        lambda: known.put_event(event("1-p", version="2")),
-        lambda: known.drop_event(event("1-p")),
-        lambda: known.drop_pod(pod()),
+        lambda: stored.put_job(job(version="2")),
+        lambda: stored.put_pod(pod()),
+        lambda: stored.put_pod(pod(version="2")),
+        lambda: stored.put_event(event("1-p")),
+        lambda: stored.put_event(event("1-p", version="2")),
+        lambda: stored.drop_event(event("1-p")),
+        lambda: stored.drop_pod(pod()),
     ]
     for change in changes:
         change()
-        seen.append(known.revision("a"))
+        seen.append(stored.revision("a"))
     assert len(set(seen)) == len(seen)
-    before = known.revision("a")
-    known.put_job(job(version="2"))
-    known.retain_jobs({"1"})
-    known.retain_pods(set())
-    known.put_pod(pod(of="2"))
-    known.put_event(event("2"))
-    known.drop_event(event("9"))
-    assert known.revision("a") == before
+    before = stored.revision("a")
+    stored.put_job(job(version="2"))
+    stored.retain_jobs({"1"})
+    stored.retain_pods(set())
+    stored.put_pod(pod(of="2"))
+    stored.put_event(event("2"))
+    stored.drop_event(event("9"))
+    assert stored.revision("a") == before
 
 
-def test_what_is_listed_anew_is_all_there_is(known: Store) -> None:
+def test_what_is_listed_anew_is_all_there_is(stored: Store) -> None:
     for found in (job("a", "1"), job("b", "2")):
-        known.put_job(found)
+        stored.put_job(found)
     for found in (pod("p", of="1"), pod("q", of="2")):
-        known.put_pod(found)
+        stored.put_pod(found)
     for found in (event("1", "e"), event("2-q", "f")):
-        known.put_event(found)
+        stored.put_event(found)
 
-    known.put_job(job("b", "2", version="2"))
-    known.put_job(job("c", "3"))
-    known.retain_jobs({"2", "3"})
-    known.put_pod(pod("r", of="2"))
-    known.retain_pods({"2-r"})
-    known.put_event(event("2", "g"))
-    known.retain_events({"g"})
+    stored.put_job(job("b", "2", version="2"))
+    stored.put_job(job("c", "3"))
+    stored.retain_jobs({"2", "3"})
+    stored.put_pod(pod("r", of="2"))
+    stored.retain_pods({"2-r"})
+    stored.put_event(event("2", "g"))
+    stored.retain_events({"g"})
 
-    assert known.jids() == ["b", "c"]
-    native = told(known, "b")
+    assert stored.jids() == ["b", "c"]
+    native = native_of(stored, "b")
     assert [each["metadata"]["name"] for each in native["pods"]] == ["r"]
     assert [each["metadata"]["name"] for each in native["events"]] == ["g"]
-    assert known.native("a") is None and known.revision("a") is None
+    assert stored.native("a") is None and stored.revision("a") is None
 
 
-def test_what_was_deleted_does_not_come_back(known: Store) -> None:
-    known.add_created_job(job())
-    known.delete_job(job())
-    known.put_job(job(version="2"))  # what the watch had on its way
-    assert known.native("a") is None
-    assert known.is_deleted(job(), since=0)
-    assert not known.is_deleted(job(), since=time.monotonic())
+def test_what_was_deleted_does_not_come_back(stored: Store) -> None:
+    stored.add_created_job(job())
+    stored.delete_job(job())
+    stored.put_job(job(version="2"))  # what the watch had on its way
+    assert stored.native("a") is None
+    assert stored.is_deleted(job(), since=0)
+    assert not stored.is_deleted(job(), since=time.monotonic())
 
-    known.put_job(job(uid="2"))
-    known.delete_job(job(version="3"))
-    assert told(known)["job"]["metadata"]["uid"] == "2"
-
-
-def test_a_later_job_of_the_name_takes_the_place_of_the_earlier(known: Store) -> None:
-    known.put_job(job(uid="1"))
-    known.put_pod(pod("old", of="1"))
-    known.put_job(job(uid="2"))
-    known.put_pod(pod("new", of="2"))
-    known.put_job(job(uid="1", version="9"))
-
-    assert [each["metadata"]["name"] for each in told(known)["pods"]] == ["new"]
+    stored.put_job(job(uid="2"))
+    stored.delete_job(job(version="3"))
+    assert native_of(stored)["job"]["metadata"]["uid"] == "2"
 
 
-def test_what_pman_made_does_not_go_behind_what_the_watch_told_since(known: Store) -> None:
-    known.put_job(job(version="5"))
-    known.add_created_job(job(version="4"))
-    assert told(known)["job"]["metadata"]["resourceVersion"] == "5"
+def test_a_later_job_of_the_name_takes_the_place_of_the_earlier(stored: Store) -> None:
+    stored.put_job(job(uid="1"))
+    stored.put_pod(pod("old", of="1"))
+    stored.put_job(job(uid="2"))
+    stored.put_pod(pod("new", of="2"))
+    stored.put_job(job(uid="1", version="9"))
+
+    assert [each["metadata"]["name"] for each in native_of(stored)["pods"]] == ["new"]
+
+
+def test_what_pman_made_does_not_go_behind_what_the_watch_told_since(stored: Store) -> None:
+    stored.put_job(job(version="5"))
+    stored.add_created_job(job(version="4"))
+    assert native_of(stored)["job"]["metadata"]["resourceVersion"] == "5"
 
 
 def test_what_the_watch_tells_late_of_an_earlier_job_does_not_bury_the_one_that_pman_made(
-    known: Store,
+    stored: Store,
 ) -> None:
-    known.add_created_job(job(uid="2"))
-    known.put_job(job(uid="1"))  # another pman's, which was deleted before
-    assert told(known)["job"]["metadata"]["uid"] == "2"
-    known.delete_job(job(uid="1"))
-    known.put_job(job(uid="2", version="2"))
+    stored.add_created_job(job(uid="2"))
+    stored.put_job(job(uid="1"))  # another pman's, which was deleted before
+    assert native_of(stored)["job"]["metadata"]["uid"] == "2"
+    stored.delete_job(job(uid="1"))
+    stored.put_job(job(uid="2", version="2"))
 
-    assert told(known)["job"]["metadata"]["resourceVersion"] == "2"
-    assert not known.is_deleted(job(uid="2"), since=0)
+    assert native_of(stored)["job"]["metadata"]["resourceVersion"] == "2"
+    assert not stored.is_deleted(job(uid="2"), since=0)
 
 
 def test_a_job_that_pman_made_and_no_watch_tells_of_is_asked_for(
-    known: Store, monkeypatch: pytest.MonkeyPatch
+    stored: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known.add_created_job(job())
-    assert known.native("a")
+    stored.add_created_job(job())
+    assert stored.native("a")
     monkeypatch.setattr(store, "SYNC_LAG_SECONDS", -1)
-    assert known.native("a") is None
-    known.put_job(job())
-    assert known.native("a")
+    assert stored.native("a") is None
+    stored.put_job(job())
+    assert stored.native("a")
 
 
 NAMES = st.sampled_from(["a", "b"])
 
 
-class LaggingWatch(RuleBasedStateMachine):
-    """Jobs that this pman and another one make and delete, and that the watch tells of when it likes."""
+class LaggingInformer(RuleBasedStateMachine):
+    """Jobs that this pman and another one create and delete; their events arrive whenever they like."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory = Store()
+        self.store = Store()
         self.live: dict[str, Object] = {}
         self.count = itertools.count(1)
         self.changes: list[tuple[Callable[[Object], None], Object]] = []
-        """Of which the watch has not told yet."""
+        """Events that have not arrived yet."""
         self.listed: list[Object] | None = None
         self.there: set[str] = set()
         self.own: dict[str, str] = {}
-        """By name, what pman itself has made last and nobody has deleted."""
+        """The uid, by name, of what pman itself has created last and nobody has deleted."""
         self.deleted: set[str] = set()
-        """What pman itself has deleted."""
+        """The uids of what pman itself has deleted."""
 
     def changed(self, what: Callable[[Object], None], found: Object) -> None:
         found["metadata"]["resourceVersion"] = str(next(self.count))
@@ -227,13 +227,13 @@ class LaggingWatch(RuleBasedStateMachine):
 
     def create(self, name: str) -> Object:
         self.live[name] = job(name, uid=f"{name}-{next(self.count)}")
-        self.changed(self.memory.put_job, self.live[name])
+        self.changed(self.store.put_job, self.live[name])
         return copy.deepcopy(self.live[name])
 
     def delete(self, name: str) -> Object:
         found = self.live.pop(name)
         self.own.pop(name, None)
-        self.changed(self.memory.delete_job, found)
+        self.changed(self.store.delete_job, found)
         return copy.deepcopy(found)
 
     @rule(name=NAMES)
@@ -250,20 +250,20 @@ class LaggingWatch(RuleBasedStateMachine):
     def pman_creates(self, name: str) -> None:
         if name not in self.live:
             made = self.create(name)
-            self.memory.add_created_job(made)
+            self.store.add_created_job(made)
             self.own[name] = made["metadata"]["uid"]
 
     @rule(name=NAMES)
     def pman_deletes(self, name: str) -> None:
         if name in self.live:
             gone = self.delete(name)
-            self.memory.delete_job(gone)
+            self.store.delete_job(gone)
             self.deleted.add(gone["metadata"]["uid"])
 
     @rule(name=NAMES)
     def the_cluster_changes(self, name: str) -> None:
         if name in self.live:
-            self.changed(self.memory.put_job, self.live[name])
+            self.changed(self.store.put_job, self.live[name])
 
     @precondition(lambda self: self.listed is None)
     @rule()
@@ -275,7 +275,7 @@ class LaggingWatch(RuleBasedStateMachine):
     @precondition(lambda self: self.listed is None)
     @rule()
     def a_list_begins(self) -> None:
-        self.memory.begin_job_list()
+        self.store.begin_job_list()
         self.listed = copy.deepcopy(list(self.live.values()))
         self.there = {each["metadata"]["uid"] for each in self.listed}
         self.changes.clear()
@@ -285,20 +285,20 @@ class LaggingWatch(RuleBasedStateMachine):
     def the_list_tells(self) -> None:
         assert self.listed is not None
         if self.listed:
-            self.memory.put_job(self.listed.pop())
+            self.store.put_job(self.listed.pop())
         else:
-            self.memory.retain_jobs(self.there)
+            self.store.retain_jobs(self.there)
             self.listed = None
 
     @invariant()
     def what_lives_is_not_taken_for_deleted(self) -> None:
         for found in self.live.values():
-            assert not self.memory.is_deleted(found, since=time.monotonic())
+            assert not self.store.is_deleted(found, since=time.monotonic())
 
     @invariant()
     def pman_sees_what_it_does_itself(self) -> None:
         for name in ("a", "b"):
-            native = self.memory.native(name)
+            native = self.store.native(name)
             found = native["job"]["metadata"]["uid"] if native else None
             assert found not in self.deleted
             assert name not in self.own or found in (None, self.own[name])
@@ -309,96 +309,96 @@ class LaggingWatch(RuleBasedStateMachine):
         while self.changes:
             self.the_watch_tells()
         for name in ("a", "b"):
-            native = self.memory.native(name)
+            native = self.store.native(name)
             version = native["job"]["metadata"]["resourceVersion"] if native else None
             assert version == (self.live[name]["metadata"]["resourceVersion"] if name in self.live else None)
-        assert self.memory.jids() == sorted(self.live)
+        assert self.store.jids() == sorted(self.live)
 
 
-test_the_memory_tells_what_is_however_late_a_watch_tells_it = LaggingWatch.TestCase
+test_the_memory_tells_what_is_however_late_a_watch_tells_it = LaggingInformer.TestCase
 
 
 def test_what_pman_changed_is_not_known_before_the_watch_tells_it(
-    known: Store, monkeypatch: pytest.MonkeyPatch
+    stored: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known.put_job(job(version="5"))
-    known.expect(job(version="5"))
-    assert known.native("a")
-    known.expect(job(version="7"))
-    known.put_job(job(version="6"))
-    assert known.native("a") is None
-    known.put_job(job(version="7"))
-    assert known.native("a")
+    stored.put_job(job(version="5"))
+    stored.expect(job(version="5"))
+    assert stored.native("a")
+    stored.expect(job(version="7"))
+    stored.put_job(job(version="6"))
+    assert stored.native("a") is None
+    stored.put_job(job(version="7"))
+    assert stored.native("a")
     monkeypatch.setattr(store, "SYNC_LAG_SECONDS", 0)
-    known.expect(job(version="8"))  # and never told
-    assert known.native("a")
+    stored.expect(job(version="8"))  # and never told
+    assert stored.native("a")
 
 
-def test_a_job_that_is_being_deleted_is_gone(known: Store) -> None:
+def test_a_job_that_is_being_deleted_is_gone(stored: Store) -> None:
     going = job(version="2")
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    known.put_job(job())
-    known.put_job(going)
-    assert known.native("a") is None and known.jids() == []
+    stored.put_job(job())
+    stored.put_job(going)
+    assert stored.native("a") is None and stored.jids() == []
 
 
-def test_only_a_job_whose_label_is_its_name_counts(known: Store) -> None:
+def test_only_a_job_whose_label_is_its_name_counts(stored: Store) -> None:
     strange = job()
     strange["metadata"]["labels"] = {JID_LABEL: "b"}
-    known.put_job(strange)
-    assert known.jids() == []
+    stored.put_job(strange)
+    assert stored.jids() == []
     loose = pod()
     loose["metadata"]["ownerReferences"] = []
-    known.put_job(job())
-    known.put_pod(loose)
-    assert told(known)["pods"] == []
+    stored.put_job(job())
+    stored.put_pod(loose)
+    assert native_of(stored)["pods"] == []
 
 
-def test_the_end_of_a_job_waits_for_that_of_its_pods(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    known.put_job(job())
-    known.put_pod(pod(state={"running": {}}))
-    assert known.active() == ["a"]
-    known.put_job(job(version="2", status=ended(failed=1)))
-    assert known.active() == []
-    assert known.native("a") is None
-    known.put_pod(pod(version="2", state=TERMINATED))
-    assert known.native("a")
-    known.put_job(job(version="3", status=ended(failed=2)))
-    assert known.native("a") is None
+def test_the_end_of_a_job_waits_for_that_of_its_pods(stored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored.put_job(job())
+    stored.put_pod(pod(state={"running": {}}))
+    assert stored.active() == ["a"]
+    stored.put_job(job(version="2", status=ended(failed=1)))
+    assert stored.active() == []
+    assert stored.native("a") is None
+    stored.put_pod(pod(version="2", state=TERMINATED))
+    assert stored.native("a")
+    stored.put_job(job(version="3", status=ended(failed=2)))
+    assert stored.native("a") is None
     monkeypatch.setattr(store, "SYNC_LAG_SECONDS", -1)  # it is not coming
-    assert known.native("a")
+    assert stored.native("a")
 
 
-def test_pods_that_the_watch_does_not_see_are_asked_for(known: Store) -> None:
+def test_pods_that_the_watch_does_not_see_are_asked_for(stored: Store) -> None:
     unlabelled = job()
     unlabelled["spec"]["template"]["metadata"] = None
-    known.put_job(unlabelled)
-    assert known.native("a") is None
+    stored.put_job(unlabelled)
+    assert stored.native("a") is None
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "UNKNOWN_OBJECTS_LIMIT", 5)
     monkeypatch.setattr(store, "DELETED_LIMIT", 5)
-    known = Store()
-    known.put_job(job())
+    stored = Store()
+    stored.put_job(job())
     for i in range(50):
-        known.put_event(event("1", f"own-{i}"))
-        known.put_event(event(f"strange-{i}", f"of-{i}"))
-        known.delete_job(job("b", f"b-{i}"))
-    assert len(told(known)["events"]) == store.EVENTS_PER_OBJECT
-    assert len(known._events) <= 5 + 1 + 1
-    assert len(known._involved_uids) <= store.EVENTS_PER_OBJECT + 6
-    assert len(known._deleted) == 5
+        stored.put_event(event("1", f"own-{i}"))
+        stored.put_event(event(f"strange-{i}", f"of-{i}"))
+        stored.delete_job(job("b", f"b-{i}"))
+    assert len(native_of(stored)["events"]) == store.EVENTS_PER_OBJECT
+    assert len(stored._events) <= 5 + 1 + 1
+    assert len(stored._involved_uids) <= store.EVENTS_PER_OBJECT + 6
+    assert len(stored._deleted) == 5
 
 
-def test_nothing_stays_of_what_has_gone(known: Store) -> None:
-    known.put_job(job())
-    known.put_pod(pod())
-    known.put_event(event("1"))
-    known.put_event(event("1-p", "f"))
-    known.drop_pod(pod())
-    known.delete_job(job())
-    for kept in (
+def test_nothing_stays_of_what_has_gone(stored: Store) -> None:
+    stored.put_job(job())
+    stored.put_pod(pod())
+    stored.put_event(event("1"))
+    stored.put_event(event("1-p", "f"))
+    stored.drop_pod(pod())
+    stored.delete_job(job())
+    for table in (
         "_jobs",
         "_names_by_uid",
         "_pods",
@@ -409,7 +409,7 @@ def test_nothing_stays_of_what_has_gone(known: Store) -> None:
         "_changed_at",
         "_expected",
     ):
-        assert not getattr(known, kept), kept
+        assert not getattr(stored, table), table
 
 
 @pytest.mark.parametrize(
@@ -610,12 +610,12 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "CREDENTIALS_RELOAD_SECONDS", -1)
-    known = True
+    is_authorised = True
     streaming = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path != "/stream":
-            return web.json_response({}, status=200 if known else 401)
+            return web.json_response({}, status=200 if is_authorised else 401)
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"one")
@@ -625,7 +625,7 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
 
     async with served(answer, tmp_path) as there:
         async with there.request("GET", "/stream", stream=True) as stream:
-            known = False
+            is_authorised = False
             for _ in range(10):
                 with pytest.raises(EngineUnreachable, match="does not know pman's credentials"):
                     await there.call("GET", "/version")
@@ -638,7 +638,7 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
             for client in (each._calls, each._streams)
         ]
         assert sum(not pool.closed for pool in pools if pool) <= 2  # those in use
-        known = True
+        is_authorised = True
         assert await there.read("/version") == {}
 
 
@@ -656,10 +656,10 @@ async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_fo
     user = {"exec": {"apiVersion": version, "command": str(plugin)}}
     kubeconfig = KUBECONFIG.replace("{token: secret}", json.dumps(user))
 
-    async def known(_: web.Request) -> web.Response:
+    async def answer_empty(_: web.Request) -> web.Response:
         return web.json_response({})
 
-    async with served(known, tmp_path, kubeconfig) as there:
+    async with served(answer_empty, tmp_path, kubeconfig) as there:
         assert await there.read("/version") == {}
         there.timeout = 1
         hung.touch()
@@ -676,8 +676,8 @@ async def test_watches_that_something_between_cuts_go_on_where_they_were(
     monkeypatch.setattr(informer, "STEADY_WATCH_SECONDS", 0)
     monkeypatch.setattr(informer, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(informer, "RETRY_LIMIT_SECONDS", 1e6)  # where pauses grew, twenty would take hours
-    known = Store()
-    known.put_job(job(version="0"))
+    stored = Store()
+    stored.put_job(job(version="0"))
     lists: list[str] = []
     versions: list[str] = []
     twenty = asyncio.Event()
@@ -694,13 +694,13 @@ async def test_watches_that_something_between_cuts_go_on_where_they_were(
         await response.prepare(request)
         change = {"type": "MODIFIED", "object": job(version=version)}
         await response.write(json.dumps(change).encode() + b"\n")
-        await until(lambda: told(known)["job"]["metadata"]["resourceVersion"] == version)
+        await until(lambda: native_of(stored)["job"]["metadata"]["resourceVersion"] == version)
         if request.transport:
             request.transport.abort()
         return response
 
-    sink = EventHandler(put=known.put_job, drop=known.delete_job, retain=known.retain_jobs)
-    async with served(answer, tmp_path) as there, watching(Informer(there, "/jobs", {}, sink)) as found:
+    handler = EventHandler(put=stored.put_job, drop=stored.delete_job, retain=stored.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Informer(there, "/jobs", {}, handler)) as found:
         await asyncio.wait_for(twenty.wait(), 60)
         assert found.is_synced
 
@@ -740,17 +740,17 @@ async def test_a_bug_does_not_end_a_watch(
         await asyncio.sleep(60)
         return response
 
-    known = Store()
+    stored = Store()
 
     def put(found: Mapping[str, Any]) -> None:
         if len(lists) < 3:
             raise LookupError("what no API server says")
-        known.put_job(found)
+        stored.put_job(found)
 
-    sink = EventHandler(put=put, drop=known.delete_job, retain=known.retain_jobs)
-    async with served(answer, tmp_path) as there, watching(Informer(there, "/jobs", {}, sink)) as found:
+    handler = EventHandler(put=put, drop=stored.delete_job, retain=stored.retain_jobs)
+    async with served(answer, tmp_path) as there, watching(Informer(there, "/jobs", {}, handler)) as found:
         await until(lambda: found.is_synced)
-        assert told(known)
+        assert native_of(stored)
 
     assert len(lists) == 3
     traces = [record for record in caplog.records if record.exc_info]
