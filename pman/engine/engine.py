@@ -79,7 +79,7 @@ class Engine:
         self._translation.check(facts)
         self._facts = facts
         self._background.begin(self._submission.resume_unfinished())
-        if self._translation.rules.tell_overdue:
+        if self._translation.rules.calls_overdue:
             end = partial(end_overdue, self._executor, self._reader)
             self._background.begin(repeat(end, self._overdue_interval, "overdue jobs are not ended"))
         return facts

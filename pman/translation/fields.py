@@ -23,7 +23,7 @@ INTEGERS = ("cpu_limit", "memory_limit", "gpu_limit", "number_of_workers")
 DIRECTORIES = ("input_dir", "output_dir")
 
 
-class Details:
+class FieldReader:
     """The compiled `fields` and `applied` of one engine. Raises ConfigError naming the file."""
 
     def __init__(self, rules: Rules) -> None:
@@ -42,8 +42,8 @@ class Details:
             try:
                 return convert(fields.get(name))
             except FAILURES as error:
-                told = masking.text(str(error))
-                raise ConfigError(f"{self._file}: fields: {name} fails for this state: {told}") from error
+                message = masking.text(str(error))
+                raise ConfigError(f"{self._file}: fields: {name} fails for this state: {message}") from error
 
         return JobDetails(
             info=replace(info, message=masking.text(info.message), hint=masking.text(info.hint)),
@@ -63,16 +63,16 @@ class Details:
 
     def applied(self, native: NativeState, held: Mapping[str, str], masking: Masking) -> Iterator[Document]:
         """The documents as the engine holds them, masked; data without what is empty."""
-        for name, given in self._applied(native, {"held": held}).items():
-            found = json.loads(given) if isinstance(given, str) and name.endswith(".json") else given
-            if isinstance(found, str):
-                yield Document(name, masking.text(found), None)
-            elif found:
-                content = _bare(masking.masked(found))
+        for name, value in self._applied(native, {"held": held}).items():
+            document = json.loads(value) if isinstance(value, str) and name.endswith(".json") else value
+            if isinstance(document, str):
+                yield Document(name, masking.text(document), None)
+            elif document:
+                content = _without_empty(masking.masked(document))
                 yield Document(name, _text(name, content), content)
 
 
-def untold(jid: str, error: PmanError) -> JobInfo:
+def without_rule(jid: str, error: PmanError) -> JobInfo:
     """Of a job whose state the rules cannot tell."""
     return JobInfo(
         jid=jid,
@@ -87,7 +87,7 @@ def untold(jid: str, error: PmanError) -> JobInfo:
     )
 
 
-def bare(info: JobInfo) -> JobDetails:
+def without_fields(info: JobInfo) -> JobDetails:
     """Without any field."""
     return JobDetails(
         info=info,
@@ -101,7 +101,7 @@ def bare(info: JobInfo) -> JobDetails:
 
 
 def _request(info: JobInfo, fields: Mapping[str, Any], env: tuple[str, ...], root: str) -> Mapping[str, Any]:
-    def known(name: str) -> Any:
+    def field(name: str) -> Any:
         return fields.get(name) or None
 
     return {
@@ -110,9 +110,9 @@ def _request(info: JobInfo, fields: Mapping[str, Any], env: tuple[str, ...], roo
         "entrypoint": _list(fields.get("entrypoint")),
         "args": _list(fields.get("args")),
         "env": [f"{name}={MASK}" for name in env],
-        "auid": known("auid"),
+        "auid": field("auid"),
         **{name: _integer(fields.get(name)) for name in INTEGERS},
-        **{name: str(path).removeprefix(root) if (path := known(name)) else None for name in DIRECTORIES},
+        **{name: str(path).removeprefix(root) if (path := field(name)) else None for name in DIRECTORIES},
     }
 
 
@@ -132,12 +132,12 @@ def _labels(value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in dict(value or {}).items()}
 
 
-def _bare(value: Any) -> Any:
+def _without_empty(value: Any) -> Any:
     """Without what says nothing, which is most of what some engines answer."""
     if isinstance(value, Mapping):
-        kept = {name: _bare(item) for name, item in value.items()}
-        return {name: item for name, item in kept.items() if item not in (None, "", [], {})}
-    return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
+        items = {name: _without_empty(item) for name, item in value.items()}
+        return {name: item for name, item in items.items() if item not in (None, "", [], {})}
+    return [_without_empty(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _text(name: str, content: object) -> str:

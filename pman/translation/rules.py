@@ -171,7 +171,7 @@ class Rules:
         known = ("native", *self._names)
         self._fields = self._answered()
         self._states = _Decision(self._environment, f"{self._at}: rules", self._written.rules, known)
-        self.tell_overdue = any(rule.source.get("overdue") for rule in self._written.rules)
+        self.calls_overdue = any(rule.source.get("overdue") for rule in self._written.rules)
         """Whether a rule calls jobs overdue."""
 
         refusals, checks = self._written.refusals, self._written.checks

@@ -12,7 +12,7 @@ from pman.errors import BadRequest, ConfigError, EngineUnreachable, Fault
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
 from pman.translation import rules, taint
-from pman.translation.fields import Details, bare, untold
+from pman.translation.fields import FieldReader, without_fields, without_rule
 from pman.translation.masking import Masking
 from pman.translation.overrides import check_folders
 from pman.translation.render import DryRun, Rendering, Templates, loader
@@ -52,7 +52,7 @@ class Translation:
         self.settings = settings
         self.rules = rules.compiled(settings.engine, search)
         self.rules.check_complete()
-        self._details = Details(self.rules)
+        self._details = FieldReader(self.rules)
         documents = properties(engine_schema(settings.engine, "documents"))
         self._templates = Templates(settings.engine, search, list(documents))
         self._parser = RequestParser(engine_schema(settings.engine, "request"))
@@ -118,11 +118,11 @@ class Translation:
         try:
             info = self.rules.read(jid, native)
         except (EngineUnreachable, ConfigError) as error:
-            info = untold(jid, error)
+            info = without_rule(jid, error)
         try:
             return self._detailed(info, native, facts)
         except ConfigError as error:  # so what to mask is not known either
-            return bare(replace(info, cmd="", message=str(error), hint=error.hint))
+            return without_fields(replace(info, cmd="", message=str(error), hint=error.hint))
 
     def _detailed(self, info: JobInfo, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
         return self._details.read(info, native, site_variables(self.settings, facts))

@@ -212,7 +212,7 @@ def test_a_job_that_runs_beyond_its_time_limit_is_overdue_and_not_ended_yet(engi
     assert late.message == "being ended at its time limit of 2 minutes"
     assert (early.overdue, unlimited.overdue) == (False, False)
     assert early.message == unlimited.message == state
-    assert RULES[engine].tell_overdue
+    assert RULES[engine].calls_overdue
 
 
 @pytest.mark.parametrize("engine", list(RULES))
@@ -537,11 +537,11 @@ rules:
 """
     rules = site_rules(tmp_path, text)
 
-    assert rules.tell_overdue
+    assert rules.calls_overdue
     assert rules.read("a", {"at": "2020-01-01T00:00:00Z"}).overdue
     assert not rules.read("a", {"at": datetime.now(UTC).isoformat()}).overdue
     assert not rules.read("a", {}).overdue
-    assert not site_rules(tmp_path, "rules: []").tell_overdue
+    assert not site_rules(tmp_path, "rules: []").calls_overdue
 
 
 @pytest.mark.parametrize(

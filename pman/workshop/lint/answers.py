@@ -11,7 +11,7 @@ from jinja2 import BaseLoader
 
 from pman.errors import ConfigError, EngineUnreachable
 from pman.resources import STATES
-from pman.translation.fields import Details
+from pman.translation.fields import FieldReader
 from pman.translation.overrides import RULES
 from pman.translation.rules import FAILURES, SECTIONS, Rules, compiled
 from pman.translation.statefile import lineage
@@ -22,30 +22,31 @@ from pman.workshop.samples import samples
 def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
     """Each that stops for a state, at its line. Of rules in which nothing else is wrong."""
     rules = compiled(engine, search)
-    details = Details(rules)
+    reader = FieldReader(rules)
     site = samples(engine)[0].variables()[1]
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for file in sorted((recorded / engine).glob("*.json")):
         native = json.loads(file.read_text("utf-8"))["native"]
-        if not (error := _failure(rules, details, native, site)):
+        if not (together := _failure(rules, reader, native, site)):
             continue
         alone = [
-            (at, found) for at, one in _each(rules) if (found := _failure(one, Details(one), native, site))
+            (at, failure)
+            for at, one in _each(rules)
+            if (failure := _failure(one, FieldReader(one), native, site))
         ]
-        for at, found in alone or [(("", ""), error)]:
-            if at not in told:
-                told.add(at)
-                message = (
-                    f"{'.'.join(filter(None, at)) or 'it'} stops for the recorded state {file.stem}: {found}"
-                )
+        for at, failure in alone or [(("", ""), together)]:
+            if at not in reported:
+                reported.add(at)
+                name = ".".join(filter(None, at)) or "it"
+                message = f"{name} stops for the recorded state {file.stem}: {failure}"
                 yield Finding("field-fails", message, *_place(search, engine, at))
 
 
-def _failure(rules: Rules, details: Details, native: Mapping[str, Any], site: Mapping[str, Any]) -> str:
+def _failure(rules: Rules, reader: FieldReader, native: Mapping[str, Any], site: Mapping[str, Any]) -> str:
     """What keeps the answer from being made, '' for nothing."""
     try:
-        details.read(rules.read("job", native), native, site)
-        list(details.applied(native, {}, details.masking(native, site)))
+        reader.read(rules.read("job", native), native, site)
+        list(reader.applied(native, {}, reader.masking(native, site)))
     except EngineUnreachable:  # by a rule: there is no answer to add anything to
         return ""
     except ConfigError as error:

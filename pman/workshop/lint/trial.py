@@ -62,13 +62,15 @@ class Trial:
             pass
         except ConfigError as error:
             fault = error.faults[0] if error.faults else None
-            told = f"recorded state {state}: {error}"
-            yield Finding("rule-fails", told, fault.file if fault else self.path, fault.line if fault else 0)
+            message = f"recorded state {state}: {error}"
+            yield Finding(
+                "rule-fails", message, fault.file if fault else self.path, fault.line if fault else 0
+            )
             return
         self.rules = tuple(rule for rule, _ in tried)
-        held = [number for number, (_, holds) in enumerate(tried) if holds]
-        self.decided[state] = held[0] if held else None
-        for number in held:
+        numbers = [number for number, (_, holds) in enumerate(tried) if holds]
+        self.decided[state] = numbers[0] if numbers else None
+        for number in numbers:
             self.holding.setdefault(number, set()).add(state)
         self._listen(rules, native)
 
@@ -92,7 +94,7 @@ class Trial:
 
     def changed(self, shipped: Rules, natives: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         """At the site's rule that decides now; where that is a shipped one, by other values, at its file."""
-        found: dict[tuple[str, int], list[str]] = {}
+        changes: dict[tuple[str, int], list[str]] = {}
         for state, number in self.decided.items():
             before = next((rule for rule, holds in shipped.tried(natives[state]) if holds), None)
             if number is None or before is None:
@@ -102,61 +104,63 @@ class Trial:
             if was != now:
                 own = not shipped_name(rule.file)
                 place = (rule.file, rule.line) if own else (self.path, 0)
-                found.setdefault(place, []).append(f"{state}: {was} -> {now}")
-        for place, told in found.items():
-            yield Finding("status-changed", f"another status than shipped: {', '.join(told)}", *place)
+                changes.setdefault(place, []).append(f"{state}: {was} -> {now}")
+        for place, states in changes.items():
+            yield Finding("status-changed", f"another status than shipped: {', '.join(states)}", *place)
 
     def _without_rule(self) -> Iterator[Finding]:
         file, line = (self.rules[-1].file, self.rules[-1].line) if self.rules else (self.path, 0)
         for state, number in self.decided.items():
             if number is None:
-                told = f"no rule decides the recorded state {state}"
-                yield Finding("state-without-rule", told, file, line, "end with a rule without `when`")
+                message = f"no rule decides the recorded state {state}"
+                yield Finding("state-without-rule", message, file, line, "end with a rule without `when`")
 
     def _unreachable(self) -> Iterator[Finding]:
         seen: dict[str, Rule] = {}
         for number, rule in enumerate(self.rules):
             when = " ".join(str(rule.source.get("when", "true")).split())
             if when in ("true", "True") and number < len(self.rules) - 1:
-                told = f"it always holds: the {len(self.rules) - 1 - number} rules after it are never reached"
+                message = (
+                    f"it always holds: the {len(self.rules) - 1 - number} rules after it are never reached"
+                )
                 yield Finding(
-                    "rule-unreachable", told, rule.file, rule.line, "put it last, or give it a `when`"
+                    "rule-unreachable", message, rule.file, rule.line, "put it last, or give it a `when`"
                 )
                 return
             if when in seen and seen[when].file == rule.file:
-                told = f"the rule in line {seen[when].line} has the same condition"
-                yield Finding("rule-unreachable", told, rule.file, rule.line)
+                message = f"the rule in line {seen[when].line} has the same condition"
+                yield Finding("rule-unreachable", message, rule.file, rule.line)
             seen.setdefault(when, rule)
 
     def _of_rule(self, number: int) -> Iterator[Finding]:
-        rule, held = self.rules[number], self.holding.get(number, set())
+        rule, states = self.rules[number], self.holding.get(number, set())
         if number in self.decided.values():
             return
-        states = ", ".join(sorted(held)[:3])
-        deciders = sorted({first for state in held if (first := self.decided[state]) is not None})
+        examples = ", ".join(sorted(states)[:3])
+        deciders = sorted({first for state in states if (first := self.decided[state]) is not None})
         for first in deciders:
             earlier, others = self.rules[first], self.holding[first]
             if earlier.file != rule.file or _unconditional(earlier):
                 continue
-            if held < others:
-                told = (
+            if states < others:
+                message = (
                     f"the rule in line {earlier.line} is more general and stands before it: "
-                    f"this one decides none of the states it is for ({states})"
+                    f"this one decides none of the states it is for ({examples})"
                 )
-                yield Finding("rule-shadowed", told, rule.file, rule.line, "put the special rule first")
+                yield Finding("rule-shadowed", message, rule.file, rule.line, "put the special rule first")
                 return
             other_status = earlier.source["status"] != rule.source["status"]
-            if held == others and len(deciders) == 1 and other_status:
-                told = (
+            if states == others and len(deciders) == 1 and other_status:
+                message = (
                     f"nothing recorded tells it from the rule in line {earlier.line}, which answers "
-                    f"{earlier.source['status']} and not {rule.source['status']} ({states})"
+                    f"{earlier.source['status']} and not {rule.source['status']} ({examples})"
                 )
-                yield Finding("ambiguous-state", told, rule.file, rule.line)
+                yield Finding("ambiguous-state", message, rule.file, rule.line)
                 return
         if not _unconditional(rule):
             when = " ".join(str(rule.source["when"]).split())
-            told = "no recorded state is decided by it"
-            yield Finding("rule-not-tried", told, rule.file, rule.line, when[:100])
+            message = "no recorded state is decided by it"
+            yield Finding("rule-not-tried", message, rule.file, rule.line, when[:100])
 
     def _misspelt(self, rule: Rule) -> Iterator[Finding]:
         for path, words in _compared(str(rule.source.get("when", ""))):
@@ -164,8 +168,8 @@ class Trial:
             for word in words - said:
                 near = nearest(word, sorted(said), CLOSE)
                 if near and len(word) > 3:
-                    told = f"{'.'.join(path)} was never {word!r} in the recorded states"
-                    yield Finding("unknown-word", told, rule.file, rule.line, f"did you mean {near!r}?")
+                    message = f"{'.'.join(path)} was never {word!r} in the recorded states"
+                    yield Finding("unknown-word", message, rule.file, rule.line, f"did you mean {near!r}?")
 
 
 def _unconditional(rule: Rule) -> bool:
@@ -177,7 +181,7 @@ def _compared(when: str) -> list[tuple[tuple[str, ...], set[str]]]:
     """The fields that an expression compares with words: `a.b == 'word'`, `a.b in ('one', 'other')`."""
     if not when:
         return []
-    found = []
+    compared = []
     for compare in syntax("{{ " + when + " }}").find_all(nodes.Compare):
         path = path_of(compare.expr)
         for operand in compare.ops if path else ():
@@ -188,8 +192,8 @@ def _compared(when: str) -> list[tuple[tuple[str, ...], set[str]]]:
                     if isinstance(node, nodes.Const) and isinstance(node.value, str)
                 }
                 if words:
-                    found.append((path, words))
-    return found
+                    compared.append((path, words))
+    return compared
 
 
 def path_of(node: nodes.Node) -> tuple[str, ...]:
