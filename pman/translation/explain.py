@@ -1,4 +1,4 @@
-"""Why a job has its status: the rules that were tried for its state, in order, to the one that decides."""
+"""Explains a job's status: the rules that were tried for its state, in order, to the one that decides."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Explanation:
 
     @property
     def status(self) -> int:
-        """Of the answer to GET."""
+        """The HTTP status of the answer to GET."""
         return 200 if self.info else EngineUnreachable.status
 
     @property
@@ -80,7 +80,7 @@ def _until_decided(rules: Rules, native: NativeState) -> Iterator[Tried]:
 
 
 def plain(value: object) -> Any:
-    """As JSON can hold it: what is undefined is None."""
+    """Makes of a value what JSON can hold; what is undefined is None."""
     if isinstance(value, Undefined):
         return None
     if isinstance(value, Mapping):
@@ -91,7 +91,7 @@ def plain(value: object) -> Any:
 
 
 def jid_of(native: object) -> str:
-    """The name of the job that a state is of, by the label that pman gave it; '' where there is none."""
+    """Finds the name of a state's job, by the label that pman gave it; '' where there is none."""
     return next(islice(_labelled(native), 1), "")
 
 

@@ -1,4 +1,4 @@
-"""Native state -> what API v2 answers of a job beyond v1: by further fields of state.yaml, when asked."""
+"""Native state -> what API v2 answers beyond v1, by further fields of state.yaml, where somebody asks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIRECTORIES = ("input_dir", "output_dir")
 
 
 class FieldReader:
-    """The compiled `fields` and `applied` of one engine. Raises ConfigError naming the file."""
+    """Reads states by the `fields` and `applied` of one engine. Raises ConfigError naming the file."""
 
     def __init__(self, rules: Rules) -> None:
         self._file = f"templates/{rules.name}"
@@ -32,13 +32,13 @@ class FieldReader:
         self._applied = rules.reader("applied", ("held",))
 
     def read(self, info: JobInfo, native: NativeState, site: Mapping[str, Any]) -> JobDetails:
-        """`site`: what templates have by that name."""
+        """Completes what the rules answered. `site`: what templates have by that name."""
         fields = self._fields(native, {"site": site})
         masking = Masking(fields.get("env"))
         env = masking.names
 
         def converted(name: str, convert: Callable[[object], T]) -> T:
-            """An expression may make something that is none of what its field is for."""
+            """Raises ConfigError where an expression makes something that its field cannot hold."""
             try:
                 return convert(fields.get(name))
             except FAILURES as error:
@@ -58,11 +58,11 @@ class FieldReader:
         )
 
     def masking(self, native: NativeState, site: Mapping[str, Any]) -> Masking:
-        """What hides the values of this job's environment."""
+        """Makes what hides the values of this job's environment."""
         return Masking(self._fields(native, {"site": site}).get("env"))
 
     def applied(self, native: NativeState, held: Mapping[str, str], masking: Masking) -> Iterator[Document]:
-        """The documents as the engine holds them, masked; data without what is empty."""
+        """Shows the documents as the engine holds them, masked; data without what is empty."""
         for name, value in self._applied(native, {"held": held}).items():
             document = json.loads(value) if isinstance(value, str) and name.endswith(".json") else value
             if isinstance(document, str):
@@ -73,7 +73,7 @@ class FieldReader:
 
 
 def without_rule(jid: str, error: PmanError) -> JobInfo:
-    """Of a job whose state the rules cannot tell."""
+    """Answers for a job whose state the rules cannot read: it counts as started, and says why."""
     return JobInfo(
         jid=jid,
         image="",
@@ -88,7 +88,7 @@ def without_rule(jid: str, error: PmanError) -> JobInfo:
 
 
 def without_fields(info: JobInfo) -> JobDetails:
-    """Without any field."""
+    """Answers for a job whose fields cannot be read: the request is left open."""
     return JobDetails(
         info=info,
         created=None,
@@ -133,7 +133,7 @@ def _labels(value: Any) -> dict[str, str]:
 
 
 def _without_empty(value: Any) -> Any:
-    """Without what says nothing, which is most of what some engines answer."""
+    """Leaves out what says nothing, which is most of what some engines answer."""
     if isinstance(value, Mapping):
         items = {name: _without_empty(item) for name, item in value.items()}
         return {name: item for name, item in items.items() if item not in (None, "", [], {})}

@@ -42,7 +42,7 @@ SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 class _Missing(ChainableUndefined):
-    """A field that an engine left out: neither more nor less than anything."""
+    """Stands for a field that an engine left out: neither more nor less than anything."""
 
     def __lt__(self, _: object) -> bool:  # type: ignore[override]  # Jinja's own only ever raises
         return False
@@ -172,7 +172,7 @@ class Rules:
         self._fields = self._answered()
         self._states = _Decision(self._environment, f"{self._at}: rules", self._written.rules, known)
         self.calls_overdue = any(rule.source.get("overdue") for rule in self._written.rules)
-        """Whether a rule calls jobs overdue."""
+        """True where a rule calls jobs overdue."""
 
         refusals, checks = self._written.refusals, self._written.checks
         self._refusals = _Decision(self._environment, f"{self._at}: refusals", refusals, ("native",))
@@ -200,12 +200,12 @@ class Rules:
         return self._expression("fields", chosen, ("native", *self._names))
 
     def written(self, section: Section) -> Mapping[str, str]:
-        """The expressions of a section, by the names of what they make."""
+        """Gives the expressions of a section, by the names of what they make."""
         expressions: Mapping[str, str] = getattr(self._written, section)
         return expressions
 
     def only(self, section: Section, *names: str) -> Rules:
-        """The same rules with these expressions alone in their sections: to tell whether it is those."""
+        """Makes the same rules with these expressions alone: to find the one that fails for a state."""
         some = copy(self)
         chosen = {name: self.written(section)[name] for name in names}
         fields, applied = (chosen, {}) if section == "fields" else ({}, chosen)
@@ -223,14 +223,14 @@ class Rules:
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 
     def read(self, jid: str, native: NativeState) -> JobInfo:
-        """What pman answers for a job in this state. Raises EngineUnreachable where a rule says so."""
+        """Answers for a job in this state. Raises EngineUnreachable where a rule says so, or ConfigError."""
         try:
             return self._info(jid, native)
         except FAILURES as error:
             raise ConfigError(f"{self._at}: a rule fails for the state of {jid}: {error}") from error
 
     def tried(self, native: NativeState) -> Iterator[tuple[Rule, bool]]:
-        """The rules of a state in order, and whether each holds; the first that does decides.
+        """Tries the rules on a state in order: each, and whether it holds; the first that does decides.
 
         One expression each, so slower than `read`. Raises ConfigError, naming the place, for one that fails.
         """
@@ -247,7 +247,7 @@ class Rules:
     def reader(
         self, section: Section, more: Iterable[str]
     ) -> Callable[[NativeState, Mapping[str, object]], Mapping[str, Any]]:
-        """What a section's expressions make of a state and of `more` variables; those of ANSWERED left out.
+        """Makes a function: what a section makes of a state and of `more` variables, without ANSWERED.
 
         Raises ConfigError, now for what cannot be compiled, then for what fails for a state.
         """
@@ -265,7 +265,7 @@ class Rules:
         return read
 
     def values(self, native: NativeState) -> Mapping[str, Any]:
-        """What the named `values` are for a state. Raises ConfigError for one that fails."""
+        """Works out the named `values` for a state. Raises ConfigError for one that fails."""
         try:
             return {name: value for name, value in self._variables(native).items() if name != "native"}
         except FAILURES as error:
@@ -303,7 +303,7 @@ class Rules:
         )
 
     def refusal(self, refused: EngineRefused) -> Refused:
-        """The engine's words with pman's explanation, and the HTTP status that fits."""
+        """Joins the engine's words with pman's explanation, and the HTTP status that fits."""
         native = refused.native
         rule = self._refusals.rule(native=native)
         if rule is None:

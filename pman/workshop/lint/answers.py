@@ -1,4 +1,4 @@
-"""The `fields` and `applied` of a state.yaml, of which an answer is made, tried on the recorded states."""
+"""Tries the `fields` and `applied` of a state.yaml, of which answers are made, on recorded states."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pman.workshop.samples import samples
 
 
 def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
-    """Each that stops for a state, at its line. Of rules in which nothing else is wrong."""
+    """Finds each that stops for a state, at its line, in rules in which nothing else is wrong."""
     rules = compiled(engine, search)
     reader = FieldReader(rules)
     site = samples(engine)[0].variables()[1]
@@ -43,7 +43,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
 
 
 def _failure(rules: Rules, reader: FieldReader, native: Mapping[str, Any], site: Mapping[str, Any]) -> str:
-    """What keeps the answer from being made, '' for nothing."""
+    """Says what keeps the answer from being made; '' where it is made."""
     try:
         reader.read(rules.read("job", native), native, site)
         list(reader.applied(native, {}, reader.masking(native, site)))
@@ -63,7 +63,7 @@ def _each(rules: Rules) -> Iterator[tuple[tuple[str, str], Rules]]:
 
 
 def _place(search: BaseLoader, engine: str, at: tuple[str, str]) -> tuple[str, int]:
-    """Of the file that decides: the nearest that has it."""
+    """Names the nearest file that has it, which decides, and the line."""
     section, name = at
     sources = lineage(search, f"{engine}/{RULES}")
     for source in sources:
