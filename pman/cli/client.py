@@ -23,7 +23,7 @@ _ENDED = ("finishedSuccessfully", "finishedWithError", "undefined")
 
 
 class ServerUnreachable(PmanError):
-    """Nothing answers at the server's address, or not in time."""
+    """The server does not answer at its address, or not in time."""
 
     status = 503
 
@@ -73,7 +73,7 @@ class Client:
         return self._json("GET", self._job(jid))
 
     def jobs(self) -> Sequence[Answer]:
-        """All of the server's jobs, without their logs."""
+        """List all of the server's jobs, without their logs."""
         jobs: list[Answer] = []
         params = {"limit": "1000"}
         while True:

@@ -83,7 +83,7 @@ def _template_set(against: str, settings: Settings, scratch: Path) -> TemplateSe
 
 
 def _refused(side: Preview) -> bool:
-    """Whether its templates work, and do not take this request: a difference, and a large one."""
+    """Says whether its templates work and refuse this request: a difference, and a large one."""
     return all(fault.path.startswith("$") for fault in side.faults)
 
 

@@ -98,7 +98,7 @@ def _news(override: Override) -> str:
 
 
 def _changes(override: Override) -> Iterator[str]:
-    """What both have changed of the shipped text of then; without that, how the two differ now."""
+    """Shows what both have changed of the shipped text of then; without that, how the two differ now."""
     if override.shipped is None:
         return
     if override.base is None:

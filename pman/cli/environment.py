@@ -18,12 +18,12 @@ DOTENV = Path(".env")
 
 
 def load_settings() -> Settings:
-    """As a server here would have them, for the engines that are installed. Raises ConfigError."""
+    """Read the settings as a server here would, for the engines that are installed. Raises ConfigError."""
     return settings.load(os.environ, executors.names(), DOTENV)
 
 
 def dry_settings(engine: str | None, templates: Sequence[Path] = ()) -> Settings:
-    """As a server's, with stand-ins for what is missing, as stderr says. Raises ConfigError for the rest.
+    """Read them with stand-ins for what is missing, which stderr names. Raises ConfigError for the rest.
 
     `templates` take the place of PMAN_TEMPLATES.
     """

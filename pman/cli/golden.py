@@ -27,7 +27,7 @@ def requests(directory: Path | None, engine: str) -> Mapping[str, bytes]:
 
 
 def previews(bodies: Mapping[str, bytes], settings: Settings) -> Mapping[str, Preview]:
-    """What each sample becomes; no engine is asked, so that every machine renders the same."""
+    """Render each sample; no engine is asked, so that every machine renders the same."""
     by_site = Previews(settings, [settings.engine])
     return {name: by_site.preview(body) for name, body in bodies.items()}
 

@@ -14,7 +14,7 @@ WRONG_REQUEST = (400, 413, 415)
 """Answers of a server for which the caller has to change something: exit code 2, as for wrong usage."""
 
 Table = Mapping[str, tuple[str, str]]
-"""By the command's name: its module and function in it, `run:run`, and the first sentence of its help."""
+"""Maps a command's name to its module and function, as `run:run`, and the first sentence of its help."""
 
 
 class Commands(click.Group):

@@ -93,7 +93,7 @@ def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
 
 
 def ask_facts(settings: Settings) -> tuple[Mapping[str, Any] | None, str]:
-    """What the engine says of itself; else None, and why not."""
+    """Ask what the engine says of itself; else None, and why not."""
     try:
         return asyncio.run(_ask(settings)), ""
     except (EngineUnreachable, ConfigError) as error:

@@ -101,7 +101,7 @@ def eject(name: str, blocks: tuple[str, ...], to: Path | None) -> None:
 
 
 def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> bool:
-    """Whether all that is listed can be read."""
+    """Print the list; says whether all that is listed can be read."""
     inventory = engines(site_dirs)
     names = [one.engine for one in inventory]
     if engine and engine not in names:

@@ -49,7 +49,7 @@ def console() -> Console:
 
 
 def syntax(text: str, name: str) -> Syntax:
-    """As the ending of a file's name tells; of a template `*.j2`, Jinja in the language before that."""
+    """Colours by the ending of a file's name; a template `*.j2` is Jinja in the language before that."""
     language = get_lexer_by_name(Syntax.guess_lexer(name.removesuffix(".j2")), stripnl=False)
     return Syntax(
         text.rstrip("\n"),

@@ -92,7 +92,7 @@ class Engine:
                 await self.facts()
 
     async def facts(self) -> Mapping[str, Any]:
-        """What the engine said of itself at start, or says now that it is back. Raises EngineUnreachable."""
+        """Say what the engine is, as it said at start or when it came back. Raises EngineUnreachable."""
         try:
             return await self._ask()
         except ConfigError as error:
@@ -114,7 +114,7 @@ class Engine:
         return await _off_the_loop(len(body), self._translation.parse, body)
 
     async def show(self, job: Job) -> Sequence[Document]:
-        """What submit would send, the values of the environment masked; nothing is sent.
+        """Return what submit would send, the values of the environment masked; nothing is sent.
 
         Needs the engine only where nothing else knows the storebase. Raises BadRequest.
         """
@@ -161,7 +161,7 @@ class Engine:
             await self._executor.inspect(jid)
 
     async def jobs(self) -> Sequence[JobDetails]:
-        """All of pman's jobs, without their logs, by name; see Translation.listed.
+        """List all of pman's jobs, without their logs, by name; see Translation.listed.
 
         Raises EngineUnreachable where the engine itself does not answer.
         """
@@ -172,14 +172,14 @@ class Engine:
         return await self._reader.details(jid, await self.facts())
 
     async def native(self, jid: str) -> Mapping[str, Any]:
-        """What the engine says of the job now, masked. Raises UnknownJob."""
+        """Ask what the engine says of the job now, masked. Raises UnknownJob."""
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
         masked: Mapping[str, Any] = self._translation.masking(native, facts).masked(native)
         return masked
 
     async def explain(self, jid: str) -> Explanation:
-        """Which rule decides what pman answers of the job; values masked. Raises UnknownJob."""
+        """Tell which rule decides what pman answers of the job; values masked. Raises UnknownJob."""
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
         explanation = explain(self._translation.rules, jid, native)

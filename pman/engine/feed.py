@@ -1,4 +1,4 @@
-"""What happens to jobs, as it happens: a look a second at most for all who follow, none for nobody."""
+"""Tells what happens to jobs as it happens, by one look a second for all who follow, and none for nobody."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Feed:
         self._engine = engine
         self._pause = pause
         self._name = secrets.token_hex(4)
-        """Of this process: the ids of another one mean nothing here."""
+        """Names this process: the ids of another one mean nothing here."""
 
         self._count = 0
         self._events: deque[Event] = deque(maxlen=kept)
@@ -60,13 +60,13 @@ class Feed:
         """Another one after each piece of news."""
 
     async def jobs(self) -> Sequence[JobDetails]:
-        """As Engine.jobs; while somebody follows, as the last look found them. Raises what that raises."""
+        """List jobs as Engine.jobs does; while somebody follows, as the last look found them."""
         if self._looked.is_set() and self._away is None:
             return list(self._jobs.values())
         return await self._engine.jobs()
 
     async def subscribe(self, since: str | None = None) -> AsyncGenerator[Event, None]:
-        """All jobs as they are, then what happens; with `since`, an event's id, what happened after it.
+        """Yield all jobs as they are, then what happens; with `since`, an event's id, what happened after it.
 
         Who asks for more than is kept, or falls behind it, is told all jobs anew. It never ends by itself:
         end it by `contextlib.aclosing`, or by its task.
@@ -107,7 +107,7 @@ class Feed:
         return int(count) if is_ours and int(count) <= self._count else None
 
     def _all(self) -> Iterator[Event]:
-        """What somebody has to know who knows nothing; only who got the last of it may go on from there."""
+        """Yields what a new follower has to know; only who got the last of it may go on from there."""
         for job in self._jobs.values():
             yield {"id": "", "type": "added", "job": _answer(job)}
         if self._away is None:
@@ -129,7 +129,7 @@ class Feed:
         self._news = asyncio.Event()
 
     async def _watch(self) -> None:
-        """As long as somebody follows."""
+        """Look again and again, as long as somebody follows."""
         while True:
             began = time.monotonic()
             try:
@@ -166,5 +166,5 @@ class Feed:
 
 
 def _answer(job: JobDetails) -> Mapping[str, Any]:
-    """As API v2 answers it; ages are those of now."""
+    """The job as API v2 answers it; its ages are those of now."""
     return job.answer(datetime.now(UTC))

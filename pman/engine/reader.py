@@ -1,4 +1,4 @@
-"""What the engine says of jobs: read by the rules, and answered from the cache while it is known to hold."""
+"""Reads what the engine says of jobs, and answers from a cache while that is certain to hold."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class Reader:
         return self._translation.rules.read(jid, native), revision
 
     async def details(self, jid: str, facts: Mapping[str, Any]) -> JobDetails:
-        """All that API v2 answers of a job. Raises as Translation.details."""
+        """Read all that API v2 answers of a job. Raises as Translation.details."""
         return await self._read_details(jid, facts, self._translation.details)
 
     async def list(self, facts: Mapping[str, Any]) -> Sequence[JobDetails]:
-        """All of pman's jobs, by name, without those removed meanwhile. Raises EngineUnreachable."""
+        """List all of pman's jobs, by name, without those removed meanwhile. Raises EngineUnreachable."""
         jids = await self._executor.list()
         turns = asyncio.Semaphore(CONCURRENT_READS)
 

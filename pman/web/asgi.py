@@ -1,4 +1,4 @@
-"""What stands before the app: a line in the log for each request, and polls of jobs that have ended.
+"""Stands before the app: writes a line of the log for each request, answers polls of jobs that have ended.
 
 The platform polls a job for as long as it likes. Beside Quart, an answer that is there already takes a
 fifth of the time (bench/README.md), and a line in the log a tenth of what it takes by Quart's hooks.

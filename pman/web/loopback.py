@@ -9,12 +9,12 @@ from pman.settings import engine_schema, properties
 
 
 def loopback_only(engine: str) -> bool:
-    """Whether schema/engines keeps an engine from listening beyond this machine."""
+    """Says whether schema/engines keeps an engine from listening beyond this machine."""
     return "loopback" in properties(engine_schema(engine, "server"))
 
 
 def is_loopback(host: str) -> bool:
-    """Of an address or a name, in brackets or not."""
+    """Says it of an address or a name, in brackets or not."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -22,7 +22,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_of_loopback(header: str) -> bool:
-    """Of a Host header (RFC 9110, 7.2): a name or an address, with a port or without."""
+    """Says it of a Host header (RFC 9110, 7.2): a name or an address, with a port or without."""
     match = _HOST.fullmatch(header)
     return bool(match and is_loopback(match[1]))
 

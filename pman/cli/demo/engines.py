@@ -1,4 +1,4 @@
-"""What the demo can run on this machine: an engine that answers, and a real plugin for it."""
+"""Finds what the demo can run on this machine: an engine that answers, and a real plugin for it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ RETRY_AFTER = 5
 """Seconds; the platform polls at this pace."""
 
 NO_GUESSES = {"X-Content-Type-Options": "nosniff"}
-"""Of every answer: a log is text, whatever a browser would take it for."""
+"""Headers of every answer: a log is text, whatever a browser would take it for."""
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER)}}
 
@@ -61,7 +61,7 @@ def streamed_log(chunks: AsyncIterator[bytes]) -> Response:
 
 
 def _path() -> str:
-    """As it came: decoded, it could hold a line of a log."""
+    """The path as it came: decoded, it could hold a line of a log."""
     return quote(request.path)
 
 

@@ -21,7 +21,7 @@ from pman.errors import CrossSite, Unauthorised
 from pman.settings import Settings
 
 HEADER = "X-Requested-With"
-"""Of a page's own requests, with any value; htmx sends HX-Request by itself."""
+"""Stands in a page's own requests, with any value; htmx sends HX-Request by itself."""
 
 _CUSTOM = (HEADER, "HX-Request")
 _FORMS = ("GET", "HEAD", "POST")
@@ -29,7 +29,7 @@ _FORMS = ("GET", "HEAD", "POST")
 
 
 def check(settings: Settings) -> None:
-    """Of the request that is being answered. Raises CrossSite, Unauthorised."""
+    """Check the request that is being answered. Raises CrossSite, Unauthorised."""
     same_origin(request.method, request.headers, json=request.is_json)
     authorised(request.headers, settings["AUTH_TOKEN"])
 
@@ -62,7 +62,7 @@ def authorised(headers: Headers, token: str | None) -> None:
 
 
 def _same(origin: str, host: str) -> bool:
-    """By host and port alone: before a proxy that ends TLS, pman does not know the scheme."""
+    """Compares host and port alone: behind a proxy that ends TLS, pman does not know the scheme."""
     scheme = origin.partition("://")[0]
     return scheme in _PORTS and _address(origin, scheme) == _address(f"//{host}", scheme) != (None, None)
 

@@ -1,4 +1,4 @@
-"""Which jobs a list is about, and which page of them: parameters -> a choice that is checked once."""
+"""Chooses the jobs of a list, and a page of them: parameters become a choice, checked once."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ STATUSES = get_args(JobStatus)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 Place = tuple[float, str]
-"""Of a job in the list: the newest first, then by name; a job whose age is not known comes last."""
+"""Orders jobs in the list: the newest first, then by name; a job whose age is not known comes last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which jobs: those for which all of it holds. The API and the page mean the same by it."""
+    """Takes the jobs for which all of it holds. The API and the page mean the same by it."""
 
     statuses: frozenset[str]
-    """Any of them; none: any."""
+    """A job has one of them; without any, all jobs are taken."""
 
     labels: tuple[tuple[str, str | None], ...]
-    """All of them, each with this value, or with any."""
+    """A job has all of them, each with this value, or with any."""
 
     newer: timedelta | None
     older: timedelta | None
     words: str
-    """In the name or the image, in any case of the letters."""
+    """Stand in the name or the image, in any case of the letters."""
 
     @classmethod
     def of(cls, args: MultiDict[str, str]) -> Self:

@@ -21,7 +21,7 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Of the page: it has a style of its own, and nothing else."""
+"""The page has a style of its own, and nothing else."""
 
 
 @cache
@@ -105,7 +105,7 @@ def _operations() -> list[Mapping[str, Any]]:
 
 
 def _resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a reference leads to, or the value itself."""
+    """Follows a reference; any other value is returned as it is."""
     if "$ref" not in value:
         return value
     target: Any = document()

@@ -1,4 +1,4 @@
-"""What stands in an address: jids and parameters, each refused by name where it is wrong."""
+"""Reads jids and parameters from an address; each is refused by name where it is wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _YES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": 
 
 
 def known_as(jid: str) -> str:
-    """Nothing but a job's name ever reaches an address of the engine."""
+    """Returns the jid, so that no other text reaches an address of the engine. Raises UnknownJob."""
     if not JID.fullmatch(jid):
         raise UnknownJob(jid)
     return jid

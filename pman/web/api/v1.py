@@ -59,7 +59,7 @@ def add_v1(app: Quart, engine: Engine) -> None:
 
 
 async def answering(engine: Engine) -> Mapping[str, Any]:
-    """Whether the engine answers: its version, or why not."""
+    """Say whether the engine answers: with its version, or why not."""
     try:
         return {"reachable": True, "version": await engine.ping()}
     except EngineUnreachable as error:

@@ -31,7 +31,7 @@ POLICY = "; ".join((
     "base-uri 'none'",
     "frame-ancestors 'none'",
 ))  # fmt: skip
-"""All from this server and nothing inline: what a log or a request holds can run nothing."""
+"""Everything comes from this server and nothing stands inline, so a log or a request can run nothing."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -42,14 +42,14 @@ HEADERS = {
 }
 
 FOR_EVER = "public, max-age=31536000, immutable"
-"""Of static files, whose addresses carry their digest."""
+"""How long a static file is good, since its address carries its digest."""
 
 
 _HEADINGS = {403: "Not allowed", 404: "Nothing is here", 503: "The engine does not answer"}
 
 
 LIVE = ("job", "jobs")
-"""What is fetched anew while it is looked at. What was shown last stays, with what is wrong above it."""
+"""Parts that are fetched anew while somebody looks: what was shown stays, with what is wrong above it."""
 
 
 def _instead(target: str) -> Mapping[str, str]:

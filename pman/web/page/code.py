@@ -61,7 +61,7 @@ _PLAIN: Mapping[str, Any] = {"stripnl": False, "ensurenl": False}
 
 
 def _lexer(name: str) -> Lexer:
-    """Of a document, a template of one, or a diff."""
+    """Finds the colours for a document, a template of one, or a diff."""
     if name.endswith((".yaml.j2", ".json.j2")):
         return YamlJinjaLexer(**_PLAIN)  # type: ignore[no-untyped-call]  # it has no types
     if name.endswith(".wdl"):

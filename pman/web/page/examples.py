@@ -32,4 +32,4 @@ EXAMPLES: Mapping[str, str] = {
         jid="Chris jid 42", memory_limit="300 MB", input_dir="../etc", entrypoint="simpledsapp",
     ),
 }  # fmt: skip
-"""By what is to be seen in them."""
+"""Requests, named for what is to be seen in them."""

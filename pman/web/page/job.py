@@ -26,7 +26,7 @@ PARTS = {
     "document": "as it was applied",
     "native": "what the engine says of the job now",
 }
-"""What is known of a job beside its status, each a page that is asked for when somebody opens it."""
+"""Parts of a job's page, each with what it shows, fetched when somebody opens it."""
 
 
 def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Session) -> None:

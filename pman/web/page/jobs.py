@@ -25,10 +25,10 @@ ON_A_PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What the table shows; all of it is in the address, so that it can be sent and comes back."""
+    """Says what the table shows; it stands in the address, so that a view can be kept and sent."""
 
     status: str
-    """As API v2 takes it: one, or several by commas; '': any."""
+    """One status, or several with commas, as API v2 takes them; '' for any."""
 
     q: str
     page: int
@@ -49,7 +49,7 @@ class Query:
 
 
 def _query() -> Query:
-    """What this request asks for; a page that there is none of counts as the first."""
+    """Reads this request's address; a page that is no number counts as the first."""
     page = request.args.get("page", "1")
     return Query(
         ",".join(filter(None, request.args.getlist("status"))),
@@ -78,7 +78,7 @@ class Row:
     message: str
     created: datetime | None
     running_since: datetime | None
-    """Of a job that runs: its duration goes on."""
+    """Set for a job that runs: its duration goes on."""
 
     took: float | None
     """Seconds, of one that has ended."""

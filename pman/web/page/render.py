@@ -44,7 +44,7 @@ class Panel:
     engine: str
     documents: Sequence[Shown]
     same: bool
-    """Of a diff: that there is none."""
+    """Says of a diff that there is no difference."""
 
     faults: Sequence[Fault]
     """But those of the request, which all engines share or which are shown at its lines."""
@@ -123,7 +123,7 @@ async def _facts(engine: Engine) -> Mapping[str, Any] | None:
 def _both(
     previews: Previews, text: str, name: str, chosen: Set, facts: Mapping[str, Any] | None
 ) -> tuple[Preview, Preview | None]:
-    """By the chosen templates; for what differs, by the site's and by the shipped ones."""
+    """Preview by the chosen templates; for a diff, by the site's and by the shipped ones."""
 
     def by(templates: TemplateSet) -> Preview:
         return previews.preview(text, engine=name, templates=templates, facts=facts)
@@ -132,8 +132,10 @@ def _both(
 
 
 def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault]:
-    """What is wrong with the request, once for all engines that say the same; at the first line where a
-    line is not known, as of what is missing."""
+    """Collects what is wrong with the request, once for all engines that say the same.
+
+    A fault whose line is not known, as of what is missing, stands at the first line.
+    """
     several = len(results) > 1
     engines: dict[tuple[str, str, int], list[str]] = {}
     for preview, _ in results:

@@ -29,7 +29,7 @@ class Session:
 
     @property
     def begun(self) -> bool:
-        """Whether this request's browser has brought the token."""
+        """Says whether this request's browser has brought the token."""
         try:
             cookie = request.cookies.get(COOKIE, "")
             return bool(self._signer and self._signer.unsign(cookie, max_age=SHIFT) == _SIGNED.encode())
@@ -38,7 +38,7 @@ class Session:
 
     @property
     def wanting(self) -> bool:
-        """Whether a form that changes something has to ask for the token."""
+        """Says whether a form that changes something has to ask for the token."""
         return self._token is not None and not self.begun
 
     def admit(self, given: str) -> None:

@@ -50,7 +50,7 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
 
 
 def address(file: TemplateFile) -> str:
-    """Of its page; a shipped one has its own, also where a site's stands in its place."""
+    """The address of its page; a shipped file has one, also where a site's stands in its place."""
     return f"/templates/{BUILTIN if file.shipped and file.overridden_by else ''}{file.name}"
 
 
@@ -60,7 +60,7 @@ def _here(file: TemplateFile) -> list[Fault]:
 
 
 def _rules(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> list[tuple[int, object]]:
-    """Of a state.yaml: all that are tried for its engine, with their place in the order."""
+    """Lists, for a state.yaml, all rules that are tried for its engine, with their place in the order."""
     if file.path.name != RULES:
         return []
     of = next(one for one in inventories if one.engine == file.name.partition("/")[0])
