@@ -26,7 +26,7 @@ from pman.translation.languages.marks import (
 )
 from pman.translation.overrides import check_blocks, check_files
 from pman.translation.rules import FAILURES
-from pman.translation.sourcemap import Notes, Origins, without_notes
+from pman.translation.sourcemap import Notes, SourceMap, without_notes
 from pman.translation.taint import UNSHOWN, TaintTracking
 
 
@@ -53,8 +53,8 @@ class Traced:
     """A rendering that knows where each piece of it comes from."""
 
     documents: tuple[Document, ...]
-    origins: tuple[Origins, ...]
-    """Of each document's text."""
+    source_maps: tuple[SourceMap, ...]
+    """One for each document's text."""
 
     read: frozenset[str]
 
@@ -143,15 +143,15 @@ class Templates:
         notes, templates = noting
         for name, template in templates:
             marked, starts, pieces = without_notes(_rendered(name, template, variables), notes)
-            origins = Origins("", starts, pieces)
+            source_map = SourceMap("", starts, pieces)
             try:
                 text = placed(_language(name), marked)
-                origins = Origins(text, starts, pieces)
+                source_map = SourceMap(text, starts, pieces)
                 for document, begin in _documents(name, text):
-                    found.append((document, origins.part(begin, document.text)))
+                    found.append((document, source_map.part(begin, document.text)))
             except _IN_THE_TEXT as error:
-                origin = origins.suspect(error.index) if isinstance(error, UnreadableError) else None
-                origin = origin or origins.at(error.index)
+                origin = source_map.suspect(error.index) if isinstance(error, UnreadableError) else None
+                origin = origin or source_map.at(error.index)
                 cause = type(error)(_told(name, error, marked), error.index)  # lint names a rule by its class
                 raise _config_error(name, str(cause), origin.file, origin.line) from cause
         self._check_some(found)

@@ -30,8 +30,8 @@ class Branch:
 
     file: str
     line: int
-    told: str
-    """What it is, e.g. `else of {% if job.uid %}`."""
+    description: str
+    """E.g. `the else of this if`."""
 
     block: str
     """The innermost block that it stands in; '' outside of all."""
@@ -61,7 +61,7 @@ class Notes:
         return value
 
 
-class Origins:
+class SourceMap:
     """Of one text: what wrote the character at a place, and what wrote a line."""
 
     def __init__(self, text: str, starts: Sequence[int], origins: Sequence[Origin]) -> None:
@@ -94,9 +94,9 @@ class Origins:
             index += len(line)
         return tuple(found)
 
-    def part(self, begin: int, text: str) -> Origins:
+    def part(self, begin: int, text: str) -> SourceMap:
         """Of a text that is a part of this one."""
-        return Origins(text, [start - begin for start in self._starts], self._origins)
+        return SourceMap(text, [start - begin for start in self._starts], self._origins)
 
 
 def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
@@ -132,7 +132,7 @@ class _Noting:
         self._notes = notes
         self._block = ""
         self._within: int | None = None
-        self._kept = False
+        self._captured = False
         """Whether the text is kept in a variable: it may be compared with another, so it gets no notes."""
 
     def body(self, body: list[nodes.Node]) -> None:
@@ -143,7 +143,7 @@ class _Noting:
         match node:
             case nodes.Output():
                 self._expressions(node)
-                node.nodes = node.nodes if self._kept else list(self._pieces(node.nodes))
+                node.nodes = node.nodes if self._captured else list(self._pieces(node.nodes))
             case nodes.If():
                 self._if(node)
             case nodes.For():
@@ -157,9 +157,9 @@ class _Noting:
                 self._notes.blocks[number] = (self._file, node.name)
                 self._block = outer
             case nodes.AssignBlock():
-                outer_kept, self._kept = self._kept, True
+                outer_captured, self._captured = self._captured, True
                 self.body(node.body)
-                self._kept = outer_kept
+                self._captured = outer_captured
             case nodes.Macro() | nodes.CallBlock() | nodes.FilterBlock() | nodes.With() | nodes.Scope():
                 self._expressions(node, only=("defaults", "values", "call", "filter"))
                 self.body(node.body)
@@ -174,12 +174,12 @@ class _Noting:
         for other in node.elif_:
             self._expressions(other, only=("test",))
             self._branch(other.body, other.lineno, "the body of this elif")
-        told = "the else of this if" if node.else_ else "the way past this if"
-        self._branch(node.else_, _first(node.else_, node.lineno) if node.else_ else node.lineno, told)
+        description = "the else of this if" if node.else_ else "the way past this if"
+        self._branch(node.else_, _first(node.else_, node.lineno) if node.else_ else node.lineno, description)
 
-    def _branch(self, body: list[nodes.Node], line: int, told: str) -> int:
+    def _branch(self, body: list[nodes.Node], line: int, description: str) -> int:
         number = len(self._notes.branches)
-        self._notes.branches.append(Branch(self._file, line, told, self._block, self._within))
+        self._notes.branches.append(Branch(self._file, line, description, self._block, self._within))
         outer, self._within = self._within, number
         self.body(body)
         self._within = outer
@@ -211,8 +211,8 @@ class _Noting:
 
     def _chosen(self, value: nodes.Expr, line: int, way: str) -> nodes.Expr:
         number = len(self._notes.branches)
-        told = f"the value of the {way} in this expression"
-        self._notes.branches.append(Branch(self._file, line, told, self._block, self._within))
+        description = f"the value of the {way} in this expression"
+        self._notes.branches.append(Branch(self._file, line, description, self._block, self._within))
         return _call("choose", [nodes.Const(number), value], line)
 
 

@@ -20,7 +20,7 @@ def traced(directory: Path, files: dict[str, str], **job: object) -> Traced:
 
 
 def lines(found: Traced) -> list[tuple[str, int]]:
-    return [(Path(origin.file).name, origin.line) for origin in found.origins[0].lines]
+    return [(Path(origin.file).name, origin.line) for origin in found.source_maps[0].lines]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -34,8 +34,8 @@ def test_what_is_traced_is_what_is_rendered(engine: str) -> None:
 
     assert found.documents == templates.render(job, site).documents
     assert found.read == templates.render(job, site).read
-    for origins in found.origins:
-        assert {Path(origin.file).is_relative_to(TEMPLATES) for origin in origins.lines} == {True}
+    for source_map in found.source_maps:
+        assert {Path(origin.file).is_relative_to(TEMPLATES) for origin in source_map.lines} == {True}
 
 
 @given(texts=st.lists(st.text(alphabet=st.characters(blacklist_categories=["Cs"])), min_size=1))
@@ -80,7 +80,11 @@ def test_a_line_is_traced_through_blocks_macros_includes_and_indentation(tmp_pat
 def test_each_document_of_a_file_has_its_own_lines(tmp_path: Path) -> None:
     found = traced(tmp_path, {"site/body.yaml.j2": "a: 1\n---\n# second\nb: 1\n---\nc: 1\nd: 1\n"})
 
-    assert [[origin.line for origin in origins.lines] for origins in found.origins] == [[1], [3, 4], [6, 7]]
+    assert [[origin.line for origin in source_map.lines] for source_map in found.source_maps] == [
+        [1],
+        [3, 4],
+        [6, 7],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +124,7 @@ def test_the_branches_that_were_taken_are_noted(tmp_path: Path) -> None:
     branches = templates.notes.branches
     assert {branches[number].line for number in templates.notes.taken} == {1, 11, 13, 14}
     missed = [branch for number, branch in enumerate(branches) if number not in templates.notes.taken]
-    assert [(branch.line, branch.told) for branch in missed] == [
+    assert [(branch.line, branch.description) for branch in missed] == [
         (3, "the body of this elif"),
         (6, "the else of this if"),
         (8, "the body of this for"),

@@ -9,7 +9,7 @@ from pman.errors import ConfigError
 from pman.job import Document
 from pman.translation.languages.marks import MisplacedError, UnreadableError
 from pman.translation.render import Templates, Traced
-from pman.translation.sourcemap import Notes, Origins
+from pman.translation.sourcemap import Notes, SourceMap
 from pman.translation.sources import composed, place
 from pman.translation.variables import unread_fields
 from pman.workshop.lint import native, shell
@@ -73,15 +73,15 @@ class _Check:
         self._checked: set[tuple[str, str]] = set()
 
     def documents(self, traced: Traced) -> Iterator[Finding]:
-        for document, origins in zip(traced.documents, traced.origins, strict=True):
+        for document, source_map in zip(traced.documents, traced.source_maps, strict=True):
             if (document.name, document.text) not in self._checked:
                 self._checked.add((document.name, document.text))
-                yield from _of_shell(document, origins)
+                yield from _of_shell(document, source_map)
                 if document.content is not None:
-                    yield from self._of_schema(document, origins)
+                    yield from self._of_schema(document, source_map)
 
-    def _of_schema(self, document: Document, origins: Origins) -> Iterator[Finding]:
-        first = origins.at(0).file
+    def _of_schema(self, document: Document, source_map: SourceMap) -> Iterator[Finding]:
+        first = source_map.at(0).file
         try:
             checker = native.checker(self._engine, document, self._kubernetes)
             mistakes = list(native.mistakes(checker, document.content))
@@ -97,19 +97,19 @@ class _Check:
         root = composed(document.text) if mistakes else None
         for mistake in mistakes:
             mark = place(root, mistake.path)
-            origin = origins.at(mark.index if mark else 0)
+            origin = source_map.at(mark.index if mark else 0)
             message = f"{mistake.where}: {mistake.message}"
             yield Finding(mistake.rule, message, origin.file, origin.line, mistake.hint)
 
 
-def _of_shell(document: Document, origins: Origins) -> Iterator[Finding]:
+def _of_shell(document: Document, source_map: SourceMap) -> Iterator[Finding]:
     try:
         for mistake in shell.mistakes(document.name, document.text):
-            origin = origins.at(_first_character(document.text, mistake.index))
+            origin = source_map.at(_first_character(document.text, mistake.index))
             yield Finding("shell-syntax", f"bash cannot read it: {mistake.message}", origin.file, origin.line)
     except shell.NotInstalled:
         message = f"the shell of {document.name} is not checked: there is no bash here"
-        yield Finding("shell-missing", message, origins.at(0).file, 0, "install bash")
+        yield Finding("shell-missing", message, source_map.at(0).file, 0, "install bash")
 
 
 def _first_character(text: str, index: int) -> int:
@@ -133,19 +133,19 @@ def missed(notes: Notes) -> list[Finding]:
     """Lists the outermost branches that were not taken, of the blocks that are rendered."""
     rendered = {place for number, place in notes.blocks.items() if number in notes.taken}
     taken = {
-        (branch.file, branch.line, branch.told)
+        (branch.file, branch.line, branch.description)
         for number, branch in enumerate(notes.branches)
         if number in notes.taken
     }
     findings = []
     for number, branch in enumerate(notes.branches):
-        key = (branch.file, branch.line, branch.told)
+        key = (branch.file, branch.line, branch.description)
         outside = branch.within is None or branch.within in notes.taken
         if key in taken or not outside or number in notes.blocks:
             continue
         if branch.block and (branch.file, branch.block) not in rendered:
             continue
-        message = f"no sample reaches {branch.told}"
+        message = f"no sample reaches {branch.description}"
         findings.append(Finding("branch-not-reached", message, branch.file, branch.line))
     return distinct(findings)
 
