@@ -22,13 +22,13 @@ STAND_INS = {
 """For what an engine cannot do without, and what a reviewer of documents need not have."""
 
 Notes = tuple[str, ...]
-"""What was assumed, a sentence each."""
+"""A sentence for each thing that was assumed or left out."""
 
 
 def settings(
     environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None = None
 ) -> tuple[Settings, Notes]:
-    """As a server's, with stand-ins for what is missing. Raises ConfigError for the rest."""
+    """Loads settings as a server does; stand-ins take the place of what is missing. Raises ConfigError."""
     file = dotenv_values(dotenv) if dotenv and dotenv.is_file() else {}
     given = {name for name, text in (*file.items(), *environ.items()) if text}
     try:
@@ -37,10 +37,10 @@ def settings(
         missing = [fault.path for fault in error.faults if fault.path in STAND_INS.keys() - given]
         stand_ins = {name: STAND_INS[name] for name in missing}
         try:
-            found = configuration.load({**environ, **stand_ins}, engines, dotenv)
+            loaded = configuration.load({**environ, **stand_ins}, engines, dotenv)
         except ConfigError:
             raise error from None
-    return found, tuple(f"{name} is not set; assuming {value}" for name, value in stand_ins.items())
+    return loaded, tuple(f"{name} is not set; assuming {value}" for name, value in stand_ins.items())
 
 
 def of_engine(site: Settings, engine: str, engines: Sequence[str]) -> tuple[Settings, Notes]:
@@ -56,7 +56,7 @@ def of_engine(site: Settings, engine: str, engines: Sequence[str]) -> tuple[Sett
     left_out: Notes = ()
     while True:
         try:
-            found, notes = settings(given, engines)
+            loaded, notes = settings(given, engines)
         except ConfigError as error:
             wrong = {f.path: f.message for f in error.faults if f.path in given.keys() - {"CONTAINER_ENV"}}
             if not wrong:
@@ -64,7 +64,7 @@ def of_engine(site: Settings, engine: str, engines: Sequence[str]) -> tuple[Sett
             left_out += tuple(f"{message}; left out" for message in wrong.values())
             given = {name: text for name, text in given.items() if name not in wrong}
         else:
-            return found, (*left_out, *notes)
+            return loaded, (*left_out, *notes)
 
 
 def translation(site: Settings) -> tuple[Translation, Notes]:

@@ -1,4 +1,4 @@
-"""What differs between two renderings of a request: by path in the data, and as text."""
+"""Compares two renderings of a request: by path in the data, and as text."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Change:
 
     kind: Kind
     old: object
-    """None where it was added."""
+    """It is None where the value was added."""
 
     new: object
-    """None where it was removed."""
+    """It is None where the value was removed."""
 
 
 def changes(old: Sequence[Document], new: Sequence[Document]) -> tuple[Change, ...]:
@@ -82,16 +82,16 @@ def _pairs(
 
 
 def _named(documents: Sequence[Document], several: set[str]) -> dict[str, Document]:
-    found: dict[str, Document] = {}
+    named: dict[str, Document] = {}
     for document in documents:
         name = f"{document.name} {_title(document.content)}" if document.name in several else document.name
-        alike = sum(known == name or known.startswith(f"{name} #") for known in found)
-        found[f"{name} #{alike + 1}" if alike else name] = document
-    return found
+        alike = sum(other == name or other.startswith(f"{name} #") for other in named)
+        named[f"{name} #{alike + 1}" if alike else name] = document
+    return named
 
 
 def _title(content: object) -> str:
-    """As kubectl names an object; nothing for what is no object of Kubernetes."""
+    """Names an object as kubectl does; '' for what is no object of Kubernetes."""
     if not isinstance(content, Mapping):
         return ""
     metadata = content.get("metadata")
@@ -104,8 +104,8 @@ def _document(name: str, old: Document | None, new: Document | None) -> Iterator
         kind: Kind = "removed" if new is None else "added"
         yield Change(name, "$", kind, _sent(old), _sent(new))
     else:
-        for path, made, before, after in _values("$", _sent(old), _sent(new)):
-            yield Change(name, path, made, before, after)
+        for path, kind, before, after in _values("$", _sent(old), _sent(new)):
+            yield Change(name, path, kind, before, after)
 
 
 def _sent(document: Document | None) -> object:
@@ -138,7 +138,7 @@ def _mappings(path: str, old: Mapping[Any, object], new: Mapping[Any, object]) -
 
 
 def _step(key: object) -> str:
-    """As RFC 9535 writes it: a plain name after a dot, any other in brackets."""
+    """Writes a step as RFC 9535 does: a plain name after a dot, any other in brackets."""
     text = str(key)
     return f".{text}" if text.isidentifier() else f"[{json.dumps(text, ensure_ascii=False)}]"
 
@@ -161,7 +161,7 @@ def _lists(path: str, old: list[Any], new: list[Any]) -> Iterator[Difference]:
 
 
 Step = tuple[str, int, int, int, int]
-"""As difflib.SequenceMatcher.get_opcodes has it."""
+"""One opcode of difflib.SequenceMatcher.get_opcodes."""
 
 
 def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[Step]:
@@ -217,6 +217,6 @@ def _lines(document: Document | None) -> list[str]:
 
 
 def _unified(old: list[str], new: list[str], old_name: str, new_name: str) -> Iterator[str]:
-    """As diff writes it, also where a last line has no end."""
+    """Writes what diff does, also where a last line has no end."""
     for line in difflib.unified_diff(old, new, old_name, new_name):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"

@@ -1,4 +1,4 @@
-"""What templates are compiled in: Jinja, which escapes for a document's language in the place of HTML."""
+"""The environment of templates: Jinja's escaping, for a document's language in the place of HTML."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class _Generator(CodeGenerator):
 
 @pass_context
 def _marked(context: Context, value: object) -> object:
-    """What `{{ }}` writes: a literal between marks, as Markup, which Jinja leaves alone."""
+    """Makes what `{{ }}` writes: a literal between marks, as Markup, which Jinja leaves alone."""
     if isinstance(value, Markup):
         return value
     environment = cast(Escaping, context.environment)
@@ -144,7 +144,7 @@ class Escaping(ImmutableSandboxedEnvironment):
             self.filters["words"] = lambda value: Words(deep_text(value, self.text))
 
     def text(self, value: Any) -> Any:
-        """What is escaped already, as plain text to be escaped again; any other value as it is."""
+        """Makes plain text of what is escaped already, to be escaped again; leaves any other value."""
         return without_marks(str(value)) if isinstance(value, Markup) else value
 
     def marked(self, value: object) -> str:

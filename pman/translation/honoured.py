@@ -23,10 +23,10 @@ class Row:
     """`request` or `settings`."""
 
     honoured: Mapping[str, bool]
-    """By engine."""
+    """Whether each engine honours it."""
 
     limits: Mapping[str, str]
-    """What an engine narrows of it, by engine."""
+    """The narrower values of the engines that narrow it."""
 
     meaning: str
 
@@ -35,7 +35,7 @@ class Row:
 class Matrix:
     rows: Sequence[Row]
     faults: Mapping[str, tuple[Fault, ...]]
-    """By engine."""
+    """The engines whose templates do not work, and why."""
 
 
 def rows(templates: Sequence[str], engines: Sequence[str]) -> list[Row]:
@@ -48,21 +48,21 @@ def rows(templates: Sequence[str], engines: Sequence[str]) -> list[Row]:
 
 
 def working(templates: Sequence[str], engines: Sequence[str]) -> Matrix:
-    """The same for the engines whose templates work, and what keeps the others from it."""
+    """Makes the table for the engines whose templates work, and says why the others' do not."""
     read, faults = {}, {}
     for engine in engines:
         try:
             read[engine] = _read(engine, templates, engines)
         except (ConfigError, ValueError, OSError, RecursionError) as error:  # ValueError: not UTF-8
-            told = error.faults if isinstance(error, ConfigError) else ()
-            faults[engine] = _unreadable(engine, templates) or told or (Fault(engine, str(error)),)
+            reasons = error.faults if isinstance(error, ConfigError) else ()
+            faults[engine] = _unreadable(engine, templates) or reasons or (Fault(engine, str(error)),)
     return Matrix(_table(read), faults)
 
 
 def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
     """The faults of an engine's files."""
-    found = inventory.engines(list(map(Path, templates)))
-    return tuple(fault for each in found if each.engine == engine for fault in each.faults)
+    folders = inventory.engines(list(map(Path, templates)))
+    return tuple(fault for each in folders if each.engine == engine for fault in each.faults)
 
 
 def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
@@ -104,13 +104,13 @@ def _limits(engines: Mapping[str, frozenset[str]], part: str, name: str) -> Iter
 
 def _narrowing(narrowed: Mapping[str, Any]) -> str:
     inner = narrowed.get("items", {})
-    told = narrowed.get("description") or inner.get("description") or ""
-    return str(told or ", ".join(map(str, narrowed.get("enum", ()))))
+    description = narrowed.get("description") or inner.get("description") or ""
+    return str(description or ", ".join(map(str, narrowed.get("enum", ()))))
 
 
 def _meaning(name: str, declared: Mapping[str, Any]) -> str:
     if "$ref" in declared:
         return "a directory inside the storebase, a relative path"
     default = declared.get("default")
-    told = f"; default {written(name, default)}" if default not in (None, {}, []) else ""
-    return f"{declared['description']}{told}"
+    suffix = f"; default {written(name, default)}" if default not in (None, {}, []) else ""
+    return f"{declared['description']}{suffix}"

@@ -1,4 +1,4 @@
-"""What must not be shown of a job: the values of its environment, which carry a user's token.
+"""Hides what must not be shown of a job: the values of its environment, which carry a user's token.
 
 What an engine holds has them as it needs them: as NAME=value, as a mapping, within a script. Whatever
 the form, the name stays and the value becomes MASK.
@@ -27,7 +27,7 @@ _SECRET = re.compile(
 """A name, whose value is taken for a secret. PWD alone is the directory that a process is in."""
 
 _REST = r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\;&|<>()])*"""
-"""What follows within the same word of a shell."""
+"""Matches what follows within the same word of a shell."""
 
 
 class Masking:
@@ -48,7 +48,7 @@ class Masking:
         return _words(self.names)
 
     def masked(self, value: Any, key: str = "") -> Any:
-        """The same value, or what stands at this key of it, without what must not be shown."""
+        """Hides what must not be shown in a value, or in what stands at this key of it."""
         if key.lower() in _ENVIRONMENT:
             return _environment(value)
         if isinstance(value, Mapping):
@@ -60,7 +60,7 @@ class Masking:
         return value
 
     def text(self, text: str) -> str:
-        """Of any language; what a shell reads as NAME=value, and values that are too long to be by chance."""
+        """Hides what a shell reads as NAME=value, and values that are too long to be there by chance."""
         for pattern in self._words if "=" in text else ():
             text = pattern.sub(rf"\g<begin>{MASK}\g<end>", text)
         for value in self._values if len(text) >= TELLING else ():
@@ -75,8 +75,8 @@ def _is_telling(name: str, value: str) -> bool:
 
 def _words(names: Iterable[str]) -> list[re.Pattern[str]]:
     """Words of a shell that assign one of these names, or one that is exported, whatever its name."""
-    known = "|".join(map(re.escape, names))
-    places = [(r"\bexport ", r"[^\s='\"]+"), *([(r"(?<![\w'\"$.-])", rf"\w*(?:{known})")] if known else [])]
+    names = "|".join(map(re.escape, names))
+    places = [(r"\bexport ", r"[^\s='\"]+"), *([(r"(?<![\w'\"$.-])", rf"\w*(?:{names})")] if names else [])]
     return [
         re.compile(rf"(?P<begin>{before}{quote}(?:{name})=){value}(?P<end>{quote}){_REST}")
         for before, name in places
@@ -94,7 +94,7 @@ def _pairs(env: object) -> Iterable[tuple[str, str]]:
 
 
 def _environment(value: Any) -> Any:
-    """What stands where an engine has an environment."""
+    """Hides the values where an engine has an environment."""
     if isinstance(value, Mapping):
         return dict.fromkeys(value, MASK)
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Whether what a site's templates override exists: a misspelt block or file would be lost without a word."""
+"""Checks that what a site's templates override exists: a misspelt one would be lost without a word."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterato
 
     `documents`: those that the engine takes, e.g. `container.yaml`; none: any number of any name.
     """
-    known = [*(f"{name}.j2" for name in documents), RULES]
+    names = [*(f"{name}.j2" for name in documents), RULES]
     for name in search.list_templates():
         folder, _, file = name.partition("/")
         if folder != engine or file.startswith("_") or not file.endswith(_READ):
             continue
-        if file != RULES and (file not in known if documents else not file.endswith(".j2")):
-            told = f"nothing reads this file; {meant(file, known)}"
-            yield Fault(name, told, _path(search, name))
+        if file != RULES and (file not in names if documents else not file.endswith(".j2")):
+            message = f"nothing reads this file; {meant(file, names)}"
+            yield Fault(name, message, _path(search, name))
 
 
 def _path(search: BaseLoader, name: str) -> str:
@@ -42,10 +42,10 @@ def _path(search: BaseLoader, name: str) -> str:
 
 def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> None:
     """Raises ConfigError for a directory of PMAN_TEMPLATES with no engine's folder, or a misspelt one."""
-    found = [folder for folder in folders if not folder.startswith(("_", "."))]
-    if not set(found) & set(engines):
+    visible = [folder for folder in folders if not folder.startswith(("_", "."))]
+    if not set(visible) & set(engines):
         raise ConfigError(f"PMAN_TEMPLATES={site!r}: no folder of an engine in it; use {', '.join(engines)}")
-    for folder in found:
+    for folder in visible:
         if folder not in engines and nearest(folder, engines):
             raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {meant(folder, engines)}")
 

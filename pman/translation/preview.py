@@ -26,14 +26,14 @@ class Preview:
     engine: str
     documents: tuple[Document, ...]
     faults: tuple[Fault, ...] = ()
-    """All that is wrong: of the request with JSON path (`$.args[3]`) and line of its text, of the templates
-    with file and line, of the settings by their names."""
+    """Everything that is wrong: of the request with JSON path (`$.args[3]`) and line of its text, of the
+    templates with file and line, of the settings by their names."""
 
     hint: str = ""
-    """What would help, for the admin."""
+    """A sentence for the admin that helps; may be empty."""
 
     notes: Notes = ()
-    """What was assumed or left out."""
+    """Sentences on what was assumed or left out."""
 
 
 def preview(
@@ -57,7 +57,7 @@ CHANGED = "the templates have changed since pman began; it makes jobs by those t
 
 
 class Previews:
-    """Previews of one site: what it compiled it keeps until a file changes."""
+    """Previews of one site: it compiles once until a file changes."""
 
     def __init__(self, settings: Settings, engines: Sequence[str]) -> None:
         """`engines`: those that a preview may be asked for."""
@@ -76,10 +76,10 @@ class Previews:
         unasked: str = "no engine was asked",
         show_env: bool = False,
     ) -> Preview:
-        """What the request becomes on an engine, the site's own if none is named.
+        """Shows what the request becomes on an engine, the site's own if none is named.
 
-        `facts`: what the engine told (Executor.facts); none: assumed, `unasked` being why. Settings that
-        another engine or template set does not take are left out, and noted; so is the site's policy,
+        `facts`: what the engine says of itself (Executor.facts); none: assumed, `unasked` being why. Settings
+        that another engine or template set does not take are left out, and noted; so is the site's policy,
         which is made for its own templates. Raises nothing for what a person can get wrong: it is in
         `faults`.
         """
@@ -107,10 +107,10 @@ class Previews:
     def translation(self, engine: str, templates: TemplateSet = "site") -> Compiled:
         """The compiled templates, or why there are none."""
         key, stamp = (engine, templates), self.stamp(templates)
-        kept = self._compiled.get(key)
-        if kept is None or kept[0] != stamp:
-            kept = self._compiled[key] = (stamp, self._compile(engine, templates))
-        return kept[1]
+        entry = self._compiled.get(key)
+        if entry is None or entry[0] != stamp:
+            entry = self._compiled[key] = (stamp, self._compile(engine, templates))
+        return entry[1]
 
     def _compile(self, engine: str, templates: TemplateSet) -> Compiled:
         try:
@@ -149,10 +149,10 @@ def _with_templates(settings: Settings, templates: TemplateSet) -> Settings:
 
 def _written(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _failed(engine: str, error: PmanError, notes: Notes) -> Preview:
@@ -169,5 +169,5 @@ def _located(failed: Preview, body: bytes | str, error: BadRequest) -> Preview:
         json.loads(text)
     except (ValueError, RecursionError):
         return failed
-    found = lines(text)
-    return replace(failed, faults=tuple(replace(f, line=line_of(f.path, found)) for f in failed.faults))
+    places = lines(text)
+    return replace(failed, faults=tuple(replace(f, line=line_of(f.path, places)) for f in failed.faults))

@@ -43,7 +43,7 @@ class DryRun:
 
     documents: tuple[Document, ...]
     shown: tuple[Document, ...]
-    """The same, but for literals that hold a tainted value."""
+    """They are the same, but for literals that hold a tainted value."""
 
     read: frozenset[str]
 
@@ -63,8 +63,8 @@ def _language(name: str) -> str:
     """The ending before `.j2`. Raises ConfigError where there is no escaping for it."""
     language = name.removesuffix(".j2").rpartition(".")[2]
     if language not in LANGUAGES:
-        known = ", ".join(f".{ending}.j2" for ending in LANGUAGES)
-        raise ConfigError(f"templates/{name}: no escaping is known for this ending; use {known}")
+        endings = ", ".join(f".{ending}.j2" for ending in LANGUAGES)
+        raise ConfigError(f"templates/{name}: no escaping is known for this ending; use {endings}")
     return language
 
 
@@ -91,7 +91,7 @@ class Templates:
         check_files(engine, search, documents)
         self._search = search
         self.notes = Notes()
-        """Of all that was rendered by `traced`."""
+        """They hold what all calls of `traced` came across."""
 
         self._templates: list[tuple[str, Template]] = []
         environments: dict[str, Escaping] = {}
@@ -116,7 +116,7 @@ class Templates:
         return Rendering(tuple(documents), _read(variables))
 
     def show(self, job: Mapping[str, object], site: Mapping[str, object]) -> DryRun:
-        """The same for variables that may be tainted: no message of an error shows them. Slower."""
+        """Renders variables that may be tainted, which no message of an error shows; slower than `render`."""
         documents, hidden, variables = [], [], (Fields("job", job), Fields("site", site))
         for name, template in self._tracking:
             text = _rendered(name, template, variables)
@@ -131,7 +131,7 @@ class Templates:
         return DryRun(tuple(documents), tuple(hidden), _read(variables))
 
     def traced(self, job: Mapping[str, object], site: Mapping[str, object]) -> Traced:
-        """The same documents, and where each piece of them comes from; slower than `render`.
+        """Renders the same, and tells where each piece comes from; slower than `render`.
 
         Raises ConfigError with the template's line also for what only the rendered text tells. The
         branches that were taken are added to `notes`.
@@ -139,7 +139,7 @@ class Templates:
         return self._traced(self._noting, job, site)
 
     def _traced(self, noting: _Noting, job: Mapping[str, object], site: Mapping[str, object]) -> Traced:
-        found, variables = [], (Fields("job", job), Fields("site", site))
+        pairs, variables = [], (Fields("job", job), Fields("site", site))
         notes, templates = noting
         for name, template in templates:
             marked, starts, pieces = without_notes(_rendered(name, template, variables), notes)
@@ -148,15 +148,15 @@ class Templates:
                 text = placed(_language(name), marked)
                 source_map = SourceMap(text, starts, pieces)
                 for document, begin in _documents(name, text):
-                    found.append((document, source_map.part(begin, document.text)))
+                    pairs.append((document, source_map.part(begin, document.text)))
             except _IN_THE_TEXT as error:
                 origin = source_map.suspect(error.index) if isinstance(error, UnreadableError) else None
                 origin = origin or source_map.at(error.index)
-                cause = type(error)(_told(name, error, marked), error.index)  # lint names a rule by its class
+                cause = type(error)(_message(name, error, marked), error.index)  # lint goes by its class
                 raise _config_error(name, str(cause), origin.file, origin.line) from cause
-        self._check_some(found)
-        documents, places = zip(*found, strict=True)
-        return Traced(documents, places, _read(variables))
+        self._check_some(pairs)
+        documents, source_maps = zip(*pairs, strict=True)
+        return Traced(documents, source_maps, _read(variables))
 
     @cached_property
     def _tracking(self) -> list[tuple[str, Template]]:
@@ -198,7 +198,7 @@ def _path(environment: Environment, name: str) -> str | None:
     loader = cast(BaseLoader, environment.loader)
     try:
         return loader.get_source(environment, name)[1]
-    except (TemplateNotFound, ValueError):  # not found, or not UTF-8, which is told when it is compiled
+    except (TemplateNotFound, ValueError):  # not found, or not UTF-8, which compiling it says
         return None
 
 
@@ -221,13 +221,13 @@ def _hidden(name: str, own: Sequence[Document], marked: str, template: Template)
     except UnreadableError:
         hidden = []
     if len(hidden) != len(own):
-        told = "a dry run cannot show what this template makes of a value of env"
-        raise _config_error(name, told, template.filename)
+        message = "a dry run cannot show what this template makes of a value of env"
+        raise _config_error(name, message, template.filename)
     return hidden
 
 
-def _told(name: str, error: MisplacedError | UnreadableError, marked: str) -> str:
-    """What an error says, or would say of what is shown."""
+def _message(name: str, error: MisplacedError | UnreadableError, marked: str) -> str:
+    """Repeats what an error says, or would say of what is shown."""
     if isinstance(error, UnreadableError) and MARK + SHOWN in marked:
         try:
             list(_documents(name, without_marks(shown(marked))))
@@ -241,22 +241,22 @@ def _read(variables: Iterable[Fields]) -> frozenset[str]:
     return frozenset().union(*(fields._read for fields in variables))
 
 
-def _config_error(name: str, told: str, file: str | None, line: int = 0) -> ConfigError:
-    return ConfigError.of([Fault(name, told, file or f"templates/{name}", line)])
+def _config_error(name: str, message: str, file: str | None, line: int = 0) -> ConfigError:
+    return ConfigError.of([Fault(name, message, file or f"templates/{name}", line)])
 
 
 def template_names(engine: str, search: BaseLoader) -> list[str]:
-    """Of the documents of an engine, in the order in which they are sent."""
-    found = set()
+    """Lists the templates of an engine's documents, in the order in which they are sent."""
+    names = set()
     for name in search.list_templates():
         folder, _, file = name.partition("/")
         if folder == engine and name.endswith(".j2") and not file.startswith("_"):
-            found.add(name)
-    return sorted(found)
+            names.add(name)
+    return sorted(names)
 
 
 _IN_THE_TEXT = (MisplacedError, UnreadableError)
-"""What only the rendered text tells, and not the template's own line."""
+"""Errors that only the rendered text tells, and not the template's own line."""
 
 
 def _documents(name: str, text: str) -> Iterator[tuple[Document, int]]:
@@ -295,11 +295,11 @@ class _located:  # noqa: N801  (reads as a statement)
 
     def _error(self, error: BaseException, file: str | None, line: int) -> ConfigError:
         kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-        told = str(
+        message = str(
             error.message if isinstance(error, UndefinedError | TemplateSyntaxError) else error
         )  # their texts name the file once more
         if isinstance(error, TemplateNotFound):
-            kind, told = "", f"extends or includes {error.name!r}, which does not exist"
+            kind, message = "", f"extends or includes {error.name!r}, which does not exist"
         if isinstance(error, RecursionError):
-            kind, told = "", "it includes or calls itself without an end"
-        return _config_error(self._name, f"{kind}{told}", file, line)
+            kind, message = "", "it includes or calls itself without an end"
+        return _config_error(self._name, f"{kind}{message}", file, line)

@@ -44,9 +44,9 @@ class RequestParser:
         data = {key: _normalised(key, value) for key, value in data.items()}
         secrets = _values(data.get("env"))
         faults = [*_not_unicode(data), *schema.faults(self._general, data, secrets)]
-        told = {fault.path for fault in faults}
+        paths = {fault.path for fault in faults}
         narrower = schema.faults(self._narrowing, data, secrets)
-        if faults := [*faults, *(fault for fault in narrower if fault.path not in told)]:
+        if faults := [*faults, *(fault for fault in narrower if fault.path not in paths)]:
             raise BadRequest.of(faults)
         return _job(data)
 
@@ -131,10 +131,10 @@ def _job(data: Mapping[str, Any]) -> Job:
 
 def _with_paths(args: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
     """The value after each of the flags becomes /share/incoming; a flag at the very end gets one."""
-    words, known = iter(args), frozenset(flags)
+    words, path_flags = iter(args), frozenset(flags)
     for word in words:
         yield word
-        if word in known:
+        if word in path_flags:
             yield INCOMING
             next(words, None)
 

@@ -42,7 +42,7 @@ class Branch:
 
 @dataclass(slots=True)
 class Notes:
-    """What the notes of some compiled templates stand for."""
+    """Holds what the notes of some compiled templates stand for."""
 
     origins: list[Origin] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Notes:
 
 
 class SourceMap:
-    """Of one text: what wrote the character at a place, and what wrote a line."""
+    """Tells what wrote the character at a place of a text, and what wrote each of its lines."""
 
     def __init__(self, text: str, starts: Sequence[int], origins: Sequence[Origin]) -> None:
         """`starts`: where in the text each of the origins begins, ascending."""
@@ -76,10 +76,10 @@ class SourceMap:
         )
 
     def suspect(self, index: int) -> Origin:
-        """What to look at where a text cannot be read on from a place.
+        """Guesses what to look at where a text cannot be read on from a place.
 
-        The last line that a site wrote before it, where the place itself is shipped: the shipped text can
-        be read by itself, and where a line is indented too little, its language complains further down.
+        It is the last line that a site wrote before it, where the place itself is shipped: the shipped text
+        can be read by itself, and where a line is indented too little, its language complains further down.
         """
         at = max(bisect_right(self._starts, index) - 1, 0)
         own = (one for one in reversed(self._origins[: at + 1]) if not shipped_name(one.file))
@@ -87,20 +87,20 @@ class SourceMap:
 
     @property
     def lines(self) -> tuple[Origin, ...]:
-        """Of every line of the text."""
-        found, index = [], 0
+        """Tells what wrote each line of the text."""
+        written, index = [], 0
         for line in _lines(self._text):
-            found.append(self.at(index + len(line) - len(line.lstrip() or line)))
+            written.append(self.at(index + len(line) - len(line.lstrip() or line)))
             index += len(line)
-        return tuple(found)
+        return tuple(written)
 
     def part(self, begin: int, text: str) -> SourceMap:
-        """Of a text that is a part of this one."""
+        """Makes the map of a text that is a part of this one."""
         return SourceMap(text, [start - begin for start in self._starts], self._origins)
 
 
 def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
-    """The same template, with its notes."""
+    """Adds notes to a template."""
     _Noting(file, notes).body(tree.body)
     return tree
 
@@ -133,7 +133,7 @@ class _Noting:
         self._block = ""
         self._within: int | None = None
         self._captured = False
-        """Whether the text is kept in a variable: it may be compared with another, so it gets no notes."""
+        """True within text that a variable takes: it may be compared with another, so it gets no notes."""
 
     def body(self, body: list[nodes.Node]) -> None:
         for node in body:
@@ -202,8 +202,8 @@ class _Noting:
 
     def _expressions(self, node: nodes.Node, only: tuple[str, ...] | None = None) -> None:
         """Notes the ways of each `a if b else c` in it."""
-        for found in node.iter_child_nodes(only=only):
-            for choice in [found, *found.find_all(nodes.CondExpr)]:
+        for child in node.iter_child_nodes(only=only):
+            for choice in [child, *child.find_all(nodes.CondExpr)]:
                 if isinstance(choice, nodes.CondExpr):
                     choice.expr1 = self._chosen(choice.expr1, choice.lineno, "if")
                     if choice.expr2 is not None:
@@ -217,7 +217,7 @@ class _Noting:
 
 
 def _first(body: Sequence[nodes.Node], line: int) -> int:
-    """Of an else, whose own line Jinja does not keep: of what stands in it, without the line break before."""
+    """Finds the line of an else, which Jinja forgets: of what stands in it, without the line break before."""
     first = body[0]
     if isinstance(first, nodes.Output) and isinstance(first.nodes[0], nodes.TemplateData):
         data = first.nodes[0].data
@@ -230,5 +230,5 @@ def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
 
 
 def _lines(text: str) -> list[str]:
-    """As Jinja counts them, each with its end."""
+    """Splits a text as Jinja counts lines, each with its end."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)

@@ -105,7 +105,7 @@ class _Function:
 
 
 class _Items(list[Any]):
-    """What an iterator yields, which can be asked only once."""
+    """Holds what an iterator yielded, which can be asked only once."""
 
 
 def variable(item: str) -> Any:
@@ -121,7 +121,7 @@ def _tainted(value: Any, shown: Any) -> Any:
 
 
 def is_tainted(value: object) -> bool:
-    """Whether a value, or something in it, is not to be shown."""
+    """Says whether a value, or something in it, is not to be shown."""
     if isinstance(value, Markup | TemplateModule):
         return MARK + SHOWN in str(value)
     if isinstance(value, Mapping) and not isinstance(value, Context):
@@ -149,7 +149,7 @@ def _shown(value: Any) -> Any:
 
 
 def _deep(leaf: Callable[[Any], Any], value: Any) -> Any:
-    """The same value with every tainted leaf replaced."""
+    """Copies a value with every tainted leaf replaced."""
     if isinstance(value, _Items):
         return (item for item in [_deep(leaf, item) for item in value])
     if not is_tainted(value):
@@ -186,7 +186,7 @@ def _listed(value: Any) -> Any:
 
 
 def _both(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """What a function makes of values, with what it makes of what is shown of them."""
+    """Applies a function to values and to what is shown of them, and pairs what it makes."""
     return _twice(function, function, args, options)
 
 
@@ -220,13 +220,13 @@ def _twice(
         return true()
     instead = _applied(twin, _shown, args, options)
     try:
-        made = _listed(true())
+        result = _listed(true())
     except FAILURES as error:
         raise _said(error, instead) from None
     try:
-        return _paired(made, _listed(instead()))
+        return _paired(result, _listed(instead()))
     except FAILURES:
-        return _paired(made, _NOTHING)
+        return _paired(result, _NOTHING)
 
 
 def _applied(
@@ -243,7 +243,7 @@ def _applied(
 
 
 def _said(error: Exception, instead: Callable[[], Any]) -> Exception:
-    """The same error as what is shown meets it; its own message may hold a value."""
+    """Finds the error that what is shown meets; the message of the true one may hold a value."""
     try:
         instead()
     except FAILURES as same:
@@ -277,7 +277,7 @@ def _paired_items(true: Any, shown: Any) -> Any:
 
 
 class TaintTracking(Escaping):
-    """The same as Escaping, for values that may be tainted; slower."""
+    """Escapes as Escaping does, values that may be tainted; slower."""
 
     intercepted_binops = frozenset(Escaping.default_binop_table)
     intercepted_unops = frozenset(Escaping.default_unop_table)
@@ -330,6 +330,6 @@ class TaintTracking(Escaping):
 
 
 def _computes(function: Any) -> bool:
-    """Whether a function makes new values, and does nothing else: a method of a text or number, and range."""
+    """Tells functions that make new values, and do nothing else: methods of a text or number, and range."""
     method = getattr(function, "__wrapped__", function)  # Jinja wraps str.format
     return function is safe_range or isinstance(getattr(method, "__self__", None), str | int | float)

@@ -41,7 +41,7 @@ ASSUMED_FACTS: Mapping[str, Any] = {"storebase": "/storebase"}
 
 
 class Translation:
-    """All templates, rules and schemas of one engine, compiled.
+    """Holds all templates, rules and schemas of one engine, compiled.
 
     Raises ConfigError for a template, rule or policy that cannot work, and for a setting that the
     templates do not honour.
@@ -59,7 +59,7 @@ class Translation:
         self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
         read = self.read_by_templates()
         self.needs_storebase = "site.storebase" in read
-        """Whether the documents name its path, which may be known to the engine only."""
+        """True where the documents name its path, which only the engine may know."""
 
         if faults := unread_settings(settings, read):
             raise ConfigError.of(faults)
@@ -74,22 +74,22 @@ class Translation:
         )
 
     def assumed_facts(self) -> Mapping[str, Any]:
-        """What can be told of the engine without asking it."""
-        return {**ASSUMED_FACTS, **({"storebase": found} if (found := self.settings["STOREBASE"]) else {})}
+        """Stands for the engine's facts where it is not asked."""
+        return {**ASSUMED_FACTS, **({"storebase": path} if (path := self.settings["STOREBASE"]) else {})}
 
     def parse(self, body: bytes | str) -> Job:
         """Raises BadRequest with every error at once."""
         return self._parser.parse(body)
 
     def render(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
-        """What is submitted, to the letter. Raises BadRequest for what templates or policy do not allow."""
+        """Makes what is submitted, to the letter. Raises BadRequest for what templates or policy refuse."""
         variables = job_variables(job, self.settings)
         rendering = self._templates.render(variables, site_variables(self.settings, facts))
         self._allow(variables, rendering)
         return rendering.documents
 
     def show(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
-        """The same documents with the values of the environment masked, which carry a user's token.
+        """Makes the same documents with the values of the environment masked, which carry a user's token.
 
         Raises the same errors, without a value in them; ConfigError also for what cannot be masked for sure.
         """
@@ -107,11 +107,11 @@ class Translation:
             raise BadRequest.of(faults, "the site's policy (PMAN_POLICY) does not allow this job")
 
     def details(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
-        """What API v2 answers of a job in this state. Raises as Rules.read; ConfigError for a field, too."""
+        """Answers API v2 for a job in this state. Raises as Rules.read; ConfigError for a field, too."""
         return self._detailed(self.rules.read(jid, native), native, facts)
 
     def listed(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
-        """The same among others, which must be seen whatever is wrong with this one: its message says that.
+        """Answers the same in a list of jobs, where the message says what is wrong with this one.
 
         A job that the rules cannot tell of is `started`, as one in an unknown state: it may be doing well.
         """
@@ -128,7 +128,7 @@ class Translation:
         return self._details.read(info, native, site_variables(self.settings, facts))
 
     def masking(self, native: NativeState, facts: Mapping[str, Any]) -> Masking:
-        """What hides the values of the job's environment."""
+        """Makes what hides the values of the job's environment."""
         return self._details.masking(native, site_variables(self.settings, facts))
 
     def applied(
@@ -141,13 +141,13 @@ class Translation:
         """Raises ConfigError when the engine, by what it says of itself, cannot honour what is configured."""
         self.rules.check(facts.get("native", {}), site_variables(self.settings, facts))
         taken = facts.get("documents", {})
-        found = [
+        faults = [
             Fault(fault.path, f"templates: {document.name}, {fault.path.removeprefix('$.')}: {fault.message}")
             for document in (self._probe(facts).documents if taken else ())
             for fault in schema.faults(schema.validator(taken.get(document.name, {})), document.content)
         ]
-        if found:
-            raise ConfigError.of(found)
+        if faults:
+            raise ConfigError.of(faults)
 
     def _breaches(self, job: Mapping[str, Any], documents: tuple[Document, ...]) -> list[Fault]:
         subject = {
@@ -157,8 +157,8 @@ class Translation:
         }
         secrets = frozenset(filter(None, (item.partition("=")[2] for item in job["env"])))
         assert self._policy is not None  # noqa: S101  (for the type checker; the caller has looked)
-        found = schema.faults(self._policy, subject, secrets)
-        return [Fault(fault.path, f"not allowed by the site's policy: {fault.message}") for fault in found]
+        faults = schema.faults(self._policy, subject, secrets)
+        return [Fault(fault.path, f"not allowed by the site's policy: {fault.message}") for fault in faults]
 
 
 def _checked(directory: str, engine: str) -> Path:

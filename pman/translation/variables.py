@@ -44,8 +44,12 @@ def job_variables(job: Job, settings: Settings) -> dict[str, Any]:
 def site_variables(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
     """`site` in every template: the settings in lower case, and what the engine told at start."""
     values = {name.lower(): value for name, value in settings.values.items()}
-    told = {name: value for name, value in facts.items() if name not in ("native", "seen", "documents")}
-    return {**values, **told, "storebase": told["storebase"].rstrip("/")}  # templates write a slash after it
+    facts = {name: fact for name, fact in facts.items() if name not in ("native", "seen", "documents")}
+    return {
+        **values,
+        **facts,
+        "storebase": facts["storebase"].rstrip("/"),
+    }  # templates write a slash after it
 
 
 def _env(env: Sequence[str], *, home: bool) -> list[str]:
@@ -60,7 +64,7 @@ def _user(text: str, jid: str) -> tuple[int | None, int | None]:
 
 
 def _picked(text: str, seed: str) -> int | None:
-    """Of a range the one that the job's name picks, so that a retry renders the same."""
+    """Picks a number of a range by the job's name, so that a retry renders the same; None for no range."""
     if not text:
         return None
     low, _, high = text.partition("-")
@@ -83,7 +87,7 @@ def _value(job: Mapping[str, Any], name: str) -> str:
 
 
 def honours(engine: str, name: str, read: frozenset[str]) -> bool:
-    """Whether a setting reaches the jobs of an engine whose templates read these variables."""
+    """Says whether a setting reaches the jobs of an engine whose templates read these variables."""
     declared = DECLARED[name]
     if any(variable.startswith(("job.", "site.")) for variable in declared["x-reaches"]):
         return not read.isdisjoint(declared["x-reaches"])

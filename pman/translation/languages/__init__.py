@@ -13,24 +13,24 @@ from pman.translation.languages.marks import MARK, MisplacedError, sent, without
 
 
 class Language(Protocol):
-    """What each module has."""
+    """Describes what each module has."""
 
     @property
     def WHY(self) -> str:  # noqa: N802  (a constant of the modules)
-        """What to do where a literal may not stand."""
+        """Says what to do where a literal may not stand."""
 
     def literal(self, value: object) -> str:
         """A value on one line. Raises TypeError, ValueError for what the language has no word for."""
 
     def takes(self, texts: Sequence[str], literals: Sequence[str]) -> Iterator[bool]:
-        """Whether each literal may stand where it does: the n-th follows the n-th text."""
+        """Says whether each literal may stand where it does: the n-th follows the n-th text."""
 
     def documents(self, text: str) -> list[tuple[str, object, int]]:
         """The text, the content (None where it is no data) and the begin of each. Raises UnreadableError."""
 
 
 LANGUAGES: Mapping[str, Language] = {"json": json, "yaml": yaml, "sh": shell, "wdl": wdl}
-"""By the ending before `.j2`."""
+"""The modules, by the ending before `.j2`."""
 
 
 def placed(language: str, text: str) -> str:

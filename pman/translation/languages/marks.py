@@ -1,4 +1,4 @@
-"""What the languages share: the marks around literals while a template renders, and the errors of a document.
+"""Shared by the languages: the marks around literals while a template renders, and the errors of a document.
 
 Between two marks stands a literal, or what begins with one of the characters below: no literal does.
 """

@@ -29,12 +29,12 @@ _WHOLE_HERE = re.compile(_HERE.pattern + r"[^\n]*\n(?:.*?\n)??(?(1)\t*)\2$", re.
 
 
 def takes(texts: Sequence[str], literals: Sequence[str]) -> Iterator[bool]:
-    """Whether words may stand between each two texts."""
+    """Says whether words may stand between each two texts."""
     return after(texts[:-1])
 
 
 def after(texts: Iterable[str]) -> Iterator[bool]:
-    """Whether words may follow each text, which a word stands after, too."""
+    """Says whether words may follow each of the texts, which stand with words between them."""
     state = ""
     here = False
     unclear = False  # a backslash in $'...' is read by some shells, and by others not

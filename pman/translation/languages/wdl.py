@@ -97,7 +97,7 @@ class _Command:
         self._text += text
 
     def takes_words(self, after: str) -> bool:
-        """Whether words of a shell may follow here, before this text."""
+        """Says whether words of a shell may follow here, before this text."""
         text, self._text = self._text, ""
         self._holes = self._holes or "~{" in text  # a placeholder is WDL again, of any depth
         self._read.append(text)
@@ -106,7 +106,7 @@ class _Command:
 
 
 def takes(texts: Sequence[str], literals: Sequence[str]) -> Iterator[bool]:
-    """Whether each literal may stand between its texts: words of a shell in command sections, as a shell
+    """Says whether each literal may stand between its texts: words of a shell in command sections, as a shell
     reads them; expressions elsewhere."""
     code, command = "", None
     for text, literal, after in zip(texts, literals, texts[1:], strict=False):
@@ -132,7 +132,7 @@ def takes(texts: Sequence[str], literals: Sequence[str]) -> Iterator[bool]:
 
 
 def _at_command(code: str) -> tuple[str, str] | None:
-    """What stands before the next command section, and what follows its `<<<`."""
+    """Splits code at its next command section: what stands before it, and what follows its `<<<`."""
     for token in _WDL_TOKEN.finditer(code):
         if (token["command"] or "").endswith("<"):
             return code[: token.start()], code[token.end() :]
@@ -140,7 +140,7 @@ def _at_command(code: str) -> tuple[str, str] | None:
 
 
 def _takes_literal(code: str, after: str) -> bool:
-    """Whether WDL reads a literal between the two: not in a string, a comment or a command of braces."""
+    """Says whether WDL reads a literal between the two: not in a string, a comment, a command of braces."""
     tokens = list(_WDL_TOKEN.finditer(code))
     if any(token["open"] or token["command"] for token in tokens):
         return False
@@ -165,7 +165,7 @@ def documents(text: str) -> list[tuple[str, object, int]]:
 
 
 def _unreadable(text: str, errors: Sequence[Exception]) -> UnreadableError:
-    """All that miniwdl says, at the first line that it names."""
+    """Makes one error of all that miniwdl says, at the first line that it names."""
     message = "; ".join(map(_message, errors))
     before = text.splitlines(keepends=True)[: min(_line(error) or 1 for error in errors) - 1]
     return UnreadableError(f"what it renders is no WDL: {message}", sum(map(len, before)))

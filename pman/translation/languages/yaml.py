@@ -65,7 +65,7 @@ _YAML_AFTER = re.compile(r"[ \t]*(?:$|\n|[,\]}]|:(?:\s|$)|[ \t]#)")
 
 
 def takes(texts: Sequence[str], literals: Sequence[str]) -> Iterator[bool]:
-    """Whether a value may stand between each two texts; a quoted text over several lines is not seen."""
+    """Says whether a value may stand between each two texts; a quoted text over several lines is not seen."""
     line = ""
     for before, after in zip(texts, [*texts[1:-1], texts[-1]], strict=False):
         line = (line + before).rpartition("\n")[2]
