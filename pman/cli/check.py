@@ -33,7 +33,7 @@ Outcome = Literal["ok", "failed", "skipped"]
 class Check:
     subject: str
     outcome: Outcome
-    told: str
+    message: str
     advice: str = ""
 
 
@@ -62,7 +62,7 @@ def print_check(check: Check) -> None:
     grid.add_column(width=9)
     grid.add_column(width=7)
     grid.add_column()
-    grid.add_row(terminal.MARKS[check.outcome], check.subject, check.outcome, escape(check.told))
+    grid.add_row(terminal.MARKS[check.outcome], check.subject, check.outcome, escape(check.message))
     if check.advice and check.outcome != "ok":
         grid.add_row("", "", "", f"[bold]→[/] {escape(check.advice)}")
     out.print(grid)

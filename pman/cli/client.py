@@ -12,8 +12,8 @@ import requests
 
 from pman.errors import ConfigError, Fault, PmanError
 
-CONNECT_TIMEOUT = 5.0
-ANSWER_TIMEOUT = 100.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+ANSWER_TIMEOUT_SECONDS = 100.0
 """Seconds, as pfcon's."""
 
 Answer = Mapping[str, Any]
@@ -86,7 +86,7 @@ class Client:
     def logs(self, jid: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
         """The log as it comes; with follow, until the job ends."""
         params = {"follow": str(follow).lower()} | ({} if tail is None else {"tail": str(tail)})
-        timeout = (CONNECT_TIMEOUT, None if follow else ANSWER_TIMEOUT)
+        timeout = (CONNECT_TIMEOUT_SECONDS, None if follow else ANSWER_TIMEOUT_SECONDS)
         response = self._call("GET", f"{self._job(jid)}logs/", params=params, stream=True, timeout=timeout)
         response.encoding = "utf-8"
         try:
@@ -114,7 +114,11 @@ class Client:
 
     def _call(self, method: str, url: str, **options: Any) -> requests.Response:
         request: Callable[..., requests.Response] = self._session.request
-        options = {"timeout": (CONNECT_TIMEOUT, ANSWER_TIMEOUT), "allow_redirects": False, **options}
+        options = {
+            "timeout": (CONNECT_TIMEOUT_SECONDS, ANSWER_TIMEOUT_SECONDS),
+            "allow_redirects": False,
+            **options,
+        }
         try:
             response = request(method, url, **options)
         except requests.Timeout as error:

@@ -104,7 +104,7 @@ def show(old: Preview, new: Preview, against: str, form: str) -> int:
         )
     else:
         for fault in old.faults:
-            _print(f"- {against} refuses the request: {_told(fault)}")
+            _print(f"- {against} refuses the request: {_sentence(fault)}")
         for line in _lines(differences, text):
             _print(line)
     return 1 if differences else 0
@@ -116,13 +116,13 @@ def _answer(
     return {
         "engine": new.engine,
         "against": against,
-        "refused": [_told(fault) for fault in old.faults],
+        "refused": [_sentence(fault) for fault in old.faults],
         "changes": [asdict(change) for change in differences],
         "text": text,
     }
 
 
-def _told(fault: Fault) -> str:
+def _sentence(fault: Fault) -> str:
     return f"{fault.path}: {fault.message}"
 
 

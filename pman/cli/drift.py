@@ -42,13 +42,13 @@ def check(names: tuple[str, ...], accept: bool, form: str) -> None:
 
 def _show(names: Sequence[str], site_dirs: Sequence[Path], form: str) -> bool:
     """Shows what is shipped otherwise than when the site's overrides were made; whether there is any."""
-    found = _chosen(names, site_dirs)
+    chosen = _chosen(names, site_dirs)
     if form == "json":
-        terminal.print_json([_override(override) for override in found])
+        terminal.print_json([_override(override) for override in chosen])
     else:
-        for line in _report(found):
+        for line in _report(chosen):
             terminal.console().print(line)
-    return any(override.drifted for override in found)
+    return any(override.drifted for override in chosen)
 
 
 def _accept(names: Sequence[str], site_dirs: Sequence[Path]) -> None:
@@ -66,8 +66,8 @@ def _chosen(names: Sequence[str], site_dirs: Sequence[Path]) -> list[Override]:
     inventory = engines(site_dirs)
     if faults := [fault for engine in inventory for fault in engine.faults]:
         raise ConfigError.of(faults)
-    found = drift.overrides(inventory)
-    return [override for override in found if not names or override.name in names]
+    overrides = drift.overrides(inventory)
+    return [override for override in overrides if not names or override.name in names]
 
 
 def _report(overrides: Sequence[Override]) -> Iterator[str]:

@@ -99,7 +99,7 @@ def _lint(
         report = replace(report, findings=(*report.findings, *_differences(compared)))
     shown = [finding for finding in report.findings if notes or finding.level != "note"]
     click.echo(FORMATS[form](shown), nl=False)
-    click.echo(f"pman: {told(report, shown)}", err=True)
+    click.echo(f"pman: {summary(report, shown)}", err=True)
     return int(report.count("error") > 0 or (strict and report.count("warning") > 0))
 
 
@@ -118,7 +118,7 @@ def _differences(chosen: Golden) -> Iterator[Finding]:
         yield Finding("golden-differs", mismatch.message, file, mismatch.line, hint)
 
 
-def told(report: Report, shown: Sequence[Finding]) -> str:
+def summary(report: Report, shown: Sequence[Finding]) -> str:
     """One line for all."""
     looked = f"{', '.join(report.engines) or 'no engine'}; {report.samples} samples"
     counts = [_count(report.count(level), level) for level in ("error", "warning") if report.count(level)]

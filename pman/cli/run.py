@@ -33,10 +33,10 @@ def run(request: BinaryIO, remove: bool, jid: str | None, url: Client) -> None:
     that failed has none. Ctrl-C leaves the job running and says how to follow or delete it.
     """
     body = request.read()
-    sys.exit(follow(url, named(body, jid) if jid else body, remove=remove))
+    sys.exit(follow(url, with_jid(body, jid) if jid else body, remove=remove))
 
 
-def named(body: bytes, jid: str) -> bytes:
+def with_jid(body: bytes, jid: str) -> bytes:
     """The request with another job's name. Raises BadRequest."""
     try:
         data = json.loads(body)
@@ -85,13 +85,13 @@ class _Teller:
     def __init__(self, console: Console, spin: Callable[[str], None]) -> None:
         self._console = console
         self._spin = spin
-        self._told = ("", "")
+        self._last = ("", "")
 
     def __call__(self, job: Answer) -> None:
         news = (job["status"], job["message"])
         self._spin(f"{job['jid']} {job['status']}")
-        if news != self._told:
-            self._told = news
+        if news != self._last:
+            self._last = news
             self._console.print(f"pman: {job['jid']} {job['status']}: {job['message']}", markup=False)
             if job.get("hint"):
                 self._console.print(f"  {job['hint']}", markup=False)

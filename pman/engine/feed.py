@@ -18,13 +18,13 @@ from pman.job import JobDetails
 
 log = logging.getLogger(__name__)
 
-PAUSE = 1.0
+LOOK_INTERVAL_SECONDS = 1.0
 """Seconds between two looks at the engine, at least."""
 
-SHARE = 4
+REST_PER_LOOK = 4
 """How many times as long as it looks, it does not: a look at a thousand jobs takes a while of a core."""
 
-KEPT = 1000
+EVENT_LIMIT = 1000
 """Events for those who come back, or are slow."""
 
 Event = Mapping[str, Any]
@@ -39,14 +39,16 @@ unavailable: `message`; the engine does not answer, and the next event comes whe
 class Feed:
     """One for a process; made inside the event loop that uses it."""
 
-    def __init__(self, engine: Engine, *, pause: float = PAUSE, kept: int = KEPT) -> None:
+    def __init__(
+        self, engine: Engine, *, pause: float = LOOK_INTERVAL_SECONDS, limit: int = EVENT_LIMIT
+    ) -> None:
         self._engine = engine
         self._pause = pause
         self._name = secrets.token_hex(4)
         """Names this process: the ids of another one mean nothing here."""
 
         self._count = 0
-        self._events: deque[Event] = deque(maxlen=kept)
+        self._events: deque[Event] = deque(maxlen=limit)
         """The last of them; the last one has the id `_count`."""
 
         self._jobs: dict[str, JobDetails] = {}
@@ -140,7 +142,7 @@ class Feed:
                 log.exception("what happens to jobs cannot be told, by a bug")
                 self._unavailable("pman failed to look, which is a bug; its log has the details")
             self._looked.set()
-            await asyncio.sleep(max(self._pause, SHARE * (time.monotonic() - began)))
+            await asyncio.sleep(max(self._pause, REST_PER_LOOK * (time.monotonic() - began)))
 
     def _unavailable(self, message: str) -> None:
         if self._away is None:

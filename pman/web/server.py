@@ -54,7 +54,7 @@ async def _serve(settings: Settings, host: str) -> None:
         gc.set_threshold(50_000, 20, 50)
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         log.info("pman %s on %s, %s", __version__, settings.engine, engine.described())
-        log.info("running on http://%s:%d/api/v1/%s", *_named(listener), _page(settings))
+        log.info("running on http://%s:%d/api/v1/%s", *_address(listener), _page(settings))
         await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         await engine.close()
@@ -76,6 +76,6 @@ def _page(settings: Settings) -> str:
     return " (the page: /)" if settings["PMAN_PAGE"] else ""
 
 
-def _named(listener: socket.socket) -> tuple[str, int]:
+def _address(listener: socket.socket) -> tuple[str, int]:
     host, port = listener.getsockname()[:2]
     return f"[{host}]" if ":" in host else host, port

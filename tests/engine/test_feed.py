@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from pman.engine.engine import Engine
-from pman.engine.feed import SHARE, Event, Feed
+from pman.engine.feed import REST_PER_LOOK, Event, Feed
 from pman.errors import EngineUnreachable
 from pman.job import JobDetails
 from tests.a_job import a_job_details
@@ -80,7 +80,7 @@ async def test_who_comes_back_is_told_what_was_missed_even_when_nobody_followed_
 
 async def test_who_knows_nothing_that_is_kept_is_told_all_jobs_anew() -> None:
     engine = Listed("one")
-    source = feed(engine, kept=2)
+    source = feed(engine, limit=2)
     async with following(source) as events:
         await anext(events)
         last = (await anext(events))["id"]
@@ -169,4 +169,4 @@ async def test_looks_that_take_long_come_seldom() -> None:
         await told(events, 2)
         await asyncio.wait_for(engine.enough.wait(), DEADLINE)
 
-    assert min(engine.rests[1:]) >= SHARE * 0.04
+    assert min(engine.rests[1:]) >= REST_PER_LOOK * 0.04

@@ -13,8 +13,8 @@ from pathlib import Path
 from pman.cli.client import Client, ServerUnreachable
 from pman.cli.demo.engines import Unsuitable
 
-START_TIMEOUT = 20.0
-END_TIMEOUT = 10.0
+START_TIMEOUT_SECONDS = 20.0
+END_TIMEOUT_SECONDS = 10.0
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def _free_port() -> int:
 
 
 def _wait(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
             about = client.about()
@@ -71,7 +71,7 @@ def _last_words(log: Path) -> str:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(END_TIMEOUT)
+        process.wait(END_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -27,8 +27,8 @@ from pman.cli.group import example
 from pman.cli.run import INTERRUPTED
 from pman.errors import PmanError
 
-JOB_TIMEOUT = 120.0
-LOOK_EVERY = 0.05
+JOB_TIMEOUT_SECONDS = 120.0
+LOOK_INTERVAL_SECONDS = 0.05
 """Seconds between two looks at the job; a platform looks each 5 s."""
 
 
@@ -165,7 +165,7 @@ def _submitted(client: Client, request: Mapping[str, Any]) -> Iterator[Answer]:
 
 def _watched(client: Client, job: Answer, screen: Screen) -> Answer:
     """The job as it ended; each new status is shown."""
-    deadline = time.monotonic() + JOB_TIMEOUT
+    deadline = time.monotonic() + JOB_TIMEOUT_SECONDS
     shown = None
     while True:
         if (news := (job["status"], job["message"])) != shown:
@@ -174,8 +174,8 @@ def _watched(client: Client, job: Answer, screen: Screen) -> Answer:
         if has_ended(job):
             return job
         if time.monotonic() > deadline:
-            raise Unsuitable(f"the job is still {job['status']} after {JOB_TIMEOUT:.0f} s")
-        time.sleep(LOOK_EVERY)
+            raise Unsuitable(f"the job is still {job['status']} after {JOB_TIMEOUT_SECONDS:.0f} s")
+        time.sleep(LOOK_INTERVAL_SECONDS)
         job = client.status(job["jid"])
 
 

@@ -16,13 +16,13 @@ from pman.translation.request import MAX_BODY
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = 5
+RETRY_AFTER_SECONDS = 5
 """Seconds; the platform polls at this pace."""
 
 NO_GUESSES = {"X-Content-Type-Options": "nosniff"}
 """Headers of every answer: a log is text, whatever a browser would take it for."""
 
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER)}}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_SECONDS)}}
 
 
 def answer_errors(app: Quart) -> None:

@@ -11,7 +11,7 @@ from pman.translation.request import JID
 _YES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def known_as(jid: str) -> str:
+def valid_jid(jid: str) -> str:
     """Returns the jid, so that no other text reaches an address of the engine. Raises UnknownJob."""
     if not JID.fullmatch(jid):
         raise UnknownJob(jid)

@@ -11,10 +11,10 @@ from quart import Response
 
 from pman.engine.feed import Event, Feed
 
-HEARTBEAT = 15.0
+HEARTBEAT_SECONDS = 15.0
 """Seconds of silence after which a comment is sent: proxies cut what says nothing for a minute."""
 
-RETRY = 2000
+RETRY_MILLISECONDS = 2000
 """Milliseconds after which a browser comes back."""
 
 
@@ -23,7 +23,7 @@ def streamed_events(
     since: str | None,
     jid: str | None = None,
     *,
-    heartbeat: float = HEARTBEAT,
+    heartbeat: float = HEARTBEAT_SECONDS,
     written: Callable[[Event], str] | None = None,
 ) -> Response:
     """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID.
@@ -41,7 +41,7 @@ def streamed_events(
 async def _stream(
     feed: Feed, since: str | None, jid: str | None, heartbeat: float, written: Callable[[Event], str]
 ) -> AsyncIterator[str]:
-    yield f"retry: {RETRY}\n\n"
+    yield f"retry: {RETRY_MILLISECONDS}\n\n"
     async with contextlib.aclosing(feed.subscribe(since)) as events:
         following = asyncio.ensure_future(anext(events))
         try:

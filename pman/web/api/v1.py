@@ -13,7 +13,7 @@ from pman.errors import EngineUnreachable, NotJson
 from pman.job import Job
 from pman.translation.request import PROPERTIES
 from pman.web.api.answers import streamed_log
-from pman.web.api.params import flag, known_as, number, only
+from pman.web.api.params import flag, number, only, valid_jid
 
 
 def add_v1(app: Quart, engine: Engine) -> None:
@@ -40,21 +40,21 @@ def add_v1(app: Quart, engine: Engine) -> None:
     @app.get("/api/v1/<jid>/")
     async def status(jid: str) -> Response:
         if request.method == "HEAD":
-            body = (await engine.info(known_as(jid))).json("")
+            body = (await engine.info(valid_jid(jid))).json("")
         else:
-            _, body = await engine.status(known_as(jid))
+            _, body = await engine.status(valid_jid(jid))
         return Response(body, mimetype="application/json")
 
     @app.delete("/api/v1/<jid>/")
     async def delete(jid: str) -> tuple[str, int]:
-        await engine.remove(known_as(jid))
+        await engine.remove(valid_jid(jid))
         return "", 204
 
     @app.get("/api/v1/<jid>/logs/")
     async def logs(jid: str) -> Response:
         only("tail", "follow")
         tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
-        chunks = await engine.logs(known_as(jid), tail, follow=flag("follow"))
+        chunks = await engine.logs(valid_jid(jid), tail, follow=flag("follow"))
         return streamed_log(chunks)
 
 

@@ -26,7 +26,7 @@ from pman.translation.preview import Preview
 from pman.web.api import guard
 from pman.web.api.answers import streamed_log
 from pman.web.api.listing import Choice
-from pman.web.api.params import flag, known_as, number, only
+from pman.web.api.params import flag, number, only, valid_jid
 from pman.web.api.sse import streamed_events
 from pman.web.api.v1 import answering
 
@@ -50,13 +50,13 @@ def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
     @app.get("/api/v2/jobs/<jid>")
     async def job(jid: str) -> Mapping[str, Any]:
         only()
-        return (await engine.details(known_as(jid))).answer(datetime.now(UTC))
+        return (await engine.details(valid_jid(jid))).answer(datetime.now(UTC))
 
     @app.delete("/api/v2/jobs/<jid>")
     async def delete_job(jid: str) -> tuple[str, int]:
         only()
         guard.check(engine.settings)
-        await engine.remove(known_as(jid))
+        await engine.remove(valid_jid(jid))
         return "", 204
 
 
@@ -65,12 +65,12 @@ def _job(app: Quart, engine: Engine) -> None:
     async def job_logs(jid: str) -> Response:
         only("tail", "follow")
         tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
-        return streamed_log(await engine.logs(known_as(jid), tail, follow=flag("follow")))
+        return streamed_log(await engine.logs(valid_jid(jid), tail, follow=flag("follow")))
 
     @app.get("/api/v2/jobs/<jid>/document")
     async def job_document(jid: str) -> Mapping[str, Any]:
         only()
-        documents = await engine.applied(known_as(jid))
+        documents = await engine.applied(valid_jid(jid))
         return {"jid": jid, "engine": engine.settings.engine, "documents": list(map(_document, documents))}
 
     @app.get("/api/v2/jobs/<jid>/native")
@@ -79,13 +79,13 @@ def _job(app: Quart, engine: Engine) -> None:
         return {
             "jid": jid,
             "engine": engine.settings.engine,
-            "native": await engine.native(known_as(jid)),
+            "native": await engine.native(valid_jid(jid)),
         }
 
     @app.get("/api/v2/jobs/<jid>/explain")
     async def job_explain(jid: str) -> Mapping[str, Any]:
         only()
-        explanation = await engine.explain(known_as(jid))
+        explanation = await engine.explain(valid_jid(jid))
         return {
             "jid": jid,
             "engine": engine.settings.engine,
@@ -106,7 +106,7 @@ def _events(app: Quart, engine: Engine, feed: Feed) -> None:
     @app.get("/api/v2/jobs/<jid>/events")
     async def job_events(jid: str) -> Response:
         only()
-        await engine.details(known_as(jid))
+        await engine.details(valid_jid(jid))
         return streamed_events(feed, request.headers.get("Last-Event-ID"), jid)
 
 
@@ -116,7 +116,7 @@ def _workshop(app: Quart, engine: Engine, queue: PreviewQueue) -> None:
     def honoured() -> Matrix:
         return working(site, installed())
 
-    def listed() -> Sequence[inventory.EngineTemplates]:
+    def all_engines() -> Sequence[inventory.EngineTemplates]:
         return inventory.engines([Path(directory) for directory in site])
 
     @app.post("/api/v2/render")
@@ -155,7 +155,7 @@ def _workshop(app: Quart, engine: Engine, queue: PreviewQueue) -> None:
     async def templates() -> Mapping[str, Any]:
         only("engine")
         wanted = request.args.get("engine")
-        inventories = await queue.cached(listed)
+        inventories = await queue.cached(all_engines)
         names = [each.engine for each in inventories]
         if wanted is not None and wanted not in names:
             raise BadRequest(f"engine={wanted!r}: {one_of(wanted, names)}")

@@ -13,7 +13,7 @@ from pman.engine.engine import Engine
 from pman.engine.feed import Feed
 from pman.errors import Conflict, PmanError, Unauthorised, UnknownJob
 from pman.job import JobDetails
-from pman.web.api.params import known_as
+from pman.web.api.params import valid_jid
 from pman.web.api.sse import streamed_events
 from pman.web.page.code import rows
 from pman.web.page.jobs import limits, news
@@ -33,7 +33,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
     @page.get("/jobs/<jid>")
     async def job(jid: str) -> Response:
         try:
-            details = await engine.details(known_as(jid))
+            details = await engine.details(valid_jid(jid))
             _, body = await engine.status(jid)
         except UnknownJob:
             if "HX-Request" not in request.headers:
@@ -55,7 +55,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
     async def job_part(jid: str, part: str) -> Response:
         if part not in PARTS:
             raise NotThere(f"a job has {', '.join(PARTS)}, and no {part!r}")
-        details = await engine.details(known_as(jid))
+        details = await engine.details(valid_jid(jid))
         contents = await _part(engine, details, part)
         return view.answer(
             "job_part.html", section="Jobs", job=details.info, part=part, about=PARTS[part], **contents
@@ -63,7 +63,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
 
     @page.get("/jobs/<jid>/events")
     async def job_events(jid: str) -> Response:
-        return streamed_events(feed, None, written=partial(news, jid=known_as(jid)))
+        return streamed_events(feed, None, written=partial(news, jid=valid_jid(jid)))
 
     @page.get("/jobs/<jid>/cancel")
     async def confirm(jid: str) -> Response:
@@ -78,7 +78,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
         except Unauthorised as error:
             return await _confirm(jid, error)
         _removable()
-        await engine.remove(known_as(jid))
+        await engine.remove(valid_jid(jid))
         answer = cast(Response, redirect(f"/?{urlencode({'removed': jid})}", 303))
         if not session.begun:
             session.begin(answer)
@@ -92,7 +92,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
         return answer
 
     async def _confirm(jid: str, error: PmanError | None = None) -> Response:
-        info = await engine.info(known_as(jid))
+        info = await engine.info(valid_jid(jid))
         status = error.status if error else 200
         return view.answer("cancel.html", status=status, section="Jobs", job=info, error=error, **_asked())
 

@@ -15,7 +15,7 @@ from pman.errors import CrossSite, Unauthorised
 from pman.web.api import guard
 
 COOKIE = "pman-session"
-SHIFT = 12 * 3600
+SESSION_SECONDS = 12 * 3600
 """Seconds for which the token is not asked for again."""
 
 _SIGNED = "signed-in"
@@ -32,7 +32,9 @@ class Session:
         """Says whether this request's browser has brought the token."""
         try:
             cookie = request.cookies.get(COOKIE, "")
-            return bool(self._signer and self._signer.unsign(cookie, max_age=SHIFT) == _SIGNED.encode())
+            return bool(
+                self._signer and self._signer.unsign(cookie, max_age=SESSION_SECONDS) == _SIGNED.encode()
+            )
         except BadData:
             return False
 
