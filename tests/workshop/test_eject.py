@@ -128,8 +128,9 @@ def test_all_blocks_and_a_whole_file_render_the_same(engine: str, file: Any, tmp
 
     texts = {site: (tmp_path / site / file.name).read_text() for site in ("together", "one-by-one")}
     assert texts["together"] == texts["one-by-one"]
-    for site in ("together", "whole"):
-        assert renderings(engine, [tmp_path / site]) == as_shipped(engine)
+    assert (tmp_path / "whole" / file.name).read_text().endswith(f"#}}\n{file.text}")
+    assert renderings(engine, [tmp_path / "together"]) == as_shipped(engine)
+    assert renderings(engine, [tmp_path / "whole"], FEW) == as_shipped(engine, FEW)
 
 
 @pytest.mark.parametrize(("engine", "file"), TEMPLATE_FILES, ids=lambda value: getattr(value, "name", value))
