@@ -123,6 +123,22 @@ def test_a_pulled_job_is_taken_though_the_engine_drops_calls_meanwhile(
     assert hook.seen == 3
 
 
+def test_a_pull_that_fails_while_the_engine_drops_calls_ends_the_job_all_the_same(
+    behind: Live, hook: Hook, registry: Registry
+) -> None:
+    hook.become(Hook("GET", "volumes/pman-pending", drop=True, times=0))
+    request = behind.script("echo ran >> $out/runs", image=fresh(registry))
+    behind.submit(request)
+    registry.manifest = b"{}"
+    hook.times = 2  # aiohttp repeats a GET once
+    registry.open.set()
+    until(lambda: hook.seen == 2)
+
+    answer = behind.finished(request["jid"])
+    assert answer["status"] == "finishedWithError"
+    assert "could not be pulled" in answer["logs"]
+
+
 def test_a_slow_creator_does_not_start_what_another_pman_has_run(
     plain: Live, behind: Live, hook: Hook
 ) -> None:
