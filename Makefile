@@ -1,8 +1,10 @@
 # Everything a newcomer needs: `make demo` and `make test` set up what they use.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests wait for engines more than they compute.
-WORKERS ?= 4
+# Tests wait for processes and engines; each worker computes 10 s to collect them. With engines, more are better.
+WORKERS ?= 3
+# What is compiled once, assertions of tests too, is not compiled anew in each of many processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test lint bench image screenshots docs clean
 
