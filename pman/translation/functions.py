@@ -1,4 +1,4 @@
-"""What expressions and messages of a state.yaml may call, besides Jinja's own filters and tests."""
+"""Functions and tests for expressions and messages of a state.yaml, besides Jinja's own."""
 
 from __future__ import annotations
 

@@ -52,10 +52,10 @@ class _Missing(ChainableUndefined):
 
 def environment(search: BaseLoader | None = None) -> ImmutableSandboxedEnvironment:
     """Makes what compiles rules. Engines leave empty fields out, so a missing field is no error in it."""
-    made = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
-    made.globals.update(FUNCTIONS)
-    made.tests.update(TESTS)
-    return made
+    jinja = ImmutableSandboxedEnvironment(loader=search, undefined=_Missing)
+    jinja.globals.update(FUNCTIONS)
+    jinja.tests.update(TESTS)
+    return jinja
 
 
 _ENVIRONMENT = environment()
@@ -75,21 +75,21 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(text))) - FUNCTIONS.keys()
 
 
-def unknown_names(text: str, known: Iterable[str], *, is_expression: bool) -> list[str]:
+def unknown_names(text: str, usable: Iterable[str], *, is_expression: bool) -> list[str]:
     """Lists the names in a text that it is not given. Raises TemplateError for one that cannot be read."""
     if is_expression:
         expression(text)
-    return sorted(_names("{{ " + text + " }}" if is_expression else text).difference(known))
+    return sorted(_names("{{ " + text + " }}" if is_expression else text).difference(usable))
 
 
-def _check(at: str, text: str, known: Iterable[str], *, is_expression: bool) -> None:
+def _check(at: str, text: str, usable: Iterable[str], *, is_expression: bool) -> None:
     try:
-        names = unknown_names(text, known, is_expression=is_expression)
+        names = unknown_names(text, usable, is_expression=is_expression)
     except TemplateError as error:
         raise ConfigError(f"{at}: {text!r}: {error.message}") from error
     if names:
-        usable = ", ".join([*known, *(f"{name}()" for name in FUNCTIONS)])
-        raise ConfigError(f"{at}: {', '.join(names)} is not known; use {usable}")
+        choice = ", ".join([*usable, *(f"{name}()" for name in FUNCTIONS)])
+        raise ConfigError(f"{at}: {', '.join(names)} is not known; use {choice}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +119,16 @@ class _Decision:
         environment: ImmutableSandboxedEnvironment,
         where: str,
         rules: Sequence[Rule],
-        known: Sequence[str] = ("native", "site"),
+        usable: Sequence[str] = ("native", "site"),
     ) -> None:
         self._rules: list[_Compiled] = []
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
             texts = [rule.source["message"], rule.source.get("hint", "")]
-            _check(at, rule.source.get("when", "true"), known, is_expression=True)
+            _check(at, rule.source.get("when", "true"), usable, is_expression=True)
             for text in texts:
-                _check(at, text, known, is_expression=False)
+                _check(at, text, usable, is_expression=False)
             compiled = _Compiled(rule, *map(environment.from_string, texts))
             chain += "{% elif " + compiled.condition + " %}" + str(index)
             self._rules.append(compiled)
@@ -168,9 +168,9 @@ class Rules:
         self._written = statefile.read(search, self.name)
         self._names = tuple(self._written.values)
         self._values = self._named(self._written.values)
-        known = ("native", *self._names)
+        usable = ("native", *self._names)
         self._fields = self._answered()
-        self._states = _Decision(self._environment, f"{self._at}: rules", self._written.rules, known)
+        self._states = _Decision(self._environment, f"{self._at}: rules", self._written.rules, usable)
         self.calls_overdue = any(rule.source.get("overdue") for rule in self._written.rules)
         """True where a rule calls jobs overdue."""
 
@@ -182,9 +182,9 @@ class Rules:
         """Raises ConfigError where a state may have no rule: such a job would never end for the platform."""
         last = self._written.rules[-1] if self._written.rules else None
         if last is None or last.source.get("when", "true") != "true":
-            told = "a state may have no rule: let the last one have no `when`, or extend the shipped ones"
+            message = "a state may have no rule: let the last one have no `when`, or extend the shipped ones"
             file, line = (last.file, last.line) if last else (self._at, 0)
-            raise ConfigError.of([Fault(self.name, told, file, line)])
+            raise ConfigError.of([Fault(self.name, message, file, line)])
 
     def _named(self, values: Mapping[str, str]) -> Template:
         """Compiles all values as one template that sets them: a third of the time of one expression each."""
@@ -214,11 +214,11 @@ class Rules:
         return some
 
     def _expression(
-        self, section: Section, expressions: Mapping[str, str], known: Sequence[str]
+        self, section: Section, expressions: Mapping[str, str], usable: Sequence[str]
     ) -> TemplateExpression:
         """Compiles all expressions as one dict: a third of the time of one expression each."""
         for text in expressions.values():
-            _check(f"{self._at}: {section}", text, known, is_expression=True)
+            _check(f"{self._at}: {section}", text, usable, is_expression=True)
         pairs = ", ".join(f"{name!r}: ({text})" for name, text in expressions.items())
         return self._environment.compile_expression("{" + pairs + "}", undefined_to_none=False)
 
@@ -252,8 +252,8 @@ class Rules:
         Raises ConfigError, now for what cannot be compiled, then for what fails for a state.
         """
         chosen = {name: text for name, text in self.written(section).items() if name not in ANSWERED}
-        known = ("native", *self._names, *more)
-        compiled = self._expression(section, chosen, known)
+        usable = ("native", *self._names, *more)
+        compiled = self._expression(section, chosen, usable)
 
         def read(native: NativeState, variables: Mapping[str, object]) -> Mapping[str, Any]:
             try:

@@ -1,4 +1,4 @@
-"""The text of a template: its blocks to the letter, its comments, what it extends; and places in YAML."""
+"""Reads templates: their blocks to the letter, comments, what they extend; and finds places in YAML."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ class Source:
 
 
 def digest(text: str) -> str:
-    """What tells a shipped text from that of another version: 16 digits of its SHA-256."""
+    """Tells a shipped text from that of another version: 16 digits of its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def source(search: BaseLoader, name: str) -> Source | None:
-    """None where there is no such template. Raises ConfigError for one that cannot be parsed."""
+    """Reads a template; None where there is none. Raises ConfigError for one that cannot be parsed."""
     try:
         text, path, _ = search.get_source(SYNTAX, name)
     except TemplateNotFound:
@@ -156,7 +156,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 def _blocks(text: str, tokens: Sequence[_Token]) -> Iterator[Span]:
     """In the order of their beginnings."""
     opened: list[tuple[str, _Token]] = []
-    found: list[tuple[int, Span]] = []
+    spans: list[tuple[int, Span]] = []
     for index, begin_or_end in enumerate(tokens):
         if begin_or_end.kind != "block_begin":
             continue
@@ -167,8 +167,8 @@ def _blocks(text: str, tokens: Sequence[_Token]) -> Iterator[Span]:
             end = next(token for token in tokens[index:] if token.kind == "block_end")
             name, begin = opened.pop()
             stop = end.start + len(end.value.rstrip())
-            found.append((begin.start, Span(name, begin.line, text[begin.start : stop])))
-    return iter([span for _, span in sorted(found, key=lambda pair: pair[0])])
+            spans.append((begin.start, Span(name, begin.line, text[begin.start : stop])))
+    return iter([span for _, span in sorted(spans, key=lambda pair: pair[0])])
 
 
 def _comments(tokens: Sequence[_Token]) -> Iterator[Comment]:
@@ -178,18 +178,18 @@ def _comments(tokens: Sequence[_Token]) -> Iterator[Comment]:
 
 
 def body(block: str) -> str:
-    """What is between the two: as it is rendered, without the blanks before `{% endblock %}`."""
+    """Takes what is between the two tags as it is rendered, without the blanks before `{% endblock %}`."""
     inside = block[block.index("%}") + 2 : block.rindex("{%")]
     return inside.removeprefix("\n").rstrip(" \t") if "\n" in inside else inside
 
 
 def writes(text: str) -> bool:
-    """Whether there is more than white space and comments."""
+    """Holds where there is more than white space and comments."""
     return bool(re.sub(r"\{#.*?#\}", "", text, flags=re.DOTALL).strip())
 
 
 def uses_super(block: str) -> bool:
-    """Whether a block keeps what the one that it overrides writes."""
+    """Holds where a block keeps what the one that it overrides writes."""
     return any(
         isinstance(call.node, nodes.Name) and call.node.name == "super"
         for call in SYNTAX.parse(block).find_all(nodes.Call)
@@ -197,12 +197,12 @@ def uses_super(block: str) -> bool:
 
 
 def composed(text: str) -> yaml.Node | None:
-    """The first document of a text that is known to be readable; JSON is YAML here."""
+    """Parses the first document of a readable text; JSON is YAML here."""
     return yaml.compose(text, Loader=yaml.CSafeLoader)
 
 
 def place(root: yaml.Node | None, path: Sequence[str | int]) -> yaml.Mark | None:
-    """The begin of the value at a path, or of its key; of what is around it, where it is not there."""
+    """Finds where the value at a path begins, or its key; where there is none, what is around it."""
     node, mark = root, root.start_mark if root else None
     for step in path:
         if isinstance(node, yaml.MappingNode):

@@ -66,7 +66,7 @@ class StateSource:
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """With what it extends: its own rules first, and its own values and fields in place of the others."""
+    """A state.yaml with what it extends: its rules first, its values and fields in place of the others."""
 
     values: Mapping[str, str]
     fields: Mapping[str, str]

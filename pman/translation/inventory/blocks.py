@@ -65,7 +65,7 @@ def blocks_of(lineage: Sequence[Source], effective: Sequence[Source]) -> list[Bl
 
 
 def _block(name: str, lineage: Sequence[Source], *, doc: str, overridden_by: str | None) -> Block | None:
-    """The nearest of a name, with those in whose place it stands."""
+    """Finds the nearest of a name, with those in whose place it stands."""
     for index, source in enumerate(lineage):
         if span := source.block(name):
             return Block(
@@ -82,13 +82,13 @@ def _block(name: str, lineage: Sequence[Source], *, doc: str, overridden_by: str
 
 
 def _extendable_name(source: Source) -> str:
-    """The name by which a site can extend it for certain."""
+    """Names a template so that a site can extend it for certain."""
     shipped = shipped_name(source.path)
     return f"{BUILTIN}{shipped}" if shipped else source.name
 
 
 def _overridden(block: str, path: Path, effective: Sequence[Source]) -> str | None:
-    """By which file of those that are rendered, the nearest first."""
+    """Finds the file of those that are rendered, the nearest first, whose block stands in its place."""
     for source in effective:
         if source.path == path:
             return None

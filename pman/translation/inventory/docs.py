@@ -1,4 +1,4 @@
-"""What an author of a template can use: its blocks, and the variables it is given, as schema/ has them."""
+"""Documents what an author of a template can use: its blocks, and its variables as schema/ has them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
 
 
 def _of_rules(name: str, site_dirs: Sequence[Path]) -> Iterator[Variable]:
-    """What the expressions of a state.yaml may name."""
+    """Lists what the expressions of a state.yaml may name."""
     yield Variable("native", "object", "", None, "what the engine says of the job, as plain data", ())
     for value, text in statefile.read(loader(site_dirs), name).values.items():
         yield Variable(value, "named value", "", None, " ".join(text.split()), ())
@@ -113,26 +113,26 @@ def functions_table() -> str:
 
 
 def variables(engine: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """Those that the templates of an engine are given, as they are declared; `job` first."""
+    """Lists what the templates of an engine are given, as it is declared; `job` first."""
     return tuple(_variables(engine))
 
 
 def _variables(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, declared in VARIABLES["job"]["properties"].items():
         yield f"job.{name}", _resolved(declared)
-    told = VARIABLES["site"]["properties"]
-    settings = {name.lower(): declared for name, declared in DECLARED.items() if name.lower() not in told}
-    for name, declared in {**told, **settings}.items():
+    facts = VARIABLES["site"]["properties"]
+    settings = {name.lower(): declared for name, declared in DECLARED.items() if name.lower() not in facts}
+    for name, declared in {**facts, **settings}.items():
         if not {engine, "*"}.isdisjoint(declared.get("x-engines", ["*"])):
             yield f"site.{name}", declared
 
 
 def _resolved(declared: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What it says itself, over what it refers to."""
+    """Lays what a declaration says itself over what it refers to."""
     if "$ref" not in declared:
         return declared
-    found = schema.registry().resolver("urn:pman:request").lookup(declared["$ref"]).contents
-    return {**_resolved(found), **{key: value for key, value in declared.items() if key != "$ref"}}
+    target = schema.registry().resolver("urn:pman:request").lookup(declared["$ref"]).contents
+    return {**_resolved(target), **{key: value for key, value in declared.items() if key != "$ref"}}
 
 
 def _type(declared: Mapping[str, Any]) -> str:
@@ -154,15 +154,15 @@ def _block_docs(block: Block, read: Sequence[str]) -> BlockDocs:
 
 
 def _read(text: str) -> list[str]:
-    """The variables of `job` and `site` that a piece of a template names."""
+    """Lists the variables of `job` and `site` that a piece of a template names."""
     tree = SYNTAX.parse(text)
-    found = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
-    found += [
+    accesses = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
+    accesses += [
         (node.node, str(node.arg.value))
         for node in tree.find_all(nodes.Getitem)
         if isinstance(node.arg, nodes.Const)
     ]
-    names = [f"{node.name}.{name}" for node, name in found if isinstance(node, nodes.Name)]
+    names = [f"{node.name}.{name}" for node, name in accesses if isinstance(node, nodes.Name)]
     return [name for name in dict.fromkeys(names) if name.partition(".")[0] in VARIABLES]
 
 

@@ -31,13 +31,13 @@ class Header:
 
 
 def header(source: Source) -> Header:
-    """Of the first comment that is not a record (record.py); empty where a template has none."""
+    """Reads the first comment that is not a record (record.py); empty where a template has none."""
     first = next((comment.text for comment in source.comments if not any(records(comment.text))), None)
     if first is None:
         return Header("", {})
-    before, found, after = first.partition("\n   Blocks:\n")
+    text, separator, after = first.partition("\n   Blocks:\n")
     blocks: dict[str, str] = {}
-    name, lines = "", after.split("\n") if found else []
+    name, lines = "", after.split("\n") if separator else []
     while lines:
         if match := _BLOCK.match(lines[0].rstrip()):
             name = match[1]
@@ -47,4 +47,4 @@ def header(source: Source) -> Header:
         else:
             break
         lines.pop(0)
-    return Header(dedent(f"   {before.strip()}\n" + "\n".join(lines)).strip(), blocks)
+    return Header(dedent(f"   {text.strip()}\n" + "\n".join(lines)).strip(), blocks)

@@ -1,4 +1,4 @@
-"""The templates and rules of every engine: what is shipped, what is a site's, which overrides which."""
+"""Lists the templates and rules of every engine: what is shipped, what is a site's, which overrides which."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TemplateFile:
     """Of a site's file: the shipped one that it stands in for, extending it or not."""
 
     overridden_by: str | None
-    """Path of the file that is found in its place."""
+    """Path of the file that is read in its place."""
 
     text: str
     extends: str | None = None
@@ -105,7 +105,7 @@ def find(name: str, site_dirs: Sequence[Path]) -> TemplateFile:
 
 
 def _by_name(engine: str, site_dirs: Sequence[Path]) -> dict[str, TemplateFile]:
-    """Each file of an engine by the names that lead to it."""
+    """Finds each file of an engine by the names that lead to it."""
     files = {}
     for file in reversed(list(_files(engine, site_dirs))):
         files[file.name] = file
@@ -136,7 +136,7 @@ def _files(engine: str, site_dirs: Sequence[Path]) -> Iterator[TemplateFile]:
 
 
 def _text(name: str, path: Path) -> tuple[str, Fault | None]:
-    """With U+FFFD for what is not UTF-8."""
+    """Reads a file, with U+FFFD for what is not UTF-8."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -197,7 +197,7 @@ def _fault(file: TemplateFile, error: Exception) -> Fault:
 
 
 def _effective(search: BaseLoader, name: str) -> tuple[Source, ...]:
-    """What is rendered for a name: nothing where a file of it cannot be read."""
+    """Reads what is rendered for a name: nothing where a file of it cannot be read."""
     try:
         return lineage(search, name)
     except _UNREADABLE:

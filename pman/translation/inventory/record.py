@@ -43,12 +43,12 @@ class Record:
 
 
 def now(template: str, block: str, text: str) -> Record:
-    """Of what this pman ships: a block's body, or a file."""
+    """Records what this pman ships: a block's body, or a file."""
     return Record(template, block, __version__, digest(text))
 
 
 def records(text: str) -> Iterator[Record]:
-    """Those of a site's file, in order."""
+    """Finds the records of a site's file, in order."""
     for match in _RECORD.finditer(text):
         yield Record(match["template"], match["block"] or "", match["version"], match["digest"])
 
@@ -63,35 +63,35 @@ def without_records(text: str) -> str:
 
 
 def beside(path: Path) -> Path:
-    """Where the shipped text of a site's file is kept. No template: nothing reads it but this."""
+    """Names the file with the shipped text of a site's file. It is no template: nothing reads it but this."""
     return path.with_name(f"{path.name}.base")
 
 
 def base(path: Path, record: Record) -> str | None:
-    """The shipped text that was recorded; None where it is not kept, or is another one."""
-    kept = _kept(path)
+    """Reads the shipped text that was recorded; None where it is not there, or is another one."""
+    text = _text_beside(path)
     if not record.block:
-        return kept if kept is not None and digest(kept) == record.digest else None
-    found = [block.body for block in _blocks(path, kept or "") if block.name == record.block]
-    return next((body for body in found if digest(body) == record.digest), None)
+        return text if text is not None and digest(text) == record.digest else None
+    bodies = [block.body for block in _blocks(path, text or "") if block.name == record.block]
+    return next((body for body in bodies if digest(body) == record.digest), None)
 
 
 def with_blocks(path: Path, shipped: Mapping[str, str]) -> str:
-    """The text to keep beside a file: what is kept already, and these bodies of blocks by their names."""
-    bodies = {block.name: block.body for block in _blocks(path, _kept(path) or "")} | dict(shipped)
+    """Makes the text to keep beside a file: what is there, and these bodies of blocks by their names."""
+    bodies = {block.name: block.body for block in _blocks(path, _text_beside(path) or "")} | dict(shipped)
     return _BASE + "".join(
         f"\n{{% block {name} %}}{chr(10) if chr(10) in body else ''}{body}{{% endblock %}}\n"
         for name, body in bodies.items()
     )
 
 
-def _kept(path: Path) -> str | None:
-    kept = beside(path)
-    return kept.read_text("utf-8") if kept.is_file() else None
+def _text_beside(path: Path) -> str | None:
+    file = beside(path)
+    return file.read_text("utf-8") if file.is_file() else None
 
 
 def _blocks(path: Path, text: str) -> tuple[Span, ...]:
-    """None of a file that somebody has broken."""
+    """Finds none in a file that somebody has broken."""
     try:
         return parsed(path.name, beside(path), text).blocks
     except ConfigError:

@@ -1,4 +1,4 @@
-"""The rules of a state.yaml as they are written: their names, and the fields that they read."""
+"""Checks the rules of a state.yaml as they are written: their names, and the fields that they read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Place = tuple[str | int, ...]
 
 
 def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
-    """All that is wrong with the rules of an engine, its own and those that it extends."""
+    """Finds all that is wrong with the rules of an engine, its own and those that it extends."""
     sources = lineage(search, f"{engine}/{RULES}")
-    found = list(_as_written(sources, recorded))
-    yield from found
-    if any(finding.level == "error" for finding in found):
+    mistakes = list(_as_written(sources, recorded))
+    yield from mistakes
+    if any(finding.level == "error" for finding in mistakes):
         return
     try:
         rules = compiled(engine, search)
@@ -78,7 +78,7 @@ def _is_expression(place: Place) -> bool:
 
 
 def _usable(place: Place, inherited: Sequence[str], own: Sequence[str]) -> list[str]:
-    """The names that a text may use: a value those before it, and those of what the file extends."""
+    """Lists the names that a text may use: a value those before it, and those of what the file extends."""
     values = [*inherited, *own]
     match place:
         case ("values", name):
@@ -130,18 +130,18 @@ def _fields_never_seen(source: StateSource, seen: _Seen) -> Iterator[Finding]:
     for place, text in _texts(source):
         if place[0] not in ("values", "fields", "rules"):
             continue
-        for name, known in _misspelt_fields("{{ " + text + " }}" if _is_expression(place) else text, seen):
+        for name, others in _misspelt_fields("{{ " + text + " }}" if _is_expression(place) else text, seen):
             message = f"{name} is in no recorded state, so it is never there"
-            if near := nearest(name.rpartition(".")[2], known, CLOSE):
+            if near := nearest(name.rpartition(".")[2], others, CLOSE):
                 hint = f"did you mean {near}?"
                 yield Finding("unknown-word", message, source.path, source.line(*place), hint)
 
 
 def _misspelt_fields(template: str, seen: _Seen) -> Iterator[tuple[str, list[str]]]:
-    """The first unknown part of each path, and what there is in its place."""
+    """Finds the first unknown part of each path, and what there is in its place."""
     try:
         tree = syntax(template)
-    except TemplateError:  # told by itself
+    except TemplateError:  # has a finding of its own
         return
     for node in tree.find_all(nodes.Getattr):
         path, inner = path_of(node), seen

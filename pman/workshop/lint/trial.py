@@ -1,4 +1,4 @@
-"""The rules of a state.yaml tried on the states that engines were in.
+"""Tries the rules of a state.yaml on the states that engines were in.
 
 On the recorded states (states/ENGINE/*.json), a rule *holds* for some and *decides* those for which it is
 the first that does. From that alone:
@@ -178,7 +178,7 @@ def _unconditional(rule: Rule) -> bool:
 
 @cache
 def _compared(when: str) -> list[tuple[tuple[str, ...], set[str]]]:
-    """The fields that an expression compares with words: `a.b == 'word'`, `a.b in ('one', 'other')`."""
+    """Finds the fields that an expression compares with words: `a.b == 'word'`, `a.b in ('one', 'other')`."""
     if not when:
         return []
     compared = []
