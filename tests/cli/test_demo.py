@@ -119,39 +119,41 @@ def test_the_demo_pulls_an_image_and_goes_on_where_its_job_fails(tmp_path: Path)
     assert "summary.json" in done.stdout
 
 
-def test_the_demo_takes_docker_first(tmp_path: Path) -> None:
-    docker = engines.need("docker")
-
-    done = demo(environ=environment(tmp_path, **docker.environment))
-
-    assert done.stdout.startswith("✔ Docker ")
-
-
-def test_the_demo_does_not_heed_what_configures_another_pman(tmp_path: Path) -> None:
-    docker = engines.need("docker")
-    (tmp_path / ".env").write_text("SHM_SIZE=much\n")
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What a demo with --keep prints amid another pman's configuration, and where it keeps its files."""
+    directory = tmp_path_factory.mktemp("kept")
+    (directory / ".env").write_text("SHM_SIZE=much\n")
     foreign = {"CONTAINER_ENV": "cromwell", "CROMWELL_URL": "http://127.0.0.1:1", "JOB_LOGS_TAIL": "x"}
 
-    done = demo(environ=environment(tmp_path, **foreign, **docker.environment))
+    done = demo("--keep", environ=environment(directory, **foreign, **engines.need("docker").environment))
 
     assert done.returncode == 0, done.stdout + done.stderr
+    (files,) = directory.glob("pman-demo-*")
+    return done.stdout, files
 
 
-def test_the_demo_masks_the_token_in_the_document(tmp_path: Path) -> None:
-    done = demo("--engine", "docker", environ=environment(tmp_path, **engines.need("docker").environment))
+def test_the_demo_takes_docker_first_and_does_not_heed_what_configures_another_pman(
+    kept: tuple[str, Path],
+) -> None:
+    output, _ = kept
 
-    assert done.stdout.count("rudolphs-secret") == 1  # in the request
-    assert "CHRIS_USER_TOKEN=********" in done.stdout
+    assert output.startswith("✔ Docker ")
+    assert "finishedSuccessfully" in output
 
 
-def test_the_demo_keeps_the_files_when_asked_to(tmp_path: Path) -> None:
-    done = demo(
-        "--engine", "docker", "--keep", environ=environment(tmp_path, **engines.need("docker").environment)
-    )
+def test_the_demo_masks_the_token_in_the_document(kept: tuple[str, Path]) -> None:
+    output, _ = kept
 
-    (kept,) = tmp_path.glob("pman-demo-*")
-    assert str(kept) in done.stdout
-    assert len(list(kept.glob("storebase/*/outgoing/le-*"))) == demo_input.SLICES + 1
+    assert output.count("rudolphs-secret") == 1  # in the request
+    assert "CHRIS_USER_TOKEN=********" in output
+
+
+def test_the_demo_keeps_the_files_when_asked_to(kept: tuple[str, Path]) -> None:
+    output, files = kept
+
+    assert str(files) in output
+    assert len(list(files.glob("storebase/*/outgoing/le-*"))) == demo_input.SLICES + 1
 
 
 def test_the_demo_of_one_engine_fails_where_that_one_does_not_answer(tmp_path: Path) -> None:
