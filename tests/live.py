@@ -33,11 +33,12 @@ DEADLINE = 180.0
 
 def until(probe: Callable[[], T | None], deadline: float = DEADLINE) -> T:
     """The first answer of `probe` that counts as true."""
-    end = time.monotonic() + deadline
+    end, pause = time.monotonic() + deadline, 0.02
     while time.monotonic() < end:
         if found := probe():
             return found
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.1, 0.25)  # who waits for a minute need not ask 3000 times
     raise AssertionError(f"nothing came of {probe} within {deadline} s")
 
 
