@@ -122,6 +122,8 @@ def _tainted(value: Any, shown: Any) -> Any:
 
 def is_tainted(value: object) -> bool:
     """Says whether a value, or something in it, is not to be shown."""
+    if type(value) is str:  # most are
+        return False
     if isinstance(value, Markup | TemplateModule):
         return MARK + SHOWN in str(value)
     if isinstance(value, Mapping) and not isinstance(value, Context):
