@@ -53,17 +53,13 @@ def unified(
     old: Sequence[Document], new: Sequence[Document], names: tuple[str, str] = ("builtin", "site")
 ) -> str:
     """The texts of the documents as a unified diff; nothing where they are the same."""
-    return "".join(
-        line
-        for name, before, after in _pairs(old, new)
-        if _lines(before) != _lines(after) or before is None or after is None
-        for line in _unified(
-            _lines(before),
-            _lines(after),
-            f"{names[0]}/{name}" if before else "/dev/null",
-            f"{names[1]}/{name}" if after else "/dev/null",
-        )
-    )
+    text = ""
+    for name, before, after in _pairs(old, new):
+        old_name = f"{names[0]}/{name}" if before else "/dev/null"
+        new_name = f"{names[1]}/{name}" if after else "/dev/null"
+        for line in difflib.unified_diff(_lines(before), _lines(after), old_name, new_name):
+            text += line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+    return text
 
 
 def _pairs(
@@ -149,8 +145,7 @@ def _lists(path: str, old: list[Any], new: list[Any]) -> Iterator[Difference]:
     for tag, from_old, to_old, from_new, to_new in _steps(before, after):
         if tag == "equal" and not field:
             continue
-        one_by_one = tag == "equal" or (not field and to_old - from_old == to_new - from_new)
-        if one_by_one:
+        if tag == "equal" or (not field and to_old - from_old == to_new - from_new):
             for i, j in zip(range(from_old, to_old), range(from_new, to_new), strict=True):
                 yield from _values(f"{path}[{j}]", old[i], new[j])
             continue
@@ -214,9 +209,3 @@ def _canonical(value: object) -> str:
 
 def _lines(document: Document | None) -> list[str]:
     return document.text.splitlines(keepends=True) if document else []
-
-
-def _unified(old: list[str], new: list[str], old_name: str, new_name: str) -> Iterator[str]:
-    """Writes what diff does, also where a last line has no end."""
-    for line in difflib.unified_diff(old, new, old_name, new_name):
-        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from jinja2 import Undefined
@@ -92,7 +91,7 @@ def plain(value: object) -> Any:
 
 def jid_of(native: object) -> str:
     """Finds the name of a state's job, by the label that pman gave it; '' where there is none."""
-    return next(islice(_labelled(native), 1), "")
+    return next(_labelled(native), "")
 
 
 def _labelled(native: object) -> Iterator[str]:

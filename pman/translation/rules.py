@@ -102,13 +102,8 @@ class _Compiled:
     def source(self) -> Mapping[str, Any]:
         return self.rule.source
 
-    @property
-    def condition(self) -> str:
-        condition: str = self.rule.source.get("when", "true")
-        return condition
-
     def holds(self, variables: Mapping[str, object]) -> bool:
-        return bool(expression(self.condition)(**variables))
+        return bool(expression(self.rule.condition)(**variables))
 
 
 class _Decision:
@@ -126,12 +121,11 @@ class _Decision:
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
             texts = [rule.source["message"], rule.source.get("hint", "")]
-            _check(at, rule.source.get("when", "true"), usable, is_expression=True)
+            _check(at, rule.condition, usable, is_expression=True)
             for text in texts:
                 _check(at, text, usable, is_expression=False)
-            compiled = _Compiled(rule, *map(environment.from_string, texts))
-            chain += "{% elif " + compiled.condition + " %}" + str(index)
-            self._rules.append(compiled)
+            chain += "{% elif " + rule.condition + " %}" + str(index)
+            self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
         self._chain = environment.from_string(chain + "{% endif %}")
 
     def __iter__(self) -> Iterator[_Compiled]:
@@ -141,10 +135,6 @@ class _Decision:
         """Finds the first that holds."""
         index = self._chain.render(variables)
         return self._rules[int(index)] if index else None
-
-    def all(self, **variables: object) -> list[_Compiled]:
-        """Finds every rule that holds."""
-        return [rule for rule in self if rule.holds(variables)]
 
 
 def compiled(engine: str, search: BaseLoader) -> Rules:
@@ -181,7 +171,7 @@ class Rules:
     def check_complete(self) -> None:
         """Raises ConfigError where a state may have no rule: such a job would never end for the platform."""
         last = self._written.rules[-1] if self._written.rules else None
-        if last is None or last.source.get("when", "true") != "true":
+        if last is None or last.condition != "true":
             message = "a state may have no rule: let the last one have no `when`, or extend the shipped ones"
             file, line = (last.file, last.line) if last else (self._at, 0)
             raise ConfigError.of([Fault(self.name, message, file, line)])
@@ -313,7 +303,8 @@ class Rules:
 
     def check(self, native: NativeState, site: Mapping[str, object]) -> None:
         """Raises ConfigError with all that keeps this engine from honouring the configuration."""
-        if rules := self._checks.all(native=native, site=site):
-            messages = [rule.message.render(native=native, site=site) for rule in rules]
-            hints = [rule.hint.render(native=native, site=site) for rule in rules]
+        variables = {"native": native, "site": site}
+        if rules := [rule for rule in self._checks if rule.holds(variables)]:
+            messages = [rule.message.render(variables) for rule in rules]
+            hints = [rule.hint.render(variables) for rule in rules]
             raise ConfigError("; ".join(messages), "; ".join(filter(None, hints)))

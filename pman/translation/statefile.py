@@ -31,6 +31,10 @@ class Rule:
 
     line: int
 
+    @property
+    def condition(self) -> str:
+        return str(self.source.get("when", "true"))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,37 +49,21 @@ def blocks_of(lineage: Sequence[Source], effective: Sequence[Source]) -> list[Bl
     `lineage`: the template and what it extends, the nearest first; `effective`: the same for the template
     that is rendered by its name.
     """
-    docs = [header(source).blocks for source in lineage]
-    names = dict.fromkeys(span.name for source in lineage for span in source.blocks)
-    return [
-        block
-        for name in names
-        if (
-            block := _block(
-                name,
-                lineage,
-                doc=next((blocks[name] for blocks in docs if name in blocks), ""),
-                overridden_by=_overridden(name, lineage[0].path, effective),
-            )
-        )
-    ]
-
-
-def _block(name: str, lineage: Sequence[Source], *, doc: str, overridden_by: str | None) -> Block | None:
-    """Finds the nearest of a name, with those in whose place it stands."""
-    for index, source in enumerate(lineage):
-        if span := source.block(name):
-            return Block(
+    docs = ChainMap(*(header(source).blocks for source in lineage))
+    blocks: dict[str, Block] = {}
+    for source in reversed(lineage):
+        for name, span in {span.name: span for span in reversed(source.blocks)}.items():
+            blocks[name] = Block(
                 name=name,
                 line=span.line,
-                doc=doc,
+                doc=docs.get(name, ""),
                 source=span.text,
                 digest=digest(span.body),
                 written_in=_extendable_name(source),
-                overridden_by=overridden_by,
-                overrides=_block(name, lineage[index + 1 :], doc=doc, overridden_by=overridden_by),
+                overridden_by=_overridden(name, lineage[0].path, effective),
+                overrides=blocks.get(name),
             )
-    return None
+    return [blocks[name] for name in dict.fromkeys(span.name for source in lineage for span in source.blocks)]
 
 
 def _extendable_name(source: Source) -> str:

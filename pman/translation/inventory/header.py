@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import dedent
 
@@ -27,7 +26,7 @@ class Header:
     text: str
     """What is said of the document as a whole."""
 
-    blocks: Mapping[str, str]
+    blocks: dict[str, str]
 
 
 def header(source: Source) -> Header:
