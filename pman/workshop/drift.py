@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -40,8 +41,11 @@ class Override:
     """The text that is shipped now; None where it is no more."""
 
     recorded: Record | None
-    base: str | None
-    """The text that it was made from, where that is kept."""
+
+    @property
+    def base(self) -> str | None:
+        """The text that it was made from, where that is kept."""
+        return record.base(self.path, self.recorded) if self.recorded else None
 
     @property
     def drifted(self) -> bool:
@@ -59,16 +63,6 @@ def overrides(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
         if not (file.shipped or file.overridden_by or file.fault)
         for override in _overrides(file, engine.files)
     )
-
-
-def unrecorded(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
-    """Lists those that do not say what they were made from, so that a change of it will not be seen."""
-    return tuple(override for override in overrides(inventory) if override.recorded is None)
-
-
-def changed(inventory: Sequence[EngineTemplates]) -> tuple[Override, ...]:
-    """Lists those in whose place something else, or nothing, is shipped now."""
-    return tuple(override for override in overrides(inventory) if override.drifted)
 
 
 def accepted(overrides: Sequence[Override]) -> Mapping[Path, str]:
@@ -106,36 +100,15 @@ def _overrides(file: TemplateFile, files: Sequence[TemplateFile]) -> Iterator[Ov
     replaced = shipped if shipped and shipped.path not in file.ancestors else None
     if replaced:
         name, site = f"{BUILTIN}{file.name}", record.without_records(file.text)
-        yield _override(file, 1, "", name, site, replaced.text, records.get(""))
+        yield Override(file.name, file.path, 1, "", name, site, replaced.text, records.get(""))
     elsewhere = {block.name for block in replaced.blocks} if replaced else set()
     for block in file.blocks:
         below, recorded = block.overrides, records.get(block.name)
         if block.name in elsewhere or uses_super(block.source):
             continue
+        override = partial(Override, file.name, file.path, block.line, block.name)
         if recorded and (below is None or below.shipped):
             name, text = (below.written_in, below.body) if below else (recorded.template, None)
-            yield _override(file, block.line, block.name, name, block.body, text, recorded)
+            yield override(name, block.body, text, recorded)
         elif below and below.shipped and writes(below.body):
-            yield _override(file, block.line, block.name, below.written_in, block.body, below.body, None)
-
-
-def _override(
-    file: TemplateFile,
-    line: int,
-    block: str,
-    template: str,
-    site: str,
-    shipped: str | None,
-    recorded: Record | None,
-) -> Override:
-    return Override(
-        name=file.name,
-        path=file.path,
-        line=line,
-        block=block,
-        template=template,
-        site=site,
-        shipped=shipped,
-        recorded=recorded,
-        base=record.base(file.path, recorded) if recorded else None,
-    )
+            yield override(below.written_in, block.body, below.body, None)

@@ -25,12 +25,8 @@ FACTS: Mapping[str, Any] = schema.load("variables.json")["properties"]["site"]["
 """The statements of engines on themselves, which templates get as `site` besides the settings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One value of a field of a request, of a setting, or of a fact that the engine states."""
-
-    option: str
-    value: Any
+Choices = Mapping[str, Any]
+"""Values of fields of a request, of settings and of facts that the engine states, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +62,14 @@ class Sample:
 def samples(engine: str) -> tuple[Sample, ...]:
     """A plain job; each option alone; all options together, with each value of those that have several."""
     options = _options(engine)
-    chosen: dict[str, tuple[Choice, ...]] = {"plain": ()}
+    chosen: dict[str, Choices] = {"plain": {}}
     for option, values in options.items():
         for value in values:
-            chosen[_name("", option, value, values)] = (Choice(option, value),)
-    chosen["everything"] = _filled(engine, ())
+            chosen[_name("", option, value, values)] = {option: value}
+    chosen["everything"] = _filled(engine, {})
     for option, values in options.items():
         for value in values if len(values) > 1 or not _asks(option) else ():
-            chosen[_name("everything-with-", option, value, values)] = _filled(
-                engine, (Choice(option, value),)
-            )
+            chosen[_name("everything-with-", option, value, values)] = _filled(engine, {option: value})
     return tuple(sample for name, choices in chosen.items() if (sample := _sample(engine, name, choices)))
 
 
@@ -85,38 +79,35 @@ def pairs(engine: str) -> Iterator[Sample]:
     for one, other in combinations(reversed(options), 2):  # settings have more to do with each other
         for value in options[one]:
             for second in options[other]:
-                both = (Choice(one, value), Choice(other, second))
+                both = {one: value, other: second}
                 for choices in (both, _filled(engine, both)):
                     if sample := _sample(engine, f"{one}-{other}", choices):
                         yield sample
 
 
-def _sample(engine: str, name: str, choices: tuple[Choice, ...]) -> Sample | None:
+def _sample(engine: str, name: str, choices: Choices) -> Sample | None:
     """The plain request with these choices; None where the engine does not take them together."""
-    values = {choice.option: choice.value for choice in choices}
-    request = {**_PLAIN, **{option: value for option, value in values.items() if option in PROPERTIES}}
-    site = _site(
-        engine, tuple((option, written(option, values[option])) for option in values if option in DECLARED)
-    )
+    request = {**_PLAIN, **{option: value for option, value in choices.items() if option in PROPERTIES}}
+    given = tuple((option, written(option, choices[option])) for option in choices if option in DECLARED)
+    site = _site(engine, given)
     job = _job(engine, json.dumps(request)) if site else None
     if site is None or job is None:
         return None
     environ, loaded = site
     facts = {
         "storebase": environ.get("STOREBASE", ASSUMED_FACTS["storebase"]),
-        **{option: values.get(option, stated[0]) for option, stated in _facts(engine).items()},
+        **{option: choices.get(option, stated[0]) for option, stated in _facts(engine).items()},
     }
     return Sample(name, request, job, environ, loaded, facts)
 
 
-def _filled(engine: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+def _filled(engine: str, choices: Choices) -> Choices:
     """These choices with a value of every other option that asks for more, where the engine takes it too."""
     if not _sample(engine, "", choices):
         return choices
-    given = {choice.option for choice in choices}
     for option, values in _options(engine).items():
-        if option not in given and _asks(option):
-            more = (*choices, Choice(option, values[-1 if option in PROPERTIES else 0]))
+        if option not in choices and _asks(option):
+            more = {**choices, option: values[-1 if option in PROPERTIES else 0]}
             choices = more if _sample(engine, "", more) else choices
     return choices
 

@@ -18,7 +18,7 @@ from pman.resources import SCHEMA, TEMPLATES
 from pman.translation.inventory.inventory import engines
 from pman.translation.inventory.record import Record, beside, records
 from pman.translation.sources import body, digest
-from pman.workshop.drift import Override, accepted, changed, overrides, unrecorded
+from pman.workshop.drift import Override, accepted, overrides
 from pman.workshop.eject import eject
 from tests.a_job import site_templates
 
@@ -55,8 +55,12 @@ def made_before(path: Path, change: Callable[[str], str]) -> None:
 
 
 def found_in(site: Path) -> tuple[tuple[Override, ...], tuple[Override, ...]]:
-    inventory = engines([site])
-    return changed(inventory), unrecorded(inventory)
+    found = overrides(engines([site]))
+    return tuple(each for each in found if each.drifted), unrecorded(site)
+
+
+def unrecorded(*sites: Path) -> tuple[Override, ...]:
+    return tuple(override for override in overrides(engines(sites)) if override.recorded is None)
 
 
 def names(found: tuple[Override, ...]) -> list[tuple[str, str]]:
@@ -164,8 +168,8 @@ def test_only_what_is_found_first_is_looked_at(tmp_path: Path) -> None:
         tmp_path / "2", {DOCKER: f"{EXTENDS}{{% block resources %}}a: 1\n{{% endblock %}}\n"}
     )
 
-    assert names(unrecorded(engines([first, second]))) == []
-    assert names(unrecorded(engines([second, first]))) == [(DOCKER, "resources")]
+    assert names(unrecorded(first, second)) == []
+    assert names(unrecorded(second, first)) == [(DOCKER, "resources")]
 
 
 def test_a_further_document_of_a_site_overrides_nothing(tmp_path: Path) -> None:

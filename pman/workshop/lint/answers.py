@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pman.translation.overrides import RULES
 from pman.translation.rules import FAILURES, SECTIONS, Rules, compiled
 from pman.translation.statefile import lineage
 from pman.workshop.lint.findings import Finding
+from pman.workshop.lint.states import recorded_states
 from pman.workshop.samples import samples
 
 
@@ -25,8 +25,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
     reader = FieldReader(rules)
     site = samples(engine)[0].variables()[1]
     reported: set[tuple[str, str]] = set()
-    for file in sorted((recorded / engine).glob("*.json")):
-        native = json.loads(file.read_text("utf-8"))["native"]
+    for state, native in recorded_states(recorded / engine).items():
         if not (together := _failure(rules, reader, native, site)):
             continue
         alone = [
@@ -38,7 +37,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
             if at not in reported:
                 reported.add(at)
                 name = ".".join(filter(None, at)) or "it"
-                message = f"{name} stops for the recorded state {file.stem}: {failure}"
+                message = f"{name} stops for the recorded state {state}: {failure}"
                 yield Finding("field-fails", message, *_place(search, engine, at))
 
 

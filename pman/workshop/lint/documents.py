@@ -13,38 +13,25 @@ from pman.translation.sourcemap import Notes, SourceMap
 from pman.translation.sources import composed, place
 from pman.translation.variables import unread_fields
 from pman.workshop.lint import native, shell
-from pman.workshop.lint.findings import Finding, distinct, of_fault
+from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault
 from pman.workshop.samples import Sample, pairs, samples
-
-
-@dataclass(slots=True)
-class Trial:
-    """The mistakes and gaps that an engine's samples have shown."""
-
-    findings: list[Finding] = field(default_factory=list)
-    unread: set[str] = field(default_factory=set)
-    """The fields of requests that a sample asks for and the templates do not read."""
-
-    @property
-    def failed(self) -> bool:
-        return any(finding.level == "error" for finding in self.findings)
 
 
 def of_engine(templates: Templates, engine: str, kubernetes: str) -> Trial:
     """Tries every sample, and pairs of options for the branches that none of the samples reaches."""
-    trial, check = Trial(), _Check(engine, kubernetes)
+    trial = Trial(engine, kubernetes)
     for sample in samples(engine):
-        if traced := _traced(templates, sample, trial):
+        if traced := trial.render(templates, sample):
             trial.unread |= unread(sample, traced.read)
-            trial.findings += check.documents(traced)
-    for sample in () if trial.failed else pairs(engine):
+            trial.check(traced)
+    for sample in () if has_errors(trial.findings) else pairs(engine):
         if not missed(templates.notes):
             break
         branches = len(templates.notes.taken)
-        traced = _traced(templates, sample, trial)
+        traced = trial.render(templates, sample)
         if traced and len(templates.notes.taken) > branches:
-            trial.findings += check.documents(traced)
-    if not trial.failed:
+            trial.check(traced)
+    if not has_errors(trial.findings):
         trial.findings += [*missed(templates.notes), *unused_blocks(templates.notes)]
     trial.findings = distinct(trial.findings)
     return trial
@@ -56,35 +43,38 @@ def unread(sample: Sample, read: frozenset[str]) -> set[str]:
     return {fault.path.removeprefix("$.") for fault in unread_fields(job, read)}
 
 
-def _traced(templates: Templates, sample: Sample, trial: Trial) -> Traced | None:
-    try:
-        return templates.traced(*sample.variables())
-    except ConfigError as error:
-        trial.findings += _stopped(error, sample)
-        return None
+@dataclass(slots=True)
+class Trial:
+    """The mistakes and gaps that an engine's samples have shown."""
 
+    engine: str
+    kubernetes: str
+    findings: list[Finding] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+    """The fields of requests that a sample asks for and the templates do not read."""
 
-class _Check:
-    """Checks each document once, however many samples become it."""
+    checked: set[tuple[str, str]] = field(default_factory=set)
+    """Names and texts of documents: each is checked once, however many samples become it."""
 
-    def __init__(self, engine: str, kubernetes: str) -> None:
-        self._engine = engine
-        self._kubernetes = kubernetes
-        self._checked: set[tuple[str, str]] = set()
+    def render(self, templates: Templates, sample: Sample) -> Traced | None:
+        try:
+            return templates.traced(*sample.variables())
+        except ConfigError as error:
+            self.findings += _stopped(error, sample)
+            return None
 
-    def documents(self, traced: Traced) -> Iterator[Finding]:
+    def check(self, traced: Traced) -> None:
         for document, source_map in zip(traced.documents, traced.source_maps, strict=True):
-            if (document.name, document.text) not in self._checked:
-                self._checked.add((document.name, document.text))
-                yield from _of_shell(document, source_map)
+            if (document.name, document.text) not in self.checked:
+                self.checked.add((document.name, document.text))
+                self.findings += _of_shell(document, source_map)
                 if document.content is not None:
-                    yield from self._of_schema(document, source_map)
+                    self.findings += self._of_schema(document, source_map)
 
     def _of_schema(self, document: Document, source_map: SourceMap) -> Iterator[Finding]:
         first = source_map.at(0).file
         try:
-            checker = native.checker(self._engine, document, self._kubernetes)
-            mistakes = list(native.mistakes(checker, document.content))
+            mistakes = native.mistakes(self.engine, document, self.kubernetes)
         except native.NotInstalled as error:
             message, hint = f"{document.name} is not checked: {error}", "pip install kubernetes-validate"
             yield Finding("schema-missing", message, first, 0, hint)
@@ -92,8 +82,6 @@ class _Check:
         except native.Unknown as error:
             yield Finding("not-checked", f"{document.name} is not checked: {error}", first, 0)
             return
-        except native.NotInApi as error:
-            mistakes = [error.mistake]
         root = composed(document.text) if mistakes else None
         for mistake in mistakes:
             mark = place(root, mistake.path)
@@ -103,18 +91,17 @@ class _Check:
 
 
 def _of_shell(document: Document, source_map: SourceMap) -> Iterator[Finding]:
-    try:
-        for mistake in shell.mistakes(document.name, document.text):
-            origin = source_map.at(_first_character(document.text, mistake.index))
-            yield Finding("shell-syntax", f"bash cannot read it: {mistake.message}", origin.file, origin.line)
-    except shell.NotInstalled:
-        message = f"the shell of {document.name} is not checked: there is no bash here"
-        yield Finding("shell-missing", message, source_map.at(0).file, 0, "install bash")
-
-
-def _first_character(text: str, index: int) -> int:
-    """Skips the indentation of the line that begins at an index."""
-    return index + len(text[index:]) - len(text[index:].lstrip(" \t"))
+    bash = shell.bash()
+    for script, begin in shell.scripts(document.name, document.text):
+        if not bash:
+            message = f"the shell of {document.name} is not checked: there is no bash here"
+            yield Finding("shell-missing", message, source_map.at(0).file, 0, "install bash")
+            return
+        if mistake := shell.mistake(bash, script):
+            index, message = mistake
+            indentation = len(script[index:]) - len(script[index:].lstrip(" \t"))
+            origin = source_map.at(begin + index + indentation)
+            yield Finding("shell-syntax", f"bash cannot read it: {message}", origin.file, origin.line)
 
 
 def _stopped(error: ConfigError, sample: Sample) -> Iterator[Finding]:

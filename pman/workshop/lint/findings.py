@@ -107,6 +107,10 @@ def of_mistake(mistake: Mistake) -> Finding:
     return Finding(mistake.rule, mistake.message, file, mistake.line, mistake.hint)
 
 
+def has_errors(findings: Iterable[Finding]) -> bool:
+    return any(finding.level == "error" for finding in findings)
+
+
 def distinct(findings: Iterable[Finding]) -> list[Finding]:
     """Sorts findings by file and line, one for each mistake: many samples meet the same one."""
     first: dict[tuple[str, str, int, str], Finding] = {}

@@ -44,30 +44,22 @@ class Unknown(Exception):
     """No schema is there for a document; the message says why."""
 
 
-class NotInApi(Exception):
-    """The document is nothing that the API has."""
-
-    def __init__(self, mistake: Mistake) -> None:
-        super().__init__(mistake.message)
-        self.mistake = mistake
-
-
 class NotInstalled(Unknown):
     """The schema is in the extra `lint`, which is not installed."""
 
 
-def checker(engine: str, document: Document, kubernetes: str) -> Validator:
-    """Compiles the schema of a document; `kubernetes` is a version, e.g. 1.29.
+def mistakes(engine: str, document: Document, kubernetes: str) -> list[Mistake]:
+    """Lists the mistakes of a document by their paths; `kubernetes` is a version, e.g. 1.29.
 
-    Raises Unknown and NotInApi; ConfigError for a version of Kubernetes that has no schema.
+    Raises Unknown; ConfigError for a version of Kubernetes that has no schema.
     """
     declared = engine_schema(engine, "documents")
     if _keyword(declared, "x-schemas") == "kubernetes-validate":
-        return _of_kubernetes(document, kubernetes)
+        return _of_kubernetes(document.content, kubernetes)
     narrowed = properties(declared).get(document.name)
     if not narrowed:
         raise Unknown(f"no schema of {document.name} is known for {engine}")
-    return schema.validator(narrowed)
+    return _checked(schema.validator(narrowed), document.content)
 
 
 def _keyword(declared: Mapping[str, Any], keyword: str) -> object:
@@ -76,10 +68,8 @@ def _keyword(declared: Mapping[str, Any], keyword: str) -> object:
     return declared.get(keyword)
 
 
-def mistakes(checker: Validator, content: object) -> Iterator[Mistake]:
-    """Lists the mistakes by their paths."""
-    for error in schema.errors(checker, content):
-        yield from _of_error(error)
+def _checked(checker: Validator, content: object) -> list[Mistake]:
+    return [mistake for error in schema.errors(checker, content) for mistake in _of_error(error)]
 
 
 def _of_error(error: ValidationError) -> Iterator[Mistake]:
@@ -116,39 +106,35 @@ def _sentence(error: ValidationError) -> str:
     return re.split(r"\.\s", description, maxsplit=1)[0][:200]
 
 
-def _of_kubernetes(document: Document, version: str) -> Validator:
-    content = document.content
+def _of_kubernetes(content: object, version: str) -> list[Mistake]:
     if not isinstance(content, Mapping):
-        raise NotInApi(Mistake((), "wrong-value", "it is no object of Kubernetes"))
+        return [Mistake((), "wrong-value", "it is no object of Kubernetes")]
     for name in ("apiVersion", "kind"):
         if not isinstance(content.get(name), str):
-            raise NotInApi(Mistake((name,), "wrong-value", f"{name} is missing, or no text"))
+            return [Mistake((name,), "wrong-value", f"{name} is missing, or no text")]
     kind, api = content["kind"], content["apiVersion"]
     group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api)
     directory = _kubernetes(version)
     file = directory / f"{kind.lower()}-{group}.json"
     if not file.is_file():
-        raise _unknown_object(directory, kind, api, group)
-    return _loaded(file)
+        return [_misspelt_object(directory, kind, api, group)]
+    return _checked(_loaded(file), content)
 
 
-def _unknown_object(directory: Path, kind: str, api: str, group: str) -> NotInApi | Unknown:
-    """Tells a misspelt kind or group from a resource of the site's own, which has no schema."""
+def _misspelt_object(directory: Path, kind: str, api: str, group: str) -> Mistake:
+    """Tells a misspelt kind or group. Raises Unknown for a resource of the site's own: it has no schema."""
     groups: dict[str, list[str]] = {}
     for path in directory.glob("*-*.json"):
         name, _, own = path.stem.partition("-")
         groups.setdefault(own, []).append(name)
     if group in groups:
         elsewhere = sorted(own for own, names in groups.items() if kind.lower() in names)
-        hint = did_you_mean(
-            kind.lower(), groups[group], f"it is in {', '.join(elsewhere)}" if elsewhere else ""
-        )
-        return NotInApi(Mistake(("kind",), "wrong-value", f"{api} has no {kind}", hint))
+        otherwise = f"it is in {', '.join(elsewhere)}" if elsewhere else ""
+        hint = did_you_mean(kind.lower(), groups[group], otherwise)
+        return Mistake(("kind",), "wrong-value", f"{api} has no {kind}", hint)
     if near := nearest(group, groups, likeness=0.8):
-        return NotInApi(
-            Mistake(("apiVersion",), "wrong-value", f"there is no {api}", f"did you mean {near}?")
-        )
-    return Unknown(f"no schema of {kind} of {api} is known")
+        return Mistake(("apiVersion",), "wrong-value", f"there is no {api}", f"did you mean {near}?")
+    raise Unknown(f"no schema of {kind} of {api} is known")
 
 
 @cache

@@ -19,7 +19,7 @@ from pman.translation.render import Templates, loader
 from pman.workshop import drift
 from pman.workshop.lint import answers, documents, honoured, shell, states, templates
 from pman.workshop.lint.documents import Trial
-from pman.workshop.lint.findings import Finding, distinct, of_fault
+from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault
 from pman.workshop.lint.native import KUBERNETES
 from pman.workshop.lint.states import SHIPPED
 from pman.workshop.samples import samples
@@ -100,7 +100,7 @@ def _of_engine(
     findings = [of_fault("unknown-file", fault) for fault in unread(engine, search, _documents(engine))]
     for name in sources:
         findings += templates.of_template(search, engine, name)
-    renderable = not _has_errors(findings)  # what cannot be compiled cannot be rendered
+    renderable = not has_errors(findings)  # what cannot be compiled cannot be rendered
     findings += _of_rules(search, engine, directories)
     if not renderable:
         return findings
@@ -114,7 +114,7 @@ def _of_engine(
             return findings + (faults or [Finding("template-syntax", str(error), "")])
         trial = documents.of_engine(compiled, engine, kubernetes)
     findings += trial.findings
-    if directories and engine in SHIPPED and not _has_errors(findings):
+    if directories and engine in SHIPPED and not has_errors(findings):
         findings += honoured.of_engine(trial.unread, engine, directories)
     return findings
 
@@ -129,10 +129,6 @@ def _documents(engine: str) -> list[str]:
     return list(properties(engine_schema(engine, "documents")))
 
 
-def _has_errors(findings: Sequence[Finding]) -> bool:
-    return any(finding.level == "error" for finding in findings)
-
-
 def _are_shipped(names: Sequence[str], directories: Sequence[Path]) -> bool:
     """Says whether a site has none of these files itself; shipped ones refer to shipped ones alone."""
     return not any((directory / name).is_file() for directory in directories for name in names)
@@ -142,7 +138,7 @@ def _of_rules(search: BaseLoader, engine: str, directories: Sequence[Path]) -> S
     if directories and _are_shipped([f"{engine}/{RULES}"], directories):
         return _of_shipped_rules(engine)
     findings = list(states.of_engine(search, engine))
-    return findings if _has_errors(findings) else [*findings, *answers.of_engine(search, engine)]
+    return findings if has_errors(findings) else [*findings, *answers.of_engine(search, engine)]
 
 
 @cache
@@ -160,17 +156,18 @@ def _overrides(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[
     if not directories:
         return
     try:
-        site = inventory.engines(directories, only=engines)
-        unrecorded, changed = drift.unrecorded(site), drift.changed(site)
+        overrides = drift.overrides(inventory.engines(directories, only=engines))
     except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read has a finding already
         return
-    for override in changed:
-        what = f"block {override.block}" if override.block else "file"
-        message = f"the shipped {what} is not the one any more that this was made from"
-        hint = "pman templates check shows both changes; with --accept it is told no more"
-        yield Finding("override-drifted", message, str(override.path), override.line, hint)
-    for override in unrecorded:
-        what = f"the block {override.block} stands" if override.block else "the file stands"
-        message = f"{what} in place of {override.template} and does not say from which it was made"
-        hint = "pman templates check --accept writes it down, so that a change underneath is seen"
-        yield Finding("override-without-record", message, str(override.path), override.line, hint)
+    for override in overrides:
+        what, file = f"block {override.block}" if override.block else "file", str(override.path)
+        if override.drifted:
+            message = f"the shipped {what} is not the one any more that this was made from"
+            hint = "pman templates check shows both changes; with --accept it is told no more"
+            yield Finding("override-drifted", message, file, override.line, hint)
+        elif override.recorded is None:
+            message = (
+                f"the {what} stands in place of {override.template} and does not say from which it was made"
+            )
+            hint = "pman templates check --accept writes it down, so that a change underneath is seen"
+            yield Finding("override-without-record", message, file, override.line, hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import BaseLoader, nodes
 from jinja2.exceptions import TemplateError
@@ -17,7 +18,7 @@ from pman.translation.overrides import RULES
 from pman.translation.render import loader
 from pman.translation.rules import ANSWERED, compiled, unknown_names
 from pman.translation.statefile import StateSource, lineage
-from pman.workshop.lint.findings import Finding, of_mistake
+from pman.workshop.lint.findings import Finding, has_errors, of_mistake
 from pman.workshop.lint.trial import CLOSE, Trial, path_of, syntax
 
 SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
@@ -31,7 +32,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
     sources = lineage(search, f"{engine}/{RULES}")
     mistakes = list(_as_written(sources, recorded))
     yield from mistakes
-    if any(finding.level == "error" for finding in mistakes):
+    if has_errors(mistakes):
         return
     try:
         rules = compiled(engine, search)
@@ -39,16 +40,19 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
         yield Finding("rules-syntax", str(error), f"{engine}/{RULES}")
         return
     trial = Trial(engine, sources[0].path)
-    natives = {
-        file.stem: json.loads(file.read_text("utf-8"))["native"]
-        for file in sorted((recorded / engine).glob("*.json"))
-    }
+    natives = recorded_states(recorded / engine)
     for state, native in natives.items():
         yield from trial.add(rules, state, native)
     if trial.decided:
         yield from trial.findings()
     if engine in SHIPPED and not shipped_name(sources[0].path):
         yield from trial.changed(compiled(engine, loader([])), natives)
+
+
+def recorded_states(directory: Path) -> dict[str, Any]:
+    """Reads the native states of an engine, by their names."""
+    files = sorted(directory.glob("*.json"))
+    return {file.stem: json.loads(file.read_text("utf-8"))["native"] for file in files}
 
 
 def _as_written(sources: Sequence[StateSource], recorded: Path) -> Iterator[Finding]:
@@ -115,8 +119,8 @@ _Seen = dict[str, "_Seen"]
 
 def _seen(directory: Path) -> _Seen:
     seen: _Seen = {}
-    for file in directory.glob("*.json"):
-        _see(seen, json.loads(file.read_text("utf-8"))["native"])
+    for native in recorded_states(directory).values():
+        _see(seen, native)
     return seen
 
 

@@ -17,7 +17,7 @@ from pman.suggest import did_you_mean, meant
 from pman.translation.overrides import lost
 from pman.translation.render import compile_template, environment_for
 from pman.translation.sources import lineage
-from pman.workshop.lint.findings import Finding, of_mistake
+from pman.workshop.lint.findings import Finding, has_errors, of_mistake
 
 _DECLARED: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
@@ -54,10 +54,10 @@ def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]
         *_filters(tree, file, environment),
         *_blocks(search, name),
         *_parts(tree, file, search.list_templates()),
-        *_unused_macros(tree, file, environment, source),
+        *_unused_macros(tree, file),
     ]
     yield from findings
-    if not any(finding.level == "error" for finding in findings):
+    if not has_errors(findings):
         try:
             compile_template(environment, name)
         except ConfigError as error:
@@ -202,9 +202,7 @@ def _parts(tree: nodes.Template, file: str, names: Sequence[str]) -> Iterator[Fi
                 yield Finding("unknown-template", message, file, node.lineno, hint)
 
 
-def _unused_macros(
-    tree: nodes.Template, file: str, environment: Environment, source: str
-) -> Iterator[Finding]:
+def _unused_macros(tree: nodes.Template, file: str) -> Iterator[Finding]:
     """Finds macros of a document's own; those of a file that begins with `_` are for others."""
     if Path(file).name.startswith("_"):
         return

@@ -61,11 +61,8 @@ class Trial:
         except EngineUnreachable:  # by a rule, which is an answer as well
             pass
         except ConfigError as error:
-            fault = error.faults[0] if error.faults else None
-            message = f"recorded state {state}: {error}"
-            yield Finding(
-                "rule-fails", message, fault.file if fault else self.path, fault.line if fault else 0
-            )
+            file, line = (error.faults[0].file, error.faults[0].line) if error.faults else (self.path, 0)
+            yield Finding("rule-fails", f"recorded state {state}: {error}", file, line)
             return
         self.rules = tuple(rule for rule, _ in tried)
         numbers = [number for number, (_, holds) in enumerate(tried) if holds]
@@ -86,9 +83,8 @@ class Trial:
         yield from self._without_rule()
         yield from self._unreachable()
         for number, rule in enumerate(self.rules):
-            if (
-                Path(rule.file).parent.name == self.engine
-            ):  # the others are tried on their own engine's states
+            # the others are tried on their own engine's states
+            if Path(rule.file).parent.name == self.engine:
                 yield from self._of_rule(number)
                 yield from self._misspelt(rule)
 
@@ -117,15 +113,12 @@ class Trial:
 
     def _unreachable(self) -> Iterator[Finding]:
         seen: dict[str, Rule] = {}
-        for number, rule in enumerate(self.rules):
-            when = " ".join(str(rule.source.get("when", "true")).split())
-            if when in ("true", "True") and number < len(self.rules) - 1:
-                message = (
-                    f"it always holds: the {len(self.rules) - 1 - number} rules after it are never reached"
-                )
-                yield Finding(
-                    "rule-unreachable", message, rule.file, rule.line, "put it last, or give it a `when`"
-                )
+        for after, rule in zip(reversed(range(len(self.rules))), self.rules, strict=True):
+            when = _when(rule)
+            if _unconditional(rule) and after:
+                message = f"it always holds: the {after} rules after it are never reached"
+                hint = "put it last, or give it a `when`"
+                yield Finding("rule-unreachable", message, rule.file, rule.line, hint)
                 return
             if when in seen and seen[when].file == rule.file:
                 message = f"the rule in line {seen[when].line} has the same condition"
@@ -158,9 +151,8 @@ class Trial:
                 yield Finding("ambiguous-state", message, rule.file, rule.line)
                 return
         if not _unconditional(rule):
-            when = " ".join(str(rule.source["when"]).split())
             message = "no recorded state is decided by it"
-            yield Finding("rule-not-tried", message, rule.file, rule.line, when[:100])
+            yield Finding("rule-not-tried", message, rule.file, rule.line, _when(rule)[:100])
 
     def _misspelt(self, rule: Rule) -> Iterator[Finding]:
         for path, words in _compared(str(rule.source.get("when", ""))):
@@ -172,8 +164,13 @@ class Trial:
                     yield Finding("unknown-word", message, rule.file, rule.line, f"did you mean {near!r}?")
 
 
+def _when(rule: Rule) -> str:
+    """Writes a rule's condition on one line."""
+    return " ".join(str(rule.source.get("when", "true")).split())
+
+
 def _unconditional(rule: Rule) -> bool:
-    return str(rule.source.get("when", "true")).strip() in ("true", "True")
+    return _when(rule) in ("true", "True")
 
 
 @cache
