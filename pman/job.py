@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -64,20 +64,20 @@ class JobInfo:
     """What pman answers for a job, but for its logs."""
 
     jid: str
-    image: str
-    cmd: str
+    image: str = ""
+    cmd: str = ""
     """One shell line."""
 
     status: JobStatus
     message: str
     hint: str
-    timestamp: str
+    timestamp: str = ""
     """ISO 8601; '' when none."""
 
-    exit_code: int | None
+    exit_code: int | None = None
     """Of an ended job, 128 + number for a signal; None where there is none."""
 
-    digest: str
+    digest: str = ""
     """Of the request that made the job; see Job.digest."""
 
     overdue: bool = False
@@ -111,13 +111,13 @@ class JobDetails:
     """What API v2 answers more, as far as the engine holds it."""
 
     info: JobInfo
-    created: datetime | None
-    started: datetime | None
+    created: datetime | None = None
+    started: datetime | None = None
     """None before, and where the engine does not tell."""
 
-    finished: datetime | None
-    labels: Mapping[str, str]
-    env: tuple[str, ...]
+    finished: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: tuple[str, ...] = ()
     """The names alone."""
 
     request: Mapping[str, Any]

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from pman import executors
 from pman.errors import Busy, TooLarge
@@ -32,7 +32,6 @@ class PreviewQueue:
 
         self._thread = ThreadPoolExecutor(1, "dry-runs")
         self._waiting = 0
-        self._cache: dict[Callable[[], Any], tuple[object, Any]] = {}
 
     async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Do the work in its turn and return its result. Raises Busy where too many wait."""
@@ -47,15 +46,7 @@ class PreviewQueue:
 
     async def cached(self, make: Callable[[], T]) -> T:
         """Return what `make` makes of the site's templates, until a file of them changes. Raises Busy."""
-        return await self.run(self._make, make)
-
-    def _make(self, make: Callable[[], T]) -> T:
-        stamp = self.previews.stamp("site")
-        entry = self._cache.get(make)
-        if entry is None or entry[0] != stamp:
-            entry = self._cache[make] = (stamp, make())
-        result: T = entry[1]
-        return result
+        return await self.run(self.previews.cached, make, "site", make)
 
 
 def installed() -> list[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 import yaml
 
-from pman.errors import ConfigError, PmanError
+from pman.errors import ConfigError
 from pman.job import Document, JobDetails, JobInfo
 from pman.settings import MASK
 from pman.translation.functions import moment
@@ -47,12 +46,10 @@ class FieldReader:
 
         return JobDetails(
             info=replace(info, message=masking.text(info.message), hint=masking.text(info.hint)),
-            created=converted("created", _moment),
-            started=converted("started", _moment),
-            finished=converted("finished", _moment) if info.ended else None,
-            labels={
-                name: str(masking.masked(text, name)) for name, text in converted("labels", _labels).items()
-            },
+            created=converted("created", moment),
+            started=converted("started", moment),
+            finished=converted("finished", moment) if info.ended else None,
+            labels=masking.masked(converted("labels", _labels)),
             env=env,
             request=_request(info, fields, env, f"{site['storebase']}/"),
         )
@@ -72,32 +69,9 @@ class FieldReader:
                 yield Document(name, _text(name, content), content)
 
 
-def without_rule(jid: str, error: PmanError) -> JobInfo:
-    """Answers for a job whose state the rules cannot read: it counts as started, and says why."""
-    return JobInfo(
-        jid=jid,
-        image="",
-        cmd="",
-        status="started",
-        message=str(error),
-        hint=error.hint,
-        timestamp="",
-        exit_code=None,
-        digest="",
-    )
-
-
 def without_fields(info: JobInfo) -> JobDetails:
     """Answers for a job whose fields cannot be read: the request is left open."""
-    return JobDetails(
-        info=info,
-        created=None,
-        started=None,
-        finished=None,
-        labels={},
-        env=(),
-        request=_request(info, {}, (), ""),
-    )
+    return JobDetails(info=info, request=_request(info, {}, (), ""))
 
 
 def _request(info: JobInfo, fields: Mapping[str, Any], env: tuple[str, ...], root: str) -> Mapping[str, Any]:
@@ -122,10 +96,6 @@ def _list(value: object) -> list[str] | None:
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _moment(value: object) -> datetime | None:
-    return moment(value or "")
 
 
 def _labels(value: Any) -> dict[str, str]:

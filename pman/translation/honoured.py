@@ -66,24 +66,15 @@ def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
+    def row(part: str, name: str, declared: Mapping[str, Any], honoured: Mapping[str, bool]) -> Row:
+        return Row(name, part, honoured, dict(_limits(read, part, name)), _meaning(name, declared))
+
     fields = [
-        Row(
-            name,
-            "request",
-            {engine: not read[engine].isdisjoint(declared["x-reaches"]) for engine in read},
-            dict(_limits(read, "request", name)),
-            _meaning(name, declared),
-        )
+        row("request", name, declared, {e: not read[e].isdisjoint(declared["x-reaches"]) for e in read})
         for name, declared in PROPERTIES.items()
     ]
     settings = [
-        Row(
-            name,
-            "settings",
-            {engine: honours(engine, name, read[engine]) for engine in read},
-            dict(_limits(read, "settings", name)),
-            _meaning(name, declared),
-        )
+        row("settings", name, declared, {engine: honours(engine, name, read[engine]) for engine in read})
         for name, declared in DECLARED.items()
     ]
     return [*fields, *settings]

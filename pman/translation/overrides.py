@@ -8,7 +8,7 @@ from jinja2 import BaseLoader, nodes
 
 from pman.errors import ConfigError, Fault
 from pman.suggest import meant, nearest
-from pman.translation.sources import BUILTIN, SYNTAX, Mistake, Source, lineage
+from pman.translation.sources import BUILTIN, SYNTAX, Mistake, Source, first_line, lineage
 
 RULES = "state.yaml"
 
@@ -75,7 +75,7 @@ def lost(search: BaseLoader, name: str) -> Iterator[Mistake]:
             yield Mistake("unknown-block", name, message, str(own.path), node.lineno)
         if isinstance(node, nodes.Output) and not _is_blank(node):
             message = "what stands outside of a block is lost in a template that extends another one"
-            yield Mistake("lost-text", name, message, str(own.path), _line(node))
+            yield Mistake("lost-text", name, message, str(own.path), first_line(node))
 
 
 def _leads_nowhere(own: Source, nowhere: str, there: Sequence[str]) -> str:
@@ -89,13 +89,3 @@ def _leads_nowhere(own: Source, nowhere: str, there: Sequence[str]) -> str:
 
 def _is_blank(output: nodes.Output) -> bool:
     return all(isinstance(node, nodes.TemplateData) and not node.data.strip() for node in output.nodes)
-
-
-def _line(output: nodes.Output) -> int:
-    first = output.nodes[0]
-    blank = (
-        first.data[: len(first.data) - len(first.data.lstrip())]
-        if isinstance(first, nodes.TemplateData)
-        else ""
-    )
-    return output.lineno + blank.count("\n")

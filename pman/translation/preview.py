@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pman.errors import BadRequest, ConfigError, Fault, PmanError
 from pman.job import Document
@@ -16,6 +17,8 @@ from pman.translation import assumed
 from pman.translation.assumed import Notes
 from pman.translation.jsontext import line_of, lines
 from pman.translation.translation import Translation
+
+T = TypeVar("T")
 
 TemplateSet = Literal["site", "builtin"] | Path
 """`site`: PMAN_TEMPLATES over the shipped ones; `builtin`: the shipped ones; a directory over these."""
@@ -52,7 +55,6 @@ def preview(
 
 Compiled = tuple[Translation, Notes] | PmanError
 
-
 CHANGED = "the templates have changed since pman began; it makes jobs by those that it read then: restart it"
 
 
@@ -63,7 +65,7 @@ class Previews:
         """`engines`: those that a preview may be asked for."""
         self._settings = settings
         self._engines = engines
-        self._compiled: dict[tuple[str, TemplateSet], tuple[object, Compiled]] = {}
+        self._cache: dict[Hashable, tuple[object, Any]] = {}
         self._began = self.stamp("site")
 
     def preview(
@@ -106,11 +108,16 @@ class Previews:
 
     def translation(self, engine: str, templates: TemplateSet = "site") -> Compiled:
         """The compiled templates, or why there are none."""
-        key, stamp = (engine, templates), self.stamp(templates)
-        entry = self._compiled.get(key)
+        return self.cached((engine, templates), templates, partial(self._compile, engine, templates))
+
+    def cached(self, key: Hashable, templates: TemplateSet, make: Callable[[], T]) -> T:
+        """Returns what `make` makes of the templates, until a file of them changes."""
+        stamp = self.stamp(templates)
+        entry = self._cache.get(key)
         if entry is None or entry[0] != stamp:
-            entry = self._compiled[key] = (stamp, self._compile(engine, templates))
-        return entry[1]
+            entry = self._cache[key] = (stamp, make())
+        result: T = entry[1]
+        return result
 
     def _compile(self, engine: str, templates: TemplateSet) -> Compiled:
         try:

@@ -16,6 +16,7 @@ from jinja2 import nodes
 
 from pman.resources import shipped_name
 from pman.translation.languages.marks import MARK, NOTE, SHOWN, WORDS
+from pman.translation.sources import first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +52,27 @@ class Notes:
 
     taken: set[int] = field(default_factory=set)
 
-    def take(self, branch: int) -> str:
-        """Called by a compiled template."""
-        self.taken.add(branch)
-        return ""
-
-    def choose(self, branch: int, value: object) -> object:
+    def take(self, branch: int, value: object = "") -> object:
+        """Called by a compiled template, with the value of an expression's branch."""
         self.taken.add(branch)
         return value
 
 
+@dataclass(frozen=True, slots=True)
 class SourceMap:
     """Tells what wrote the character at a place of a text, and what wrote each of its lines."""
 
-    def __init__(self, text: str, starts: Sequence[int], origins: Sequence[Origin]) -> None:
-        """`starts`: where in the text each of the origins begins, ascending."""
-        self._text = text
-        self._starts = starts
-        self._origins = origins
+    text: str
+    starts: Sequence[int]
+    """Where in the text each of the origins begins, ascending."""
+
+    origins: Sequence[Origin]
 
     def at(self, index: int) -> Origin:
-        return (
-            self._origins[max(bisect_right(self._starts, index) - 1, 0)] if self._origins else Origin("", 0)
-        )
+        return self.origins[self._number(index)] if self.origins else Origin("", 0)
+
+    def _number(self, index: int) -> int:
+        return max(bisect_right(self.starts, index) - 1, 0)
 
     def suspect(self, index: int) -> Origin:
         """Guesses what to look at where a text cannot be read on from a place.
@@ -81,22 +80,22 @@ class SourceMap:
         It is the last line that a site wrote before it, where the place itself is shipped: the shipped text
         can be read by itself, and where a line is indented too little, its language complains further down.
         """
-        at = max(bisect_right(self._starts, index) - 1, 0)
-        own = (one for one in reversed(self._origins[: at + 1]) if not shipped_name(one.file))
+        before = reversed(self.origins[: self._number(index) + 1])
+        own = (one for one in before if not shipped_name(one.file))
         return next(own, self.at(index))
 
     @property
     def lines(self) -> tuple[Origin, ...]:
         """Tells what wrote each line of the text."""
         written, index = [], 0
-        for line in _lines(self._text):
+        for line in _lines(self.text):
             written.append(self.at(index + len(line) - len(line.lstrip() or line)))
             index += len(line)
         return tuple(written)
 
     def part(self, begin: int, text: str) -> SourceMap:
         """Makes the map of a text that is a part of this one."""
-        return SourceMap(text, [start - begin for start in self._starts], self._origins)
+        return SourceMap(text, [start - begin for start in self.starts], self.origins)
 
 
 def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
@@ -150,7 +149,7 @@ class _Noting:
                 self._expressions(node, only=("iter", "test"))
                 self._branch(node.body, node.lineno, "the body of this for")
                 if node.else_:
-                    self._branch(node.else_, _first(node.else_, node.lineno), "the else of this for")
+                    self._branch(node.else_, first_line(node.else_[0]), "the else of this for")
             case nodes.Block():
                 outer, self._block = self._block, node.name
                 number = self._branch(node.body, node.lineno, "the block")
@@ -174,17 +173,22 @@ class _Noting:
         for other in node.elif_:
             self._expressions(other, only=("test",))
             self._branch(other.body, other.lineno, "the body of this elif")
-        description = "the else of this if" if node.else_ else "the way past this if"
-        self._branch(node.else_, _first(node.else_, node.lineno) if node.else_ else node.lineno, description)
+        if node.else_:
+            self._branch(node.else_, first_line(node.else_[0]), "the else of this if")
+        else:
+            self._branch(node.else_, node.lineno, "the way past this if")
 
     def _branch(self, body: list[nodes.Node], line: int, description: str) -> int:
-        number = len(self._notes.branches)
-        self._notes.branches.append(Branch(self._file, line, description, self._block, self._within))
+        number = self._numbered(line, description)
         outer, self._within = self._within, number
         self.body(body)
         self._within = outer
-        body.insert(0, nodes.ExprStmt(_call("take", [nodes.Const(number)], line), lineno=line))
+        body.insert(0, nodes.ExprStmt(_take([nodes.Const(number)], line), lineno=line))
         return number
+
+    def _numbered(self, line: int, description: str) -> int:
+        self._notes.branches.append(Branch(self._file, line, description, self._block, self._within))
+        return len(self._notes.branches) - 1
 
     def _pieces(self, children: Sequence[nodes.Expr]) -> Iterator[nodes.Expr]:
         for child in children:
@@ -210,23 +214,12 @@ class _Noting:
                         choice.expr2 = self._chosen(choice.expr2, choice.lineno, "else")
 
     def _chosen(self, value: nodes.Expr, line: int, way: str) -> nodes.Expr:
-        number = len(self._notes.branches)
-        description = f"the value of the {way} in this expression"
-        self._notes.branches.append(Branch(self._file, line, description, self._block, self._within))
-        return _call("choose", [nodes.Const(number), value], line)
+        number = self._numbered(line, f"the value of the {way} in this expression")
+        return _take([nodes.Const(number), value], line)
 
 
-def _first(body: Sequence[nodes.Node], line: int) -> int:
-    """Finds the line of an else, which Jinja forgets: of what stands in it, without the line break before."""
-    first = body[0]
-    if isinstance(first, nodes.Output) and isinstance(first.nodes[0], nodes.TemplateData):
-        data = first.nodes[0].data
-        return max(line, first.lineno + data[: len(data) - len(data.lstrip())].count("\n"))
-    return first.lineno
-
-
-def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
-    return nodes.Call(nodes.EnvironmentAttribute(f"notes.{name}"), arguments, [], None, None, lineno=line)
+def _take(arguments: list[nodes.Expr], line: int) -> nodes.Call:
+    return nodes.Call(nodes.EnvironmentAttribute("notes.take"), arguments, [], None, None, lineno=line)
 
 
 def _lines(text: str) -> list[str]:

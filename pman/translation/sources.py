@@ -117,7 +117,8 @@ def parsed(name: str, path: Path, text: str) -> Source:
         raise ConfigError.of([fault]) from error
     named = [node.template for node in tree.find_all(nodes.Extends)]
     extends = named[0].value if named and isinstance(named[0], nodes.Const) else None
-    return Source(name, path, text, extends, tuple(_blocks(text, tokens)), tuple(_comments(tokens)), tree)
+    comments = tuple(Comment(token.line, token.value) for token in tokens if token.kind == "comment")
+    return Source(name, path, text, extends, tuple(_blocks(text, tokens)), comments, tree)
 
 
 def lineage(search: BaseLoader, name: str) -> tuple[Source, ...]:
@@ -153,10 +154,10 @@ def _tokens(text: str) -> Iterator[_Token]:
         position += len(value)
 
 
-def _blocks(text: str, tokens: Sequence[_Token]) -> Iterator[Span]:
+def _blocks(text: str, tokens: Sequence[_Token]) -> list[Span]:
     """In the order of their beginnings."""
     opened: list[tuple[str, _Token]] = []
-    spans: list[tuple[int, Span]] = []
+    spans: dict[int, Span] = {}
     for index, begin_or_end in enumerate(tokens):
         if begin_or_end.kind != "block_begin":
             continue
@@ -167,14 +168,16 @@ def _blocks(text: str, tokens: Sequence[_Token]) -> Iterator[Span]:
             end = next(token for token in tokens[index:] if token.kind == "block_end")
             name, begin = opened.pop()
             stop = end.start + len(end.value.rstrip())
-            spans.append((begin.start, Span(name, begin.line, text[begin.start : stop])))
-    return iter([span for _, span in sorted(spans, key=lambda pair: pair[0])])
+            spans[begin.start] = Span(name, begin.line, text[begin.start : stop])
+    return [spans[start] for start in sorted(spans)]
 
 
-def _comments(tokens: Sequence[_Token]) -> Iterator[Comment]:
-    for token in tokens:
-        if token.kind == "comment":
-            yield Comment(token.line, token.value)
+def first_line(node: nodes.Node) -> int:
+    """Finds the line where a piece of a template begins, without the blank lines that it begins with."""
+    text = node.nodes[0] if isinstance(node, nodes.Output) else None
+    if not isinstance(text, nodes.TemplateData):
+        return node.lineno
+    return node.lineno + text.data[: len(text.data) - len(text.data.lstrip())].count("\n")
 
 
 def body(block: str) -> str:

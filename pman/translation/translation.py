@@ -12,7 +12,7 @@ from pman.errors import BadRequest, ConfigError, EngineUnreachable, Fault
 from pman.job import Document, Job, JobDetails, JobInfo
 from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
 from pman.translation import rules, taint
-from pman.translation.fields import FieldReader, without_fields, without_rule
+from pman.translation.fields import FieldReader, without_fields
 from pman.translation.masking import Masking
 from pman.translation.overrides import check_folders
 from pman.translation.render import DryRun, Rendering, Templates, loader
@@ -118,7 +118,7 @@ class Translation:
         try:
             info = self.rules.read(jid, native)
         except (EngineUnreachable, ConfigError) as error:
-            info = without_rule(jid, error)
+            info = JobInfo(jid=jid, status="started", message=str(error), hint=error.hint)
         try:
             return self._detailed(info, native, facts)
         except ConfigError as error:  # so what to mask is not known either

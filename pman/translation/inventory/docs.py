@@ -14,7 +14,6 @@ from pman import schema
 from pman.settings import DECLARED
 from pman.translation import statefile
 from pman.translation.functions import FUNCTIONS, TESTS
-from pman.translation.inventory.blocks import Block
 from pman.translation.inventory.inventory import TemplateFile, find
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
@@ -65,23 +64,25 @@ def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
     if file.path.name == RULES:
         return TemplateDocs(file.name, file.path, file.doc, (), tuple(_of_rules(name, site_dirs)))
     blocks = sorted((*file.blocks, *file.inherited), key=lambda block: (block.written_in, block.line))
-    reads = {block.name: _read(block.source) for block in blocks}
-    outside = _read(_outside(file))
+    reads = {**{block.name: _read(block.source) for block in blocks}, "": _read(_outside(file))}
     return TemplateDocs(
         name=file.name,
         path=file.path,
         doc=file.doc,
-        blocks=tuple(_block_docs(block, reads[block.name]) for block in blocks),
+        blocks=tuple(
+            BlockDocs(
+                one.name, one.doc, one.written_in, one.line, one.overridden_by, tuple(sorted(reads[one.name]))
+            )
+            for one in blocks
+        ),
         variables=tuple(
             Variable(
                 name,
                 _type(declared),
                 declared.get("x-unit", ""),
-                _example(declared),
+                declared["examples"][0],
                 declared["description"],
-                tuple(
-                    [block for block, read in reads.items() if name in read] + [""] * (name in outside),
-                ),
+                tuple(block for block, read in reads.items() if name in read),
             )
             for name, declared in variables(file.name.partition("/")[0])
         ),
@@ -112,12 +113,8 @@ def functions_table() -> str:
     return "\n".join(["| function or test | what it gives |", "| --- | --- |", *rows]) + "\n"
 
 
-def variables(engine: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+def variables(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Lists what the templates of an engine are given, as it is declared; `job` first."""
-    return tuple(_variables(engine))
-
-
-def _variables(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, declared in VARIABLES["job"]["properties"].items():
         yield f"job.{name}", _resolved(declared)
     facts = VARIABLES["site"]["properties"]
@@ -141,16 +138,6 @@ def _type(declared: Mapping[str, Any]) -> str:
     kinds: list[str] = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
     words = {"array": "list of strings", "object": "map of strings", "null": "none"}
     return " or ".join(words.get(kind, kind) for kind in kinds)
-
-
-def _example(declared: Mapping[str, Any]) -> Any:
-    return declared["examples"][0]
-
-
-def _block_docs(block: Block, read: Sequence[str]) -> BlockDocs:
-    return BlockDocs(
-        block.name, block.doc, block.written_in, block.line, block.overridden_by, tuple(sorted(read))
-    )
 
 
 def _read(text: str) -> list[str]:
