@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pman import executors
-from pman.cli.matrix import markdown
+from pman.cli.config import markdown
 from pman.translation.honoured import rows
 from pman.web.api import openapi as operations
 from pman.workshop.lint import findings

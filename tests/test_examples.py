@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from pman import schema
-from pman.cli.golden import previews, requests
 from pman.errors import BadRequest
 from pman.settings import engine_schema, properties
 from pman.translation.diff import changes
@@ -36,7 +35,7 @@ by_example = pytest.mark.parametrize("given", FOUND, ids=str)
 
 @cache
 def rendered(given: Example) -> Mapping[str, Preview]:
-    return previews(requests(EXAMPLES, given.engine), given.settings())
+    return golden.previews(golden.requests(EXAMPLES, given.engine), given.settings())
 
 
 @cache

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+import click
 import requests
 
 from pman.errors import ConfigError, Fault, PmanError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 ANSWER_TIMEOUT_SECONDS = 100.0
@@ -131,6 +135,20 @@ class Client:
         if response.status_code >= 300:
             raise _refused(response)
         return response
+
+
+def remote(command: F) -> F:
+    """Adds the option --url to a command, which is handed a client of it, as `url`."""
+    option = click.option(
+        "--url",
+        envvar="PMAN_URL",
+        default=lambda: f"http://127.0.0.1:{os.environ.get('PORT') or 5010}/api/v1/",
+        show_default="http://127.0.0.1:PORT/api/v1/, PORT being 5010 if not set",
+        show_envvar=True,
+        callback=lambda _, __, url: Client(url),
+        help="Where the server is.",
+    )
+    return option(command)
 
 
 def _refused(response: requests.Response) -> ServerRefused:

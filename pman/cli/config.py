@@ -10,22 +10,14 @@ from rich.markup import escape
 from pman import executors
 from pman.cli import terminal
 from pman.cli.environment import load_settings
-from pman.cli.group import example
-from pman.cli.matrix import mark, markdown
+from pman.cli.group import example, format_option
 from pman.settings import DECLARED, Settings
 from pman.translation.honoured import Row, rows
 
 
 @click.command(epilog=example("pman config", "pman config --matrix"))
 @click.option("--matrix", is_flag=True, help="Which engine honours which option, read from the templates.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
-    show_default=True,
-    help="markdown is for --matrix.",
-)
+@format_option("table", "json", "markdown", description="markdown is for --matrix.")
 def config(matrix: bool, form: str) -> None:
     """Show every setting, its value and its meaning.
 
@@ -87,3 +79,31 @@ def print_matrix(rows: Sequence[Row], form: str) -> None:
     for row in rows:
         for engine, text in row.limits.items():
             out.print(f"[dim]* {row.option} on {engine}: {escape(text)}[/]")
+
+
+def markdown(table: Sequence[Row]) -> str:
+    """For the docs: one table for requests, one for settings, the engines' own limits below each."""
+    parts = []
+    for title, part in (("Fields of a request", "request"), ("Settings", "settings")):
+        chosen = [row for row in table if row.part == part]
+        engines = list(chosen[0].honoured)
+        lines = [
+            f"### {title}",
+            "",
+            f"| | {' | '.join(engines)} | meaning |",
+            f"|---|{':-:|' * len(engines)}---|",
+        ]
+        for row in chosen:
+            marks = " | ".join(mark(row, engine) for engine in engines)
+            lines.append(f"| `{row.option}` | {marks} | {row.meaning.replace('|', chr(92) + '|')} |")
+        notes = [
+            f"- `{row.option}` on {engine}: {row.limits[engine]}" for row in chosen for engine in row.limits
+        ]
+        parts.append("\n".join([*lines, *(["", "\\* with limits:", "", *notes] if notes else [])]))
+    return "\n\n".join(parts) + "\n"
+
+
+def mark(row: Row, engine: str) -> str:
+    if not row.honoured[engine]:
+        return "–"
+    return "✓*" if engine in row.limits else "✓"

@@ -15,7 +15,7 @@ import click
 import yaml
 
 from pman.cli.environment import dry_settings, note
-from pman.cli.group import example
+from pman.cli.group import example, format_option
 from pman.cli.render import ask_facts
 from pman.cli.revisions import templates_at
 from pman.errors import BadRequest, Fault
@@ -42,7 +42,7 @@ COLOURS = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
     metavar="builtin|DIR|REVISION",
     help="The shipped templates, a directory of templates, or PMAN_TEMPLATES as of a git revision.",
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None:
     """Show what the site's templates change in the documents of a request.
 
@@ -69,8 +69,8 @@ def previews(
         templates = _template_set(against, settings, Path(scratch))
         old = both.preview(body, templates=templates, facts=facts, unasked=unasked)
     _raise(new)
-    if not _refused(old):
-        _raise(old)
+    if not all(fault.path.startswith("$") for fault in old.faults):
+        _raise(old)  # else its templates work and refuse this request: a difference, and a large one
     return old, new
 
 
@@ -80,11 +80,6 @@ def _template_set(against: str, settings: Settings, scratch: Path) -> TemplateSe
     if against and Path(against).is_dir():
         return Path(against)
     return scratch if templates_at(against, settings["PMAN_TEMPLATES"], scratch) else "builtin"
-
-
-def _refused(side: Preview) -> bool:
-    """Says whether its templates work and refuse this request: a difference, and a large one."""
-    return all(fault.path.startswith("$") for fault in side.faults)
 
 
 def _raise(side: Preview) -> None:
@@ -97,29 +92,20 @@ def show(old: Preview, new: Preview, against: str, form: str) -> int:
     differences = changes(old.documents, new.documents)
     text = unified(old.documents, new.documents, (against, "site"))
     if form == "json":
-        click.echo(
-            json.dumps(
-                _answer(old, new, against, differences, text), indent=2, ensure_ascii=False, default=str
-            )
-        )
+        answer = {
+            "engine": new.engine,
+            "against": against,
+            "refused": [_sentence(fault) for fault in old.faults],
+            "changes": [asdict(change) for change in differences],
+            "text": text,
+        }
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False, default=str))
     else:
         for fault in old.faults:
             _print(f"- {against} refuses the request: {_sentence(fault)}")
         for line in _lines(differences, text):
             _print(line)
     return 1 if differences else 0
-
-
-def _answer(
-    old: Preview, new: Preview, against: str, differences: tuple[Change, ...], text: str
-) -> Mapping[str, Any]:
-    return {
-        "engine": new.engine,
-        "against": against,
-        "refused": [_sentence(fault) for fault in old.faults],
-        "changes": [asdict(change) for change in differences],
-        "text": text,
-    }
 
 
 def _sentence(fault: Fault) -> str:

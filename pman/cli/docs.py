@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 from rich.markup import escape
 
 from pman.cli import terminal
 from pman.cli.environment import site_directories
-from pman.cli.group import example
+from pman.cli.group import example, format_option
 from pman.translation.inventory.docs import TemplateDocs, Variable
 from pman.translation.inventory.docs import docs as documentation
 
@@ -24,23 +23,13 @@ from pman.translation.inventory.docs import docs as documentation
     )
 )
 @click.argument("name")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
-    show_default=True,
-)
+@format_option("table", "json", "markdown")
 def docs(name: str, form: str) -> None:
     """Show a template's blocks, and the variables it is given.
 
     With type, unit and example of each, and which of them each block reads.
     """
-    show_docs(name, site_directories(), form)
-
-
-def show_docs(name: str, site_dirs: Sequence[Path], form: str) -> None:
-    template = documentation(name, site_dirs)
+    template = documentation(name, site_directories())
     if form == "json":
         terminal.print_json({**asdict(template), "path": str(template.path)})
     elif form == "markdown":

@@ -14,7 +14,7 @@ from rich.markup import escape
 from pman import __version__
 from pman.cli import terminal
 from pman.cli.environment import site_directories
-from pman.cli.group import example
+from pman.cli.group import example, format_option
 from pman.cli.templates import write
 from pman.errors import ConfigError
 from pman.translation.inventory.inventory import engines, find
@@ -27,37 +27,23 @@ from pman.workshop.threeway import near_changes, three_way
 @click.command(epilog=example("pman templates check", "pman templates check --accept"))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--accept", is_flag=True, help="Record that what is shipped now has been looked at.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 def check(names: tuple[str, ...], accept: bool, form: str) -> None:
     """Find what is shipped otherwise than when the site's own was made from it.
 
     After an upgrade: for each block that the site overrides, what pman has changed since, and what
     the site has changed, side by side. Ends with 1 when there is any, else with 0.
     """
+    chosen = _chosen(names, site_directories())
     if accept:
-        _accept(names, site_directories())
-    else:
-        sys.exit(1 if _show(names, site_directories(), form) else 0)
-
-
-def _show(names: Sequence[str], site_dirs: Sequence[Path], form: str) -> bool:
-    """Shows what is shipped otherwise than when the site's overrides were made; whether there is any."""
-    chosen = _chosen(names, site_dirs)
+        write(drift.accepted([one for one in chosen if one.drifted or not one.recorded]))
+        return
     if form == "json":
         terminal.print_json([_override(override) for override in chosen])
     else:
         for line in _report(chosen):
             terminal.console().print(line)
-    return any(override.drifted for override in chosen)
-
-
-def _accept(names: Sequence[str], site_dirs: Sequence[Path]) -> None:
-    """Records what is shipped now, for all that has drifted and all that has no record."""
-    chosen = [override for override in _chosen(names, site_dirs) if override.drifted or not override.recorded]
-    files = drift.accepted(chosen)
-    write(files)
-    for path in files:
-        click.echo(terminal.path(path))
+    sys.exit(int(any(override.drifted for override in chosen)))
 
 
 def _chosen(names: Sequence[str], site_dirs: Sequence[Path]) -> list[Override]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -13,7 +12,7 @@ from rich.markup import escape
 
 from pman.cli import terminal
 from pman.cli.environment import setting, site_directories
-from pman.cli.group import example
+from pman.cli.group import example, format_option
 from pman.errors import BadRequest, ConfigError
 from pman.settings import DECLARED
 from pman.suggest import one_of
@@ -32,7 +31,7 @@ from pman.translation.rules import compiled
 @click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
 @click.option("--engine", help="Whose state it is; default CONTAINER_ENV.")
 @click.option("--jid", help="Name of the job; default: by its label.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 def explain_state(native: BinaryIO, engine: str | None, jid: str | None, form: str) -> None:
     """Show which rule decides for a job's state, and what pman answers.
 
@@ -41,20 +40,25 @@ def explain_state(native: BinaryIO, engine: str | None, jid: str | None, form: s
     """
     default = DECLARED["CONTAINER_ENV"]["default"]
     chosen = engine or setting("CONTAINER_ENV") or default
-    show(explained(native.read(), chosen, jid, site_directories()), form)
-
-
-def explained(text: bytes, engine: str, jid: str | None, site_dirs: Sequence[Path]) -> Explanation:
-    """Raises BadRequest for what is no state, ConfigError for rules that are not there or fail for it."""
+    site_dirs = site_directories()
     engines = names(site_dirs)
-    if engine not in engines:
-        raise ConfigError(f"there are no rules for {engine}; {one_of(engine, engines)}")
-    native = _native(text)
-    return explain(compiled(engine, loader(site_dirs)), jid or jid_of(native) or "a-job", native)
+    if chosen not in engines:
+        raise ConfigError(f"there are no rules for {chosen}; {one_of(chosen, engines)}")
+    state = _native(native.read())
+    explanation = explain(compiled(chosen, loader(site_dirs)), jid or jid_of(state) or "a-job", state)
+    if form == "json":
+        terminal.print_json(_data(explanation))
+    else:
+        out = terminal.console()
+        for line in _lines(explanation):
+            out.print(line)
 
 
 def _native(text: bytes) -> Mapping[str, Any]:
-    """A state; also the one of a list, as `docker inspect` has it, or under `native`, as pman's records."""
+    """A state; also the one of a list, as `docker inspect` has it, or under `native`, as pman's records.
+
+    Raises BadRequest for what is none.
+    """
     try:
         state = json.loads(text)
     except ValueError as error:
@@ -66,15 +70,6 @@ def _native(text: bytes) -> Mapping[str, Any]:
     if not isinstance(state, dict):
         raise BadRequest("the state is no JSON object: what the engine says of one job")
     return state
-
-
-def show(explanation: Explanation, form: str) -> None:
-    if form == "json":
-        click.echo(json.dumps(_data(explanation), indent=2, ensure_ascii=False))
-        return
-    out = terminal.console()
-    for line in _lines(explanation):
-        out.print(line)
 
 
 def _data(explanation: Explanation) -> Mapping[str, Any]:

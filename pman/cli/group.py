@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from pman.errors import BadRequest, ConfigError, PmanError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 WRONG_REQUEST = (400, 413, 415)
 """Answers of a server for which the caller has to change something: exit code 2, as for wrong usage."""
@@ -65,6 +67,18 @@ def print_error(error: PmanError) -> None:
 
 def _exit_code(error: PmanError) -> int:
     return 2 if isinstance(error, ConfigError | BadRequest) or error.status in WRONG_REQUEST else 1
+
+
+def format_option(*choices: str, description: str | None = None) -> Callable[[F], F]:
+    """Adds the option --format to a command, as `form`; the first choice is the default."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(choices),
+        default=choices[0],
+        show_default=True,
+        help=description,
+    )
 
 
 def example(*lines: str) -> str:

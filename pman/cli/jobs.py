@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import click
 from rich.markup import escape
 from rich.table import Table
 
 from pman.cli import terminal
-from pman.cli.client import Answer, Client
-from pman.cli.group import example, print_error
-from pman.cli.remote import remote
+from pman.cli.client import Client, remote
+from pman.cli.group import example, format_option, print_error
 from pman.errors import PmanError
 
 
 @click.command(epilog=example("pman ps", "pman ps --format json | jq '.[].jid'"))
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option("table", "json")
 @remote
 def ps(form: str, url: Client) -> None:
     """List the server's jobs."""
-    print_jobs(url.jobs(), form)
+    jobs = url.jobs()
+    if form == "json":
+        terminal.print_json(jobs)
+        return
+    table = terminal.plain_table("jid", "status", "since", "image", "message")
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    for job in sorted(jobs, key=lambda job: str(job["timestamp"]), reverse=True):
+        since = str(job["timestamp"])[:19].replace("T", " ")
+        row = (job["jid"], job["status"], since, job["image"], job["message"])
+        table.add_row(*(terminal.coloured(text) if text == job["status"] else escape(text) for text in row))
+    terminal.console().print(table)
 
 
 @click.command(epilog=example("pman status chris-jid-42"))
 @click.argument("jid")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option("table", "json")
 @remote
 def status(jid: str, form: str, url: Client) -> None:
     """Show one job, without its log."""
-    print_job(url.status(jid), form)
+    shown = {name: value for name, value in url.status(jid).items() if name != "logs"}
+    if form == "json":
+        terminal.print_json(shown)
+        return
+    grid = Table.grid(padding=(0, 2))
+    for name, value in shown.items():
+        text = "" if value is None else str(value)
+        grid.add_row(f"[dim]{name}[/]", terminal.coloured(text) if name == "status" else escape(text))
+    terminal.console().print(grid)
 
 
 @click.command(epilog=example("pman logs chris-jid-42 --tail 20", "pman logs -f chris-jid-42"))
@@ -60,31 +77,3 @@ def rm(jids: tuple[str, ...], url: Client) -> None:
         else:
             click.echo(jid)
     sys.exit(int(failed))
-
-
-def print_jobs(jobs: Sequence[Answer], form: str) -> None:
-    if form == "json":
-        terminal.print_json(list(jobs))
-        return
-    table = terminal.plain_table("jid", "status", "since", "image", "message")
-    for column in table.columns[:3]:
-        column.no_wrap = True
-    for job in sorted(jobs, key=lambda job: str(job["timestamp"]), reverse=True):
-        since = str(job["timestamp"])[:19].replace("T", " ")
-        row = (job["jid"], job["status"], since, job["image"], job["message"])
-        table.add_row(*(terminal.coloured(text) if text == job["status"] else escape(text) for text in row))
-    terminal.console().print(table)
-
-
-def print_job(job: Answer, form: str) -> None:
-    shown = {name: value for name, value in job.items() if name != "logs"}
-    if form == "json":
-        terminal.print_json(shown)
-        return
-    grid = Table.grid(padding=(0, 2))
-    for name, value in shown.items():
-        grid.add_row(
-            f"[dim]{name}[/]",
-            terminal.coloured(value) if name == "status" else escape("" if value is None else str(value)),
-        )
-    terminal.console().print(grid)

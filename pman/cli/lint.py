@@ -4,46 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from pman.cli import golden as rendered
 from pman.cli.environment import dry_settings, site_directories
-from pman.cli.group import example
+from pman.cli.group import example, format_option
 from pman.errors import ConfigError
 from pman.settings import Settings
-from pman.workshop import golden
+from pman.workshop import golden as golden_files
 from pman.workshop.lint import run
 from pman.workshop.lint.findings import Finding
 from pman.workshop.lint.formats import FORMATS
 from pman.workshop.lint.run import Report
 
 
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """Golden files to compare with, and what they are made of."""
-
-    directory: Path
-    samples: Path | None
-    """The site's own requests; None: pman's samples."""
-
-    settings: Settings
-
-
 @click.command(
     epilog=example("pman lint", "pman lint site --format github", "pman lint site --strict --notes")
 )
 @click.argument("directories", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "github", "sarif"]),
-    default="text",
-    show_default=True,
-    help="github: annotations of its Actions; sarif: for code scanning.",
-)
+@format_option(*FORMATS, description="github: annotations of its Actions; sarif: for code scanning.")
 @click.option(
     "--kubernetes-version", "kubernetes", default="1.29", show_default=True, help="Whose API is taken."
 )
@@ -80,41 +61,29 @@ def lint(
     if samples and not golden:
         raise click.UsageError("--samples goes with --golden")
     chosen = directories or site_directories()
-    compared = Golden(golden, samples, dry_settings(None, chosen)) if golden else None
-    sys.exit(_lint(chosen, form, kubernetes=kubernetes, strict=strict, notes=notes, compared=compared))
-
-
-def _lint(
-    directories: Sequence[Path],
-    form: str,
-    *,
-    kubernetes: str,
-    strict: bool,
-    notes: bool,
-    compared: Golden | None = None,
-) -> int:
-    """Prints what was found; 1 where there is an error, or with `strict` a warning. Raises ConfigError."""
-    report = run.lint([directory.absolute() for directory in directories], kubernetes=kubernetes)
-    if compared:
-        report = replace(report, findings=(*report.findings, *_differences(compared)))
+    settings = dry_settings(None, chosen) if golden else None
+    report = run.lint([directory.absolute() for directory in chosen], kubernetes=kubernetes)
+    if golden and settings:
+        report = replace(report, findings=(*report.findings, *_differences(golden, samples, settings)))
     shown = [finding for finding in report.findings if notes or finding.level != "note"]
     click.echo(FORMATS[form](shown), nl=False)
     click.echo(f"pman: {summary(report, shown)}", err=True)
-    return int(report.count("error") > 0 or (strict and report.count("warning") > 0))
+    sys.exit(int(report.count("error") > 0 or (strict and report.count("warning") > 0)))
 
 
-def _differences(chosen: Golden) -> Iterator[Finding]:
-    if not chosen.directory.is_dir():
-        raise ConfigError(f"{chosen.directory}: no such directory")
-    requests = rendered.requests(chosen.samples, chosen.settings.engine)
+def _differences(directory: Path, samples: Path | None, settings: Settings) -> Iterator[Finding]:
+    """Compares golden files; `samples`: the site's own requests, None: pman's samples."""
+    if not directory.is_dir():
+        raise ConfigError(f"{directory}: no such directory")
+    requests = golden_files.requests(samples, settings.engine)
     try:
-        files = golden.files(rendered.previews(requests, chosen.settings))
+        files = golden_files.files(golden_files.previews(requests, settings))
     except ConfigError as error:
-        yield Finding("golden-differs", f"nothing can be compared: {error}", str(chosen.directory))
+        yield Finding("golden-differs", f"nothing can be compared: {error}", str(directory))
         return
-    hint = f"pman render --all {chosen.directory} writes what is rendered now"
-    for mismatch in golden.compare(chosen.directory, files):
-        file = str((chosen.directory / mismatch.file).absolute())
+    hint = f"pman render --all {directory} writes what is rendered now"
+    for mismatch in golden_files.compare(directory, files):
+        file = str((directory / mismatch.file).absolute())
         yield Finding("golden-differs", mismatch.message, file, mismatch.line, hint)
 
 

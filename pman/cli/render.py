@@ -12,12 +12,14 @@ from typing import Any, BinaryIO
 import click
 
 from pman import executors
-from pman.cli import golden, terminal
+from pman.cli import terminal
 from pman.cli.environment import dry_settings, note
 from pman.cli.group import example
 from pman.errors import BadRequest, ConfigError, EngineUnreachable
+from pman.job import Document
 from pman.settings import Settings
 from pman.translation.preview import preview
+from pman.workshop import golden
 
 FACTS_TIMEOUT_SECONDS = 3
 """A dry run waits so long for an engine, which it can do without."""
@@ -65,17 +67,21 @@ def render(
     if into:
         if show_env:
             raise click.UsageError("--show-env does not go with --all: a token has no place in golden files")
-        _render_all(into, samples, dry_settings(engine))
+        _write_golden(into, samples, dry_settings(engine))
     else:
         assert request is not None  # noqa: S101  (for the type checker)
         _render(request.read(), dry_settings(engine), show_env=show_env)
 
 
-def _render_all(into: Path, samples: Path | None, settings: Settings) -> None:
+def _write_golden(directory: Path, samples: Path | None, settings: Settings) -> None:
+    """Writes the files; says each that had to be changed, and how many there are."""
     previews = golden.previews(golden.requests(samples, settings.engine), settings)
     note(*dict.fromkeys(text for preview in previews.values() for text in preview.notes))
-    for line in golden.write(into, previews):
-        click.echo(line)
+    rendered = golden.files(previews)
+    changed = golden.write(directory, rendered)
+    for mismatch in changed:
+        click.echo(f"{'wrote' if mismatch.file in rendered else 'removed'} {directory / mismatch.file}")
+    click.echo(f"{directory}: {len(rendered)} files, {len(changed)} changed")
 
 
 def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
@@ -85,7 +91,7 @@ def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
     if shown.faults:
         raise BadRequest.of(shown.faults, shown.hint)
     documents = shown.documents
-    text = as_one_text([(document.name, document.text) for document in documents])
+    text = _as_one_text(documents)
     if sys.stdout.isatty():
         terminal.highlighted(text, documents[0].name)
     else:
@@ -110,8 +116,8 @@ async def _ask(settings: Settings) -> Mapping[str, Any]:
         await executors.close(executor)
 
 
-def as_one_text(names_and_texts: Sequence[tuple[str, str]]) -> str:
+def _as_one_text(documents: Sequence[Document]) -> str:
     """The documents as one text: one alone as it is, several each under its name."""
-    if len(names_and_texts) == 1:
-        return names_and_texts[0][1]
-    return "\n".join(f"# --- {name}\n{text}" for name, text in names_and_texts)
+    if len(documents) == 1:
+        return documents[0].text
+    return "\n".join(f"# --- {document.name}\n{document.text}" for document in documents)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pman.cli.client import Answer, Client, ServerRefused, has_ended
+from pman.cli.client import Answer, Client, ServerRefused, has_ended, remote
 from pman.cli.group import example
-from pman.cli.remote import remote
 from pman.errors import BadRequest
 
 INTERRUPTED = 130
@@ -53,19 +52,25 @@ def follow(client: Client, body: bytes, *, remove: bool) -> int:
     Raises ServerRefused, ServerUnreachable.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    jid = ""
+    jid, shown = "", ("", "")
     try:
         with _progress(console) as progress:
             task = progress.add_task("submitting", total=None)
-            tell = _Teller(console, lambda text: progress.update(task, description=text))
-            job = client.submit(body)
-            jid = str(job["jid"])
-            if has_ended(job) and job["timestamp"]:
+            submitted = client.submit(body)
+            jid = str(submitted["jid"])
+            if has_ended(submitted) and submitted["timestamp"]:
                 console.print(
-                    f"pman: {jid} ran before, until {job['timestamp']}; nothing was started", markup=False
+                    f"pman: {jid} ran before, until {submitted['timestamp']}; nothing was started",
+                    markup=False,
                 )
                 console.print(f"  run it anew: pman rm {jid}, or another --jid", markup=False)
-            job = _until_its_end(client, job, tell)
+            for job in _until_its_end(client, submitted):
+                progress.update(task, description=f"{jid} {job['status']}")
+                if (news := (job["status"], job["message"])) != shown:
+                    shown = news
+                    console.print(f"pman: {jid} {job['status']}: {job['message']}", markup=False)
+                    if job.get("hint"):
+                        console.print(f"  {job['hint']}", markup=False)
     except KeyboardInterrupt:
         _say_what_goes_on(console, jid)
         return INTERRUPTED
@@ -79,36 +84,18 @@ def exit_code(job: Answer) -> int:
     return 0 if job["status"] == "finishedSuccessfully" else job.get("exit_code") or 1
 
 
-class _Teller:
-    """Every new status once as a line, and as the spinner's text."""
-
-    def __init__(self, console: Console, spin: Callable[[str], None]) -> None:
-        self._console = console
-        self._spin = spin
-        self._last = ("", "")
-
-    def __call__(self, job: Answer) -> None:
-        news = (job["status"], job["message"])
-        self._spin(f"{job['jid']} {job['status']}")
-        if news != self._last:
-            self._last = news
-            self._console.print(f"pman: {job['jid']} {job['status']}: {job['message']}", markup=False)
-            if job.get("hint"):
-                self._console.print(f"  {job['hint']}", markup=False)
-
-
-def _until_its_end(client: Client, job: Answer, tell: _Teller) -> Answer:
-    tell(job)
+def _until_its_end(client: Client, job: Answer) -> Iterator[Answer]:
+    """The job, again and again until it has ended; its log is printed as it comes."""
+    yield job
     while job["status"] == "notstarted":
         job = _next(client, job)
-        tell(job)
+        yield job
     for text in client.logs(job["jid"], follow=True):
         sys.stdout.write(text)
         sys.stdout.flush()
     while not has_ended(job):
         job = _next(client, job)
-        tell(job)
-    return job
+        yield job
 
 
 def _next(client: Client, job: Answer) -> Answer:

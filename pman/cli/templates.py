@@ -8,17 +8,17 @@ from pathlib import Path
 
 import click
 from rich.markup import escape
+from rich.table import Table as RichTable
 
 from pman.cli import terminal
-from pman.cli.environment import named_directories, site_directories
-from pman.cli.group import Commands, Table, example
+from pman.cli.environment import named_directories, note, site_directories
+from pman.cli.group import Commands, Table, example, format_option
 from pman.errors import ConfigError
 from pman.suggest import one_of
 from pman.translation.inventory.answer import answer
 from pman.translation.inventory.blocks import Block
 from pman.translation.inventory.inventory import EngineTemplates, TemplateFile, engines, find
 from pman.translation.overrides import RULES
-from pman.workshop.eject import Ejected
 from pman.workshop.eject import eject as ejected
 
 COMMANDS: Table = {
@@ -49,15 +49,23 @@ def templates() -> None:
 
 @click.command(epilog=example("pman templates list", "PMAN_TEMPLATES=site pman templates list"))
 @click.option("--engine", help="Of this engine only.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option("table", "json")
 def list_templates(engine: str | None, form: str) -> None:
     """List each engine's templates, blocks and rules.
 
     A block with a star is overridden, and by which file is said beside it. Ends with 1 when there is
     a file that cannot be read, which is listed with what is wrong.
     """
-    if not show_list(site_directories(), engine, form):
-        sys.exit(1)
+    inventory = engines(site_directories())
+    names = [one.engine for one in inventory]
+    if engine and engine not in names:
+        raise ConfigError(f"there are no templates for {engine}; {one_of(engine, names)}")
+    chosen = [one for one in inventory if engine in (None, one.engine)]
+    if form == "json":
+        terminal.print_json(answer(chosen))
+    else:
+        terminal.console().print(_table(chosen))
+    sys.exit(int(any(one.faults for one in chosen)))
 
 
 @click.command(
@@ -71,7 +79,12 @@ def show(name: str) -> None:
 
     builtin/... is always the shipped one.
     """
-    show_source(name, site_directories())
+    file = find(name, site_directories())
+    if sys.stdout.isatty():
+        click.echo(f"{file.path}\n", err=True)
+        terminal.highlighted(file.text, file.name)
+    else:
+        click.echo(file.text, nl=False)
 
 
 @click.command(
@@ -97,26 +110,27 @@ def eject(name: str, blocks: tuple[str, ...], to: Path | None) -> None:
     A state.yaml extends the shipped rules. What was shipped is kept beside it, in *.base, for
     `pman templates check`.
     """
-    _eject(name, blocks, to, named_directories())
+    site_dirs = named_directories()
+    directory = to or next(iter(site_dirs), None)
+    if directory is None:
+        raise ConfigError(
+            "where to? name the site's directory of templates by --to DIR, or in PMAN_TEMPLATES"
+        )
+    files = ejected(name, blocks, directory)
+    write(files)
+    if directory.resolve() not in [site.resolve() for site in site_dirs]:
+        note(f"it is used with PMAN_TEMPLATES={directory}")
+    if len(files) > 1:
+        note("keep both in the site's repository; `pman templates check` compares them")
 
 
-def show_list(site_dirs: Sequence[Path], engine: str | None, form: str) -> bool:
-    """Print the list; says whether all that is listed can be read."""
-    inventory = engines(site_dirs)
-    names = [one.engine for one in inventory]
-    if engine and engine not in names:
-        raise ConfigError(f"there are no templates for {engine}; {one_of(engine, names)}")
-    chosen = [one for one in inventory if engine in (None, one.engine)]
-    if form == "json":
-        terminal.print_json(answer(chosen))
-        return not any(one.faults for one in chosen)
+def _table(inventory: Sequence[EngineTemplates]) -> RichTable:
     table = terminal.plain_table("template", "from", "what is in it")
-    for one in chosen:
+    for one in inventory:
         for file in one.files:
             table.add_row(escape(file.name), _origin(file), _contents(one, file))
         table.add_section()
-    terminal.console().print(table)
-    return not any(one.faults for one in chosen)
+    return table
 
 
 def _origin(file: TemplateFile) -> str:
@@ -156,37 +170,10 @@ def _word(block: Block) -> str:
     return f"[yellow]{block.name}*[/]" if block.overridden_by else block.name
 
 
-def show_source(name: str, site_dirs: Sequence[Path]) -> None:
-    """To the letter in a pipe; highlighted on a terminal, with its path."""
-    file = find(name, site_dirs)
-    if not sys.stdout.isatty():
-        click.echo(file.text, nl=False)
-        return
-    click.echo(f"{file.path}\n", err=True)
-    terminal.highlighted(file.text, file.name)
-
-
-def _eject(name: str, blocks: Sequence[str], to: Path | None, site_dirs: Sequence[Path]) -> None:
-    directory = to or next(iter(site_dirs), None)
-    if directory is None:
-        raise ConfigError(
-            "where to? name the site's directory of templates by --to DIR, or in PMAN_TEMPLATES"
-        )
-    ejection = ejected(name, blocks, directory)
-    write(ejection.files)
-    for path in ejection.files:
-        click.echo(terminal.path(path))
-    _say_what_next(ejection, directory, site_dirs)
-
-
 def write(files: Mapping[Path, str]) -> None:
+    """Writes the files, then says which."""
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-
-
-def _say_what_next(ejection: Ejected, directory: Path, site_dirs: Sequence[Path]) -> None:
-    if directory.resolve() not in [site.resolve() for site in site_dirs]:
-        click.echo(f"pman: it is used with PMAN_TEMPLATES={directory}", err=True)
-    if len(ejection.files) > 1:
-        click.echo("pman: keep both in the site's repository; `pman templates check` compares them", err=True)
+    for path in files:
+        click.echo(terminal.path(path))

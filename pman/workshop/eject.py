@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
@@ -18,20 +17,10 @@ from pman.translation.sources import BUILTIN, Source, Span, lineage, parsed
 from pman.translation.statefile import read
 
 
-@dataclass(frozen=True, slots=True)
-class Ejected:
-    """A site's own copy, to be written yet."""
-
-    path: Path
-    """The site's file."""
-
-    files: Mapping[Path, str]
-    """The texts to write: the site's file, and beside it the shipped text that it was made from."""
-
-
-def eject(name: str, blocks: Sequence[str], to: Path) -> Ejected:
+def eject(name: str, blocks: Sequence[str], to: Path) -> Mapping[Path, str]:
     """Makes what a site's directory `to` needs to have a shipped template, or blocks of it, as its own.
 
+    Returns the texts to write: the site's file first, then beside it the shipped text that it was made from.
     It renders the same as before, until it is edited. A file that is there is added to, never
     overwritten. Raises ConfigError for what is not shipped, and for what is there already.
     """
@@ -43,12 +32,12 @@ def eject(name: str, blocks: Sequence[str], to: Path) -> Ejected:
         _refuse_existing(path, "name a --block to add it")
         now = record.now(f"{BUILTIN}{shipped.name}", "", shipped.text)
         text = record.comment(path.name, now) + shipped.text
-        return Ejected(path, {path: text, record.beside(path): shipped.text})
+        return {path: text, record.beside(path): shipped.text}
     spans = list(_spans(shipped.name, list(dict.fromkeys(blocks))))
     text = _extended(path, shipped.name, blocks)
     bodies = {span.name: span.body for _, span in spans}
     sections = "".join(f"\n{_section(source, span, path)}" for source, span in spans)
-    return Ejected(path, {path: text + sections, record.beside(path): record.with_blocks(path, bodies)})
+    return {path: text + sections, record.beside(path): record.with_blocks(path, bodies)}
 
 
 def _refuse_existing(path: Path, advice: str) -> None:
@@ -90,7 +79,7 @@ def _section(source: Source, span: Span, path: Path) -> str:
     return f"{record.comment(path.name, now)}{flush}\n"
 
 
-def _rules(name: str, blocks: Sequence[str], path: Path) -> Ejected:
+def _rules(name: str, blocks: Sequence[str], path: Path) -> Mapping[Path, str]:
     if blocks:
         raise ConfigError(f"{name} has rules and no blocks: leave --block out")
     _refuse_existing(path, "add your rules to it")
@@ -101,7 +90,7 @@ def _rules(name: str, blocks: Sequence[str], path: Path) -> Ejected:
         f"extends: {BUILTIN}{name}\n\n"
         f"# One of the shipped ones, for an example:\n{indent(_example(name), '# ', lambda _: True)}"
     )
-    return Ejected(path, {path: text})
+    return {path: text}
 
 
 def _example(name: str) -> str:

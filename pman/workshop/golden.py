@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pman.errors import ConfigError
-from pman.translation.preview import Preview
+from pman.settings import Settings
+from pman.translation.preview import Preview, Previews
+from pman.workshop.samples import samples
 
 LIST = ".rendered"
 """A file of the directory that lists those written there, so that those of no use any more can go."""
@@ -33,6 +35,26 @@ class Mismatch:
     message: str
     diff: str
     """A unified diff from the golden file to what is rendered."""
+
+
+def requests(directory: Path | None, engine: str) -> Mapping[str, bytes]:
+    """The `*.json` of a directory, by their names. Raises ConfigError where there are none.
+
+    Without a directory the samples of the engine that differ in their requests: the settings are the site's.
+    """
+    if directory is None:
+        by_body = {sample.body: sample.name for sample in reversed(samples(engine))}
+        return {name: body for body, name in reversed(by_body.items())}
+    bodies = {file.stem: file.read_bytes() for file in sorted(directory.glob("*.json")) if file.is_file()}
+    if not bodies:
+        raise ConfigError(f"{directory}: no request (*.json) in it")
+    return bodies
+
+
+def previews(bodies: Mapping[str, bytes], settings: Settings) -> Mapping[str, Preview]:
+    """Renders each sample; no engine is asked, so that every machine renders the same."""
+    by_site = Previews(settings, [settings.engine])
+    return {name: by_site.preview(body) for name, body in bodies.items()}
 
 
 def files(previews: Mapping[str, Preview]) -> Files:

@@ -34,8 +34,8 @@ def write(found: dict[Path, str]) -> None:
 
 def ejected(site: Path, name: str, *blocks: str) -> Path:
     found = eject(name, blocks, site)
-    write(dict(found.files))
-    return found.path
+    write(dict(found))
+    return next(iter(found))
 
 
 def made_before(path: Path, change: Callable[[str], str]) -> None:

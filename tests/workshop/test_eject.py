@@ -98,10 +98,10 @@ def as_shipped(engine: str, names: tuple[str, ...] = EVERY) -> list[Rendering]:
 def written(site: Path, name: str, *blocks: str) -> Path:
     """The site's file, with all that belongs to it."""
     found = eject(name, blocks, site)
-    for path, text in found.files.items():
+    for path, text in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return found.path
+    return next(iter(found))
 
 
 @pytest.mark.parametrize(("engine", "name", "block"), BLOCKS)
