@@ -18,7 +18,7 @@ from pman.cli.group import example
 from pman.errors import BadRequest, ConfigError, EngineUnreachable
 from pman.job import Document
 from pman.settings import Settings
-from pman.translation.preview import preview
+from pman.translation.preview import Previews
 from pman.workshop import golden
 
 FACTS_TIMEOUT_SECONDS = 3
@@ -86,7 +86,8 @@ def _write_golden(directory: Path, samples: Path | None, settings: Settings) -> 
 
 def _render(body: bytes, settings: Settings, *, show_env: bool) -> None:
     facts, why = ask_facts(settings)
-    shown = preview(body, settings, facts=facts, unasked=why, show_env=show_env)
+    previews = Previews(settings, [settings.engine])
+    shown = previews.preview(body, facts=facts, unasked=why, show_env=show_env)
     note(*shown.notes)
     if shown.faults:
         raise BadRequest.of(shown.faults, shown.hint)

@@ -45,7 +45,9 @@ def changes(old: Sequence[Document], new: Sequence[Document]) -> tuple[Change, .
     them as they are; by their places, where very many differ.
     """
     return tuple(
-        change for name, before, after in _pairs(old, new) for change in _document(name, before, after)
+        Change(name, *difference)
+        for name, before, after in _pairs(old, new)
+        for difference in _document(before, after)
     )
 
 
@@ -95,13 +97,11 @@ def _title(content: object) -> str:
     return f"{content.get('kind', '')}/{name}"
 
 
-def _document(name: str, old: Document | None, new: Document | None) -> Iterator[Change]:
+def _document(old: Document | None, new: Document | None) -> Iterator[Difference]:
     if old is None or new is None:
-        kind: Kind = "removed" if new is None else "added"
-        yield Change(name, "$", kind, _sent(old), _sent(new))
+        yield "$", "removed" if new is None else "added", _sent(old), _sent(new)
     else:
-        for path, kind, before, after in _values("$", _sent(old), _sent(new)):
-            yield Change(name, path, kind, before, after)
+        yield from _values("$", _sent(old), _sent(new))
 
 
 def _sent(document: Document | None) -> object:

@@ -15,12 +15,6 @@ RULES = "state.yaml"
 _READ = (".j2", ".yaml", ".yml")
 
 
-def check_files(engine: str, search: BaseLoader, documents: Sequence[str]) -> None:
-    """Raises ConfigError for a file of an engine's folder that nothing would read."""
-    for fault in unread(engine, search, documents):
-        raise ConfigError.of([fault])
-
-
 def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterator[Fault]:
     """The files of an engine's folder that nothing would read.
 
@@ -32,12 +26,8 @@ def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterato
         if folder != engine or file.startswith("_") or not file.endswith(_READ):
             continue
         if file != RULES and (file not in names if documents else not file.endswith(".j2")):
-            message = f"nothing reads this file; {meant(file, names)}"
-            yield Fault(name, message, _path(search, name))
-
-
-def _path(search: BaseLoader, name: str) -> str:
-    return search.get_source(SYNTAX, name)[1] or f"templates/{name}"
+            path = search.get_source(SYNTAX, name)[1] or f"templates/{name}"
+            yield Fault(name, f"nothing reads this file; {meant(file, names)}", path)
 
 
 def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> None:
@@ -48,12 +38,6 @@ def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> 
     for folder in visible:
         if folder not in engines and nearest(folder, engines):
             raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {meant(folder, engines)}")
-
-
-def check_blocks(search: BaseLoader, name: str) -> None:
-    """Raises ConfigError for the first that is lost."""
-    for mistake in lost(search, name):
-        raise ConfigError.of([mistake.fault])
 
 
 def lost(search: BaseLoader, name: str) -> Iterator[Mistake]:

@@ -39,20 +39,6 @@ class Preview:
     """Sentences on what was assumed or left out."""
 
 
-def preview(
-    body: bytes | str,
-    settings: Settings,
-    *,
-    templates: TemplateSet = "site",
-    facts: Mapping[str, Any] | None = None,
-    unasked: str = "no engine was asked",
-    show_env: bool = False,
-) -> Preview:
-    """One preview; see Previews."""
-    previews = Previews(settings, [settings.engine])
-    return previews.preview(body, templates=templates, facts=facts, unasked=unasked, show_env=show_env)
-
-
 Compiled = tuple[Translation, Notes] | PmanError
 
 CHANGED = "the templates have changed since pman began; it makes jobs by those that it read then: restart it"

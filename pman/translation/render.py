@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, cast
+from traceback import walk_tb
+from types import TracebackType
+from typing import cast
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, Template
 from jinja2.exceptions import TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError
@@ -24,7 +27,7 @@ from pman.translation.languages.marks import (
     shown,
     without_marks,
 )
-from pman.translation.overrides import check_blocks, check_files
+from pman.translation.overrides import lost, unread
 from pman.translation.rules import FAILURES
 from pman.translation.sourcemap import Notes, SourceMap, without_notes
 from pman.translation.taint import UNSHOWN, TaintTracking
@@ -36,27 +39,11 @@ class Rendering:
     read: frozenset[str]
     """The variables that the templates read, e.g. `job.image`, on the way that this job took."""
 
+    shown: tuple[Document, ...] = ()
+    """Of `show`: they are the same, but for literals that hold a tainted value."""
 
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """A rendering of tainted variables."""
-
-    documents: tuple[Document, ...]
-    shown: tuple[Document, ...]
-    """They are the same, but for literals that hold a tainted value."""
-
-    read: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """A rendering that knows where each piece of it comes from."""
-
-    documents: tuple[Document, ...]
-    source_maps: tuple[SourceMap, ...]
-    """One for each document's text."""
-
-    read: frozenset[str]
+    source_maps: tuple[SourceMap, ...] = ()
+    """Of `traced`: where each piece of a document's text comes from, one for each document."""
 
 
 def _language(name: str) -> str:
@@ -88,19 +75,29 @@ class Templates:
 
     def __init__(self, engine: str, search: BaseLoader, documents: Sequence[str] = ()) -> None:
         """`documents`: the names that the engine takes; none: any."""
-        check_files(engine, search, documents)
+        for fault in unread(engine, search, documents):
+            raise ConfigError.of([fault])
         self._search = search
         self.notes = Notes()
         """They hold what all calls of `traced` came across."""
 
-        self._templates: list[tuple[str, Template]] = []
-        environments: dict[str, Escaping] = {}
-        for name in template_names(engine, search):
-            language = _language(name)
-            environment = environments.setdefault(language, Escaping(search, language))
-            self._templates.append((name, compile_template(environment, name)))
-        if not self._templates:
+        self._names = template_names(engine, search)
+        if not self._names:
             raise ConfigError(f"templates/{engine}: no templates (*.j2) for CONTAINER_ENV={engine!r}")
+        self._templates = self._compiled(Escaping)
+
+    def _compiled(self, kind: type[Escaping], notes: Notes | None = None) -> list[tuple[str, Template]]:
+        languages = {_language(name) for name in self._names}
+        environments = {language: kind(self._search, language, notes) for language in languages}
+        return [(name, compile_template(environments[_language(name)], name)) for name in self._names]
+
+    @cached_property
+    def _tracking(self) -> list[tuple[str, Template]]:
+        return self._compiled(TaintTracking)
+
+    @cached_property
+    def _noting(self) -> list[tuple[str, Template]]:
+        return self._compiled(Escaping, self.notes)
 
     def render(self, job: Mapping[str, object], site: Mapping[str, object]) -> Rendering:
         """Pure: the same job and site give the same documents."""
@@ -115,7 +112,7 @@ class Templates:
         self._check_some(documents)
         return Rendering(tuple(documents), _read(variables))
 
-    def show(self, job: Mapping[str, object], site: Mapping[str, object]) -> DryRun:
+    def show(self, job: Mapping[str, object], site: Mapping[str, object]) -> Rendering:
         """Renders variables that may be tainted, which no message of an error shows; slower than `render`."""
         documents, hidden, variables = [], [], (Fields("job", job), Fields("site", site))
         for name, template in self._tracking:
@@ -123,24 +120,30 @@ class Templates:
             try:
                 own = [document for document, _ in _documents(name, placed(_language(name), text))]
             except _IN_THE_TEXT:
-                self._traced(self._compiled(TaintTracking, Notes()), job, site)  # raises it, as above
+                notes = Notes()
+                self._traced(self._compiled(TaintTracking, notes), notes, job, site)  # raises it, as above
                 raise
             documents += own
             hidden += _hidden(name, own, text, template) if MARK + SHOWN in text else own
         self._check_some(documents)
-        return DryRun(tuple(documents), tuple(hidden), _read(variables))
+        return Rendering(tuple(documents), _read(variables), shown=tuple(hidden))
 
-    def traced(self, job: Mapping[str, object], site: Mapping[str, object]) -> Traced:
+    def traced(self, job: Mapping[str, object], site: Mapping[str, object]) -> Rendering:
         """Renders the same, and tells where each piece comes from; slower than `render`.
 
         Raises ConfigError with the template's line also for what only the rendered text tells. The
         branches that were taken are added to `notes`.
         """
-        return self._traced(self._noting, job, site)
+        return self._traced(self._noting, self.notes, job, site)
 
-    def _traced(self, noting: _Noting, job: Mapping[str, object], site: Mapping[str, object]) -> Traced:
+    def _traced(
+        self,
+        templates: Sequence[tuple[str, Template]],
+        notes: Notes,
+        job: Mapping[str, object],
+        site: Mapping[str, object],
+    ) -> Rendering:
         pairs, variables = [], (Fields("job", job), Fields("site", site))
-        notes, templates = noting
         for name, template in templates:
             marked, starts, pieces = without_notes(_rendered(name, template, variables), notes)
             source_map = SourceMap("", starts, pieces)
@@ -156,29 +159,11 @@ class Templates:
                 raise _config_error(name, str(cause), origin.file, origin.line) from cause
         self._check_some(pairs)
         documents, source_maps = zip(*pairs, strict=True)
-        return Traced(documents, source_maps, _read(variables))
-
-    @cached_property
-    def _tracking(self) -> list[tuple[str, Template]]:
-        return self._compiled(TaintTracking, None)[1]
-
-    @cached_property
-    def _noting(self) -> _Noting:
-        return self._compiled(Escaping, self.notes)
-
-    def _compiled(self, kind: type[Escaping], notes: Notes | None) -> _Noting:
-        environments: dict[str, Escaping] = {}
-        for name, _ in self._templates:
-            language = _language(name)
-            environments.setdefault(language, kind(self._search, language, notes))
-        return notes or Notes(), [
-            (name, environments[_language(name)].get_template(name)) for name, _ in self._templates
-        ]
+        return Rendering(documents, _read(variables), source_maps=source_maps)
 
     def _check_some(self, documents: Sequence[object]) -> None:
         if not documents:
-            names = ", ".join(name for name, _ in self._templates)
-            raise ConfigError(f"the templates ({names}) make no document")
+            raise ConfigError(f"the templates ({', '.join(self._names)}) make no document")
 
 
 def environment_for(search: BaseLoader, name: str) -> Environment:
@@ -190,7 +175,8 @@ def compile_template(environment: Environment, name: str) -> Template:
     """Raises ConfigError for what can be told of a template alone."""
     with _located(name, _path(environment, name)):
         template = environment.get_template(name)
-        check_blocks(cast(BaseLoader, environment.loader), name)
+        for mistake in lost(cast(BaseLoader, environment.loader), name):
+            raise ConfigError.of([mistake.fault])
     return template
 
 
@@ -200,9 +186,6 @@ def _path(environment: Environment, name: str) -> str | None:
         return loader.get_source(environment, name)[1]
     except (TemplateNotFound, ValueError):  # not found, or not UTF-8, which compiling it says
         return None
-
-
-_Noting = tuple[Notes, list[tuple[str, Template]]]
 
 
 def _rendered(name: str, template: Template, variables: tuple[Fields, Fields]) -> str:
@@ -247,12 +230,8 @@ def _config_error(name: str, message: str, file: str | None, line: int = 0) -> C
 
 def template_names(engine: str, search: BaseLoader) -> list[str]:
     """Lists the templates of an engine's documents, in the order in which they are sent."""
-    names = set()
-    for name in search.list_templates():
-        folder, _, file = name.partition("/")
-        if folder == engine and name.endswith(".j2") and not file.startswith("_"):
-            names.add(name)
-    return sorted(names)
+    own = {name for name in search.list_templates() if name.startswith(f"{engine}/")}
+    return sorted(name for name in own if name.endswith(".j2") and not name.startswith(f"{engine}/_"))
 
 
 _IN_THE_TEXT = (MisplacedError, UnreadableError)
@@ -266,40 +245,34 @@ def _documents(name: str, text: str) -> Iterator[tuple[Document, int]]:
         yield Document(file, part, content), begin
 
 
-class _located:  # noqa: N801  (reads as a statement)
-    """Turns Jinja's errors into one that names the template and the line."""
+@contextmanager
+def _located(name: str, file: str | None) -> Iterator[None]:
+    """Turns Jinja's errors into one that names the line of the template `name`, whose path is `file`."""
+    try:
+        yield
+    except TemplateSyntaxError as error:
+        raise _config_error(name, _said(error), error.filename or file, error.lineno) from error
+    except FAILURES as error:
+        raise _config_error(name, _said(error), *_place(error.__traceback__, file)) from error
 
-    def __init__(self, name: str, file: str | None) -> None:
-        """`file`: the path of the template that is called `name`."""
-        self._name = name
-        self._file = file
 
-    def __enter__(self) -> None:
-        return None
+def _place(traceback: TracebackType | None, file: str | None) -> tuple[str | None, int]:
+    """Jinja puts the template's own lines into the traceback; the innermost is the place."""
+    line = 0
+    for frame, number in walk_tb(traceback):
+        if frame.f_code.co_filename.endswith(".j2"):
+            file, line = frame.f_code.co_filename, number
+    return file, line
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, TemplateSyntaxError):
-            raise self._error(error, error.filename or self._file, error.lineno) from error
-        if isinstance(error, FAILURES):
-            raise self._error(error, *self._place(traceback)) from error
 
-    def _place(self, traceback: Any) -> tuple[str | None, int]:
-        """Jinja puts the template's own lines into the traceback; the innermost is the place."""
-        file, line = self._file, 0
-        while traceback is not None:
-            code = traceback.tb_frame.f_code
-            if code.co_filename.endswith(".j2"):
-                file, line = code.co_filename, traceback.tb_lineno
-            traceback = traceback.tb_next
-        return file, line
-
-    def _error(self, error: BaseException, file: str | None, line: int) -> ConfigError:
-        kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-        message = str(
-            error.message if isinstance(error, UndefinedError | TemplateSyntaxError) else error
-        )  # their texts name the file once more
-        if isinstance(error, TemplateNotFound):
-            kind, message = "", f"extends or includes {error.name!r}, which does not exist"
-        if isinstance(error, RecursionError):
-            kind, message = "", "it includes or calls itself without an end"
-        return _config_error(self._name, f"{kind}{message}", file, line)
+def _said(error: Exception) -> str:
+    match error:
+        case TemplateNotFound():
+            return f"extends or includes {error.name!r}, which does not exist"
+        case RecursionError():
+            return "it includes or calls itself without an end"
+        case UndefinedError() | TemplateSyntaxError():
+            return str(error.message)  # their texts name the file once more
+        case TemplateError():
+            return str(error)
+    return f"{type(error).__name__}: {error}"

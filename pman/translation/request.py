@@ -113,11 +113,12 @@ def _values(env: object) -> frozenset[str]:
 
 
 def _job(data: Mapping[str, Any]) -> Job:
+    directories = (INCOMING, OUTGOING) if data["type"] == "ds" else (OUTGOING,)
     return Job(
         jid=data["jid"],
         image=data["image"],
         entrypoint=tuple(data["entrypoint"]),
-        args=(*_with_paths(data["args"], data.get("args_path_flags") or ()), *_directories(data["type"])),
+        args=(*_with_paths(data["args"], data.get("args_path_flags") or ()), *directories),
         env=tuple(data.get("env") or ()),
         auid=data["auid"],
         number_of_workers=data["number_of_workers"],
@@ -137,7 +138,3 @@ def _with_paths(args: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
         if word in path_flags:
             yield INCOMING
             next(words, None)
-
-
-def _directories(kind: str) -> tuple[str, ...]:
-    return (INCOMING, OUTGOING) if kind == "ds" else (OUTGOING,)

@@ -15,7 +15,7 @@ from pman.translation import rules, taint
 from pman.translation.fields import FieldReader, without_fields
 from pman.translation.masking import Masking
 from pman.translation.overrides import check_folders
-from pman.translation.render import DryRun, Rendering, Templates, loader
+from pman.translation.render import Rendering, Templates, loader
 from pman.translation.request import RequestParser
 from pman.translation.rules import NativeState
 from pman.translation.variables import job_variables, site_variables, unread_fields, unread_settings
@@ -99,12 +99,21 @@ class Translation:
         self._allow(variables, dry_run)
         return dry_run.shown
 
-    def _allow(self, variables: Mapping[str, Any], rendering: Rendering | DryRun) -> None:
+    def _allow(self, variables: Mapping[str, Any], rendering: Rendering) -> None:
         """Raises BadRequest for fields that the templates do not read, and for what the policy forbids."""
         if faults := unread_fields(variables, rendering.read):
             raise BadRequest.of(faults)
-        if self._policy and (faults := self._breaches(variables, rendering.documents)):
-            raise BadRequest.of(faults, "the site's policy (PMAN_POLICY) does not allow this job")
+        if self._policy is None:
+            return
+        subject = {
+            "engine": self.settings.engine,
+            "request": variables,
+            "documents": [document.content or document.text for document in rendering.documents],
+        }
+        secrets = frozenset(filter(None, (item.partition("=")[2] for item in variables["env"])))
+        if faults := schema.faults(self._policy, subject, secrets):
+            reasons = [Fault(f.path, f"not allowed by the site's policy: {f.message}") for f in faults]
+            raise BadRequest.of(reasons, "the site's policy (PMAN_POLICY) does not allow this job")
 
     def details(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
         """Answers API v2 for a job in this state. Raises as Rules.read; ConfigError for a field, too."""
@@ -148,17 +157,6 @@ class Translation:
         ]
         if faults:
             raise ConfigError.of(faults)
-
-    def _breaches(self, job: Mapping[str, Any], documents: tuple[Document, ...]) -> list[Fault]:
-        subject = {
-            "engine": self.settings.engine,
-            "request": job,
-            "documents": [document.content or document.text for document in documents],
-        }
-        secrets = frozenset(filter(None, (item.partition("=")[2] for item in job["env"])))
-        assert self._policy is not None  # noqa: S101  (for the type checker; the caller has looked)
-        faults = schema.faults(self._policy, subject, secrets)
-        return [Fault(fault.path, f"not allowed by the site's policy: {fault.message}") for fault in faults]
 
 
 def _checked(directory: str, engine: str) -> Path:

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pman.errors import PmanError
-from pman.settings import MASK
+from pman.settings import MASK, Settings
 from pman.translation import assumed
-from pman.translation.preview import CHANGED, Previews, preview
+from pman.translation.preview import CHANGED, Preview, Previews
 from tests.a_job import ENGINES, a_body, settings_of, site_templates
 
 EXTENDED = '{% extends "builtin/docker/container.yaml.j2" %}\n'
@@ -19,6 +20,10 @@ SECRET = "CHRIS_USER_TOKEN=open-sesame"  # noqa: S105  (no one's)
 
 def the_site(directory: Path, template: str = PIDS) -> Path:
     return site_templates(directory, {"docker/container.yaml.j2": template})
+
+
+def preview(body: bytes | str, settings: Settings, **options: Any) -> Preview:
+    return Previews(settings, [settings.engine]).preview(body, **options)
 
 
 # --- what is shown -----------------------------------------------------------------------------------

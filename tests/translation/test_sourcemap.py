@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from pman.errors import ConfigError
 from pman.resources import TEMPLATES
-from pman.translation.render import Templates, Traced, loader
+from pman.translation.render import Rendering, Templates, loader
 from pman.translation.variables import job_variables, site_variables
 from tests.a_job import ENGINES, FACTS, a_job, a_translation, site_templates
 
 
-def traced(directory: Path, files: dict[str, str], **job: object) -> Traced:
+def traced(directory: Path, files: dict[str, str], **job: object) -> Rendering:
     return Templates("site", loader([site_templates(directory, files)], [])).traced(job, {})
 
 
-def lines(found: Traced) -> list[tuple[str, int]]:
+def lines(found: Rendering) -> list[tuple[str, int]]:
     return [(Path(origin.file).name, origin.line) for origin in found.source_maps[0].lines]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.translation.languages.marks import MisplacedError, UnreadableError
-from pman.translation.render import Templates, Traced
+from pman.translation.render import Rendering, Templates
 from pman.translation.sourcemap import Notes, SourceMap
 from pman.translation.sources import composed, place
 from pman.translation.variables import unread_fields
@@ -56,14 +56,14 @@ class Trial:
     checked: set[tuple[str, str]] = field(default_factory=set)
     """Names and texts of documents: each is checked once, however many samples become it."""
 
-    def render(self, templates: Templates, sample: Sample) -> Traced | None:
+    def render(self, templates: Templates, sample: Sample) -> Rendering | None:
         try:
             return templates.traced(*sample.variables())
         except ConfigError as error:
             self.findings += _stopped(error, sample)
             return None
 
-    def check(self, traced: Traced) -> None:
+    def check(self, traced: Rendering) -> None:
         for document, source_map in zip(traced.documents, traced.source_maps, strict=True):
             if (document.name, document.text) not in self.checked:
                 self.checked.add((document.name, document.text))
