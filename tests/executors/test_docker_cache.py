@@ -123,7 +123,7 @@ async def connected(cache: Cache) -> None:
 
 def learn(cache: Cache, jid: str, answer: bytes = b"{}") -> None:
     with cache.asking(jid) as ask:
-        ask.keep(answer)
+        ask.answer = answer
 
 
 def known(cache: Cache, jid: str) -> bool:
@@ -193,8 +193,8 @@ async def test_what_happens_while_the_engine_is_asked_is_not_lost(engine: Engine
     learn(cache, "b")
 
     with cache.asking("a") as first, cache.asking("a") as second:
-        first.keep(b"running")
-        second.keep(b"running")
+        first.answer = b"running"
+        second.answer = b"running"
         engine.tell("a")
         engine.tell("b")
         await until(lambda: cache.revision("b") is None)
@@ -210,7 +210,7 @@ async def test_of_two_that_ask_before_and_after_an_event_the_later_is_kept(
     with cache.asking("a") as early:
         cache.forget("a")
         learn(cache, "a", b"exited")
-        early.keep(b"running")
+        early.answer = b"running"
 
     assert cache.inspection("a") == b"exited"
 
@@ -263,7 +263,7 @@ async def test_what_was_asked_before_a_reconnect_is_not_kept_after_it(engine: En
         engine.cut()
         await until(lambda: cache._stream is None)
         await connected(cache)
-        ask.keep(b"old")
+        ask.answer = b"old"
 
     assert cache.revision("a") is None
 
@@ -403,7 +403,7 @@ async def test_an_old_answer_that_goes_leaves_the_one_that_is_on_its_way(cache: 
     age(cache, "a", 2 * module.MAX_AGE_SECONDS)
 
     with cache.asking("a") as ask:
-        ask.keep(b"new")
+        ask.answer = b"new"
         learn(cache, "b")
 
     assert cache.inspection("a") == b"new"

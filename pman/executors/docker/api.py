@@ -45,34 +45,32 @@ class Api:
         try:
             return json.loads(answer)
         except ValueError as error:
-            raise EngineUnreachable(
-                f"what answers at {self._http.address} is no {self.kind}: {words(answer):.200}"
-            ) from error
+            raise self._stranger(words(answer)) from error
+
+    async def find(self, path: str, failure: str, query: Mapping[str, str] | None = None) -> Any:
+        """The answer of a GET; None for what is not there. `failure`: what any other error means."""
+        status, answer = await self.call("GET", path, query)
+        if status not in (200, 404):
+            raise EngineUnreachable(f"{failure}: {words(answer)}")
+        return json.loads(answer) if status == 200 else None
 
     async def call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, query: Mapping[str, str] | None = None, **options: Any
     ) -> tuple[int, bytes]:
-        async with self.request(method, path, query, body=body, headers=headers) as response:
+        async with self.request(method, path, query, **options) as response:
             return response.status, await response.read()
 
-    async def create(
-        self, path: str, query: Mapping[str, str], body: object, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, bytes]:
+    async def create(self, path: str, **options: Any) -> tuple[int, bytes]:
         """A POST that takes a name, sent again where it was cut: an engine may close idle connections.
 
         Whether or not the first one went through, the second is safe: the name can be taken only once.
         """
         try:
-            return await self.call("POST", path, query, body, headers)
+            return await self.call("POST", path, **options)
         except TimedOut:
             raise
         except ConnectionCut:
-            return await self.call("POST", path, query, body, headers)
+            return await self.call("POST", path, **options)
 
     async def description(self) -> dict[str, Any]:
         """The engine's own words: /info, and of /version ApiVersion and the components' names."""
@@ -87,23 +85,12 @@ class Api:
 
     @asynccontextmanager
     async def request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-        stream: bool = False,
-        endless: bool = False,
+        self, method: str, path: str, query: Mapping[str, str] | None = None, **options: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """See Http.request; in the version of the API that was agreed on."""
+        """See Http.request, which takes the options; in the version of the API that was agreed on."""
         if not self._prefix and path != "/version":
             await self._negotiate()
-        options: dict[str, Any] = {"params": query, "headers": headers, "stream": stream, "endless": endless}
-        if body is not None:
-            options["json"] = body
-        async with self._http.request(method, f"{self._prefix}{path}", **options) as response:
+        async with self._http.request(method, f"{self._prefix}{path}", params=query, **options) as response:
             yield response
 
     async def _negotiate(self) -> None:
@@ -114,10 +101,11 @@ class Api:
                 tuple(map(int, version[key].split("."))) for key in ("ApiVersion", "MinAPIVersion")
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise EngineUnreachable(
-                f"what answers at {self._http.address} is no {self.kind}: {version!s:.200}"
-            ) from error
+            raise self._stranger(str(version)) from error
         self._prefix = "/v{}.{}".format(*max(min(API_VERSION, newest), oldest))
+
+    def _stranger(self, answer: str) -> EngineUnreachable:
+        return EngineUnreachable(f"what answers at {self._http.address} is no {self.kind}: {answer:.200}")
 
     async def close(self) -> None:
         await self._http.close()

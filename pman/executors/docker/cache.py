@@ -52,10 +52,7 @@ class Question:
     began: float
     stream: object
     answer: bytes = b""
-
-    def keep(self, answer: bytes) -> None:
-        """Cache the answer once the question is over, unless something happened to the job since."""
-        self.answer = answer
+    """Cached once the question is over, unless something happened to the job since."""
 
 
 class Cache:
@@ -166,11 +163,9 @@ class Cache:
         self.forget(question.jid)
         self._revisions[question.jid] = hash(question.answer), question.began
         self._inspections[question.jid] = question.answer
-        while len(self._revisions) > self._max_revisions or self._oldest() < question.began - MAX_AGE_SECONDS:
+        oldest = question.began - MAX_AGE_SECONDS
+        while len(self._revisions) > self._max_revisions or next(iter(self._revisions.values()))[1] < oldest:
             self._drop(next(iter(self._revisions)))  # what is asked at this moment is none the older
-
-    def _oldest(self) -> float:
-        return next(iter(self._revisions.values()))[1]
 
     def _drop(self, jid: str) -> None:
         self._revisions.pop(jid, None)

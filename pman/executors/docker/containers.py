@@ -57,7 +57,7 @@ class Containers:
             return await self._create(jid, body)
 
     async def _create(self, jid: str, body: Mapping[str, Any]) -> str:
-        status, answer = await self._api.create("/containers/create", {"name": jid}, body)
+        status, answer = await self._api.create("/containers/create", query={"name": jid}, json=body)
         if status == 201:
             return str(json.loads(answer)["Id"])
         message = words(answer)
@@ -114,7 +114,7 @@ class Containers:
                 return None, 0
             # That one is not started may stand in a marker only, and no event tells that a start failed.
             if not not_started(container) or container["State"].get("Error"):
-                question.keep(body)
+                question.answer = body
         return container, _age(container["Created"], response.headers.get("Date"))
 
     async def kill(self, jid: str, identity: str) -> None:

@@ -28,14 +28,13 @@ class Images:
 
     async def pull(self, image: str) -> None:
         """Returns when the engine has it, however many jobs wait for it. Raises EngineRefused."""
-        await self._pulls.run(image, lambda: self._until_answered(image))
+        waits = f"pull of {image} interrupted"
+        await self._pulls.run(
+            image, lambda: until_reachable(lambda: self._pull(image), RETRY_INTERVAL_SECONDS, waits)
+        )
 
     async def close(self) -> None:
         await self._pulls.close()
-
-    async def _until_answered(self, image: str) -> None:
-        waits = f"pull of {image} interrupted"
-        await until_reachable(lambda: self._pull(image), RETRY_INTERVAL_SECONDS, waits)
 
     async def _pull(self, image: str) -> None:
         repository, tag = docker.utils.parse_repository_tag(image)

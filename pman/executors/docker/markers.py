@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from pman.errors import EngineRefused, EngineUnreachable
+from pman.errors import EngineRefused
 from pman.executors.docker.api import Api, filtered, words
 from pman.job import JID_LABEL, LABEL_PREFIX, REASON_LABEL
 
@@ -43,10 +43,6 @@ class Marker:
         labels = json.dumps(dict(self.labels), sort_keys=True)
         return f"marker {self.created} {hashlib.sha256(labels.encode()).hexdigest()}"
 
-    def is_of(self, container: Mapping[str, Any]) -> bool:
-        """True for the same job's; its labels have the digest of the request."""
-        return bool(container["Config"]["Labels"] == self.body.get("Labels"))
-
     @property
     def reason(self) -> str:
         return self.labels.get(REASON_LABEL, "")
@@ -65,13 +61,7 @@ class Marker:
             "Error": self.reason,
             "FinishedAt": self.created if call else "",
         }
-        return {
-            "Name": f"/{jid}",
-            "Created": self.created,
-            "Config": body,
-            "HostConfig": body.get("HostConfig") or {},
-            "State": state,
-        }
+        return {**inspection(jid, body, state), "Created": self.created}
 
 
 class Markers:
@@ -91,13 +81,8 @@ class Markers:
         return await self._create("failed", jid, labels)
 
     async def find(self, kind: Kind, jid: str) -> Marker | None:
-        status, answer = await self._api.call("GET", _path(kind, jid))
-        if status == 404:
-            return None
-        if status != 200:
-            raise EngineUnreachable(f"{self._api.kind} cannot tell the state of {jid}: {words(answer)}")
-        marker = _marker(answer)
-        return marker if marker.labels.get(JID_LABEL) == jid else None
+        volume = await self._api.find(_path(kind, jid), f"{self._api.kind} cannot tell the state of {jid}")
+        return _marker(volume) if volume and (volume.get("Labels") or {}).get(JID_LABEL) == jid else None
 
     async def latest(self, jid: str) -> Marker | None:
         """A failure counts more than the wait that it ended."""
@@ -128,10 +113,20 @@ class Markers:
     async def _create(self, kind: Kind, jid: str, labels: Mapping[str, str]) -> Marker:
         """The new one, or the one that is there already."""
         volume = {"Name": _name(kind, jid), "Labels": labels}
-        status, answer = await self._api.call("POST", "/volumes/create", body=volume)
+        status, answer = await self._api.call("POST", "/volumes/create", json=volume)
         if status != 201:
             raise EngineRefused("hold", status, words(answer))
-        return _marker(answer)
+        return _marker(json.loads(answer))
+
+
+def is_same(container: Mapping[str, Any] | None, body: Mapping[str, Any]) -> bool:
+    """True for the container of the job with this body; its labels have the digest of the request."""
+    return container is not None and bool(container["Config"]["Labels"] == body.get("Labels"))
+
+
+def inspection(jid: str, body: Mapping[str, Any], state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A job in the shape of its container's inspection; `body`: the one that creates the container."""
+    return {"Name": f"/{jid}", "Config": body, "HostConfig": body.get("HostConfig") or {}, "State": state}
 
 
 def _name(kind: Kind, jid: str) -> str:
@@ -142,6 +137,5 @@ def _path(kind: Kind, jid: str) -> str:
     return f"/volumes/{quote(_name(kind, jid), safe='')}"
 
 
-def _marker(answer: bytes) -> Marker:
-    data = json.loads(answer)
-    return Marker(data.get("Labels") or {}, data.get("CreatedAt", ""))
+def _marker(volume: Mapping[str, Any]) -> Marker:
+    return Marker(volume.get("Labels") or {}, volume.get("CreatedAt", ""))

@@ -17,7 +17,7 @@ from typing import Any
 from pman.errors import EngineRefused, NameTaken
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.images import Images
-from pman.executors.docker.markers import Markers
+from pman.executors.docker.markers import Markers, is_same
 from pman.executors.shared.tasks import Attempts, SingleFlight, until_reachable
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Pulls:
             except NoSuchImageError as error:
                 raise EngineRefused("pull", 404, "the engine did not keep the image") from error
             except NameTaken:
-                if not await self._is_same(jid, body):
+                if not is_same(await self._containers.find(jid), body):
                     continue  # what was deleted just now, and its pman does not know yet
                 await self._containers.resume(jid)
             else:
@@ -116,10 +116,6 @@ class Pulls:
         """Tells whether the marker is there, and is this job's, not that of a later one of its name."""
         marker = await self._markers.find("pending", jid)
         return marker is not None and marker.body == body
-
-    async def _is_same(self, jid: str, body: Mapping[str, Any]) -> bool:
-        container = await self._containers.find(jid)
-        return container is not None and container["Config"]["Labels"] == body.get("Labels")
 
     async def _delete_unstarted(self, jid: str, identity: str) -> None:
         """Delete it, unless another pman has started it: then it was wanted after all."""

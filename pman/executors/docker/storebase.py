@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
-from pman.errors import ConfigError, EngineUnreachable
-from pman.executors.docker.api import Api, filtered, words
+from pman.errors import ConfigError
+from pman.executors.docker.api import Api, filtered
 
 STOREBASE_MOUNT = "/var/local/storeBase"
 """pfcon's container mounts the storebase there."""
@@ -22,15 +21,14 @@ async def storebase(api: Api, settings: Mapping[str, Any]) -> str:
     mount = {"Name": named} if named else await _mount(api, settings["PFCON_SELECTOR"])
     if mount.get("Type") == "bind":
         return str(mount["Source"])
-    status, answer = await api.call("GET", f"/volumes/{quote(mount['Name'], safe='')}")
-    if status == 404:
+    where = f"/volumes/{quote(mount['Name'], safe='')}"
+    volume = await api.find(where, f"{api.kind} cannot tell where a volume is")
+    if volume is None:
         raise ConfigError(
             f"VOLUME_NAME={mount['Name']!r}: {api.kind} has no such volume",
             "pfcon's compose file or `docker volume ls` tells its name",
         )
-    if status != 200:
-        raise EngineUnreachable(f"{api.kind} cannot tell where a volume is: {words(answer)}")
-    path = str(json.loads(answer).get("Mountpoint") or "")
+    path = str(volume.get("Mountpoint") or "")
     if not path.startswith("/"):
         raise ConfigError(
             f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({path!r})",

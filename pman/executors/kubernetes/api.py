@@ -16,9 +16,10 @@ from urllib.parse import quote
 import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 
-from pman.errors import ConnectionCut, EngineUnreachable, TimedOut
+from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.connections import Connections, Request
+from pman.executors.shared.http import engine_errors
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,16 @@ class Api:
             raise self.unexpected(method, path, answer)
         return answer
 
+    async def change(self, call: str, method: str, path: str, body: object) -> Answer:
+        """The answer, which may say that the object is gone (404) or has changed (409).
+
+        Raises EngineRefused, of a `call` such as `remove`, for any other refusal.
+        """
+        answer = await self.call(method, path, body=body)
+        if answer.status >= 400 and answer.status not in (404, 409):
+            raise EngineRefused(call, answer.status, answer.message)
+        return answer
+
     @asynccontextmanager
     async def request(
         self,
@@ -136,27 +147,23 @@ class Api:
         A stream may take as long as it likes, though not without a byte for `idle_timeout` seconds.
         """
         began, status = time.monotonic(), 0
+        connections = await self._connect()
         timeout = aiohttp.ClientTimeout(total=self.timeout)
         if stream:
             timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=idle_timeout)
+        request, call = Request(method, path, query, body, timeout, stream), f"{method} {path}"
+        errors = engine_errors(
+            "Kubernetes", self.address, call, self.timeout, hint=self._access.source, server="the API server"
+        )
         try:
-            async with self._send(Request(method, path, query, body, timeout, stream)) as response:
-                status = response.status
-                yield response
-        except TimeoutError as error:
-            raise TimedOut(
-                f"Kubernetes at {self.address} did not answer {method} {path} within {self.timeout} s",
-                "the API server hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionCut(
-                f"Kubernetes does not answer at {self.address}: {error or type(error).__name__}",
-                f"is it running? {self._access.source}",
-            ) from error
+            with errors:
+                async with self._send(connections, request) as response:
+                    status = response.status
+                    yield response
         finally:
             if log.isEnabledFor(logging.DEBUG):
                 took = (time.monotonic() - began) * 1e3
-                log.debug("%s %s %s %.1f ms", method, path, status or "unanswered", took)
+                log.debug("%s %s %.1f ms", call, status or "unanswered", took)
 
     def answer(self, status: int, content: bytes) -> Answer:
         """Parse a body. Raises EngineUnreachable for a success that is no JSON."""
@@ -195,9 +202,8 @@ class Api:
             await self._connections.close()
 
     @asynccontextmanager
-    async def _send(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _send(self, refused: Connections, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send the request; once more with other credentials where the first ones are refused."""
-        refused = await self._connect()
         async with refused.in_use(), await refused.send(request) as response:
             clients = refused
             if response.status == 401 or (response.status == 403 and refused.is_anonymous):

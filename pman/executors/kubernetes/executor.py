@@ -101,7 +101,8 @@ class KubernetesExecutor:
             self._direct_reads.pop(jid, None)
             return cached
         began = time.monotonic()
-        read = await self._reads.native(jid) if _can_be(jid) else None
+        _check(jid)
+        read = await self._reads.native(jid)
         if read is None or self._store.is_deleted(read["job"], began):
             self._direct_reads.pop(jid, None)
             raise UnknownJob(jid)
@@ -115,8 +116,7 @@ class KubernetesExecutor:
         return self._logs.follow(jid, tail) if follow else self._logs.last(jid, tail)
 
     async def remove(self, jid: str) -> None:
-        if not _can_be(jid):
-            raise UnknownJob(jid)
+        _check(jid)
         await self._removal.remove(jid)
 
     async def active(self) -> Sequence[str]:
@@ -126,8 +126,7 @@ class KubernetesExecutor:
         return sorted(name(job) for job in await self._jobs() if not has_ended(job))
 
     async def end(self, jid: str, reason: str) -> None:
-        if not _can_be(jid):
-            raise UnknownJob(jid)
+        _check(jid)
         self._store.expect(await self._removal.end(jid, reason))
 
     async def list(self) -> Sequence[str]:
@@ -163,6 +162,7 @@ class KubernetesExecutor:
         )
 
 
-def _can_be(jid: str) -> bool:
-    """Tell whether a Job can have this name, which is also the value of a label: at most 63 characters."""
-    return is_name(jid) and len(jid) <= 63
+def _check(jid: str) -> None:
+    """Raises UnknownJob unless a Job can have this name, also the value of a label: 63 characters."""
+    if not is_name(jid) or len(jid) > 63:
+        raise UnknownJob(jid)

@@ -61,10 +61,16 @@ def owner_reference(job: Object) -> Mapping[str, Any]:
     }
 
 
+Kind = tuple[str, bool]
+"""The path of its resource, such as `/apis/batch/v1 jobs`, and whether it is namespaced."""
+
+
 class Manifests:
     def __init__(self, api: Api, namespace: str) -> None:
-        self._kinds = Kinds(api)
+        self._api = api
         self._namespace = namespace
+        self._kinds: dict[str, Mapping[str, Kind]] = {}
+        """The kinds of each version that was asked for, by version and name."""
 
     async def read(self, jid: str, documents: Sequence[Document]) -> list[Manifest]:
         """Raises ConfigError where none is the Job, or one cannot belong to it; EngineRefused."""
@@ -76,48 +82,31 @@ class Manifests:
     async def _manifest(self, jid: str, document: Document) -> Manifest:
         body: Any = document.content
         try:
-            kind = await self._kinds.find(str(body["apiVersion"]), str(body["kind"]))
+            resource, is_namespaced = await self._kind(str(body["apiVersion"]), str(body["kind"]))
             metadata = dict(body["metadata"])
             metadata["name"] = str(metadata["name"])
         except (TypeError, KeyError) as error:
             raise ConfigError(
                 f"templates/kubernetes/{document.name}: a document needs apiVersion, kind and metadata.name"
             ) from error
-        if metadata["name"] in (".", "..") or set(metadata["name"]) & {
-            "/",
-            "%",
-        }:  # the API has no path for it
+        if metadata["name"] in (".", "..") or not {"/", "%"}.isdisjoint(metadata["name"]):  # no path of it
             raise EngineRefused(f"create {body['kind']}", 422, f"{metadata['name']!r} can be no name")
         namespace = metadata.setdefault("namespace", self._namespace)
-        if namespace != self._namespace or not kind.namespaced:
+        if namespace != self._namespace or not is_namespaced:
             raise ConfigError(
                 f"templates/kubernetes/{document.name}: {body['kind']} {metadata['name']} would be outside "
                 f"of the namespace {self._namespace}, where no Job can own it",
                 "it would stay when the job is deleted; create it once, by hand",
             )
-        return Manifest(jid, {**body, "metadata": metadata}, kind.path)
+        return Manifest(jid, {**body, "metadata": metadata}, resource)
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    path: str
-    """E.g. `/apis/batch/v1 jobs`."""
-
-    namespaced: bool
-
-
-class Kinds:
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._discovered: dict[str, Mapping[str, Kind]] = {}
-
-    async def find(self, version: str, kind: str) -> Kind:
+    async def _kind(self, version: str, kind: str) -> Kind:
         """Raises EngineRefused for one that the cluster does not have. `version`: such as `batch/v1`."""
-        if kind not in self._discovered.get(version, ()):  # a site may add kinds at any time
-            self._discovered[version] = await self._discover(version, kind)
-        if kind not in self._discovered[version]:
+        if kind not in self._kinds.get(version, ()):  # a site may add kinds at any time
+            self._kinds[version] = await self._discover(version, kind)
+        if kind not in self._kinds[version]:
             raise EngineRefused(f"create {kind}", 404, f"the cluster knows no kind {kind} in {version}")
-        return self._discovered[version][kind]
+        return self._kinds[version][kind]
 
     async def _discover(self, version: str, kind: str) -> Mapping[str, Kind]:
         prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
@@ -125,7 +114,7 @@ class Kinds:
         if answer.status >= 400:
             raise EngineRefused(f"create {kind}", answer.status, f"{version}: {answer.message}")
         return {
-            item["kind"]: Kind(f"{prefix} {item['name']}", item["namespaced"])
+            item["kind"]: (f"{prefix} {item['name']}", item["namespaced"])
             for item in answer.content.get("resources") or ()
             if "/" not in item["name"]  # pods/log and the like
         }

@@ -71,13 +71,9 @@ class Objects:
 
     async def patch(self, manifest: Manifest, metadata: Mapping[str, Any]) -> Object | None:
         """Merge into the metadata; None where the object has changed or is gone. Raises EngineRefused."""
-        answer = await self._api.call("PATCH", self._path(manifest), body={"metadata": metadata})
-        if answer.status in (404, 409):
-            return None
-        if answer.status >= 400:
-            raise EngineRefused(f"patch {manifest.kind}", answer.status, answer.message)
-        patched: Object = answer.content
-        return patched
+        call, body = f"patch {manifest.kind}", {"metadata": metadata}
+        answer = await self._api.change(call, "PATCH", self._path(manifest), body)
+        return answer.content if answer.status < 400 else None
 
     async def delete(self, manifest: Manifest, existing: Object) -> bool:
         """Delete it as it was read; False where it has changed since. Raises EngineRefused.
@@ -88,9 +84,7 @@ class Objects:
             "propagationPolicy": "Foreground" if manifest.is_the_job else "Background",
             "preconditions": {"uid": uid(existing), "resourceVersion": resource_version(existing)},
         }
-        answer = await self._api.call("DELETE", self._path(manifest), body=options)
-        if answer.status >= 400 and answer.status not in (404, 409):
-            raise EngineRefused(f"delete {manifest.kind}", answer.status, answer.message)
+        answer = await self._api.change(f"delete {manifest.kind}", "DELETE", self._path(manifest), options)
         return answer.status != 409
 
     async def _post(self, manifest: Manifest) -> Answer:

@@ -55,7 +55,7 @@ class Removal:
             raise UnknownJob(jid)
         pods = await self._living_pods(jid, job)  # looked for before, so as to be faster than the cluster
         if job and not is_terminating(job):
-            await self._delete(job)
+            await self._delete(JOBS, job, propagationPolicy="Background")  # of what it owns, by the cluster
         if job:
             self._deleted(job)
         if not job and not pods:
@@ -77,20 +77,17 @@ class Removal:
                 "metadata": {"resourceVersion": resource_version(job), "annotations": {REASON_LABEL: reason}},
                 "spec": {"activeDeadlineSeconds": 1},
             }
-            answer = await self._api.call("PATCH", path(self._namespace, JOBS, jid), body=patch)
+            answer = await self._api.change("end", "PATCH", path(self._namespace, JOBS, jid), patch)
             if answer.status < 400:
                 patched: Object = answer.content
                 return patched
-            if answer.status not in (404, 409):  # 409: the Job has changed meanwhile, it may have ended
-                raise EngineRefused("end", answer.status, answer.message)
+            # 409: the Job has changed meanwhile, it may have ended
         raise EngineRefused("end", 409, f"the Job {jid} changes all the time")
 
-    async def _delete(self, job: Object) -> None:
-        """Delete the Job; the cluster deletes what it owns. Raises EngineRefused."""
-        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid(job)}}
-        answer = await self._api.call("DELETE", path(self._namespace, JOBS, name(job)), body=options)
-        if answer.status >= 400 and answer.status not in (404, 409):  # gone; another one by now
-            raise EngineRefused("remove", answer.status, answer.message)
+    async def _delete(self, resource: str, item: Object, **options: object) -> None:
+        """Delete it, unless it is gone, or another one by now. Raises EngineRefused."""
+        body = {**options, "preconditions": {"uid": uid(item)}}
+        await self._api.change("remove", "DELETE", path(self._namespace, resource, name(item)), body)
 
     async def _living_pods(self, jid: str, job: Object | None) -> list[Object]:
         """The pods of the Job that may have processes; without a Job, those of earlier ones of its name."""
@@ -111,8 +108,8 @@ class Removal:
             deleted_at.update((uid(pod), now) for pod in new)
             deleted_twice.update(map(uid, late))
             await asyncio.gather(
-                *(self._delete_pod(pod, GRACE_SECONDS) for pod in new),
-                *(self._delete_pod(pod, SECOND_GRACE_SECONDS) for pod in late),
+                *(self._delete(PODS, pod, gracePeriodSeconds=GRACE_SECONDS) for pod in new),
+                *(self._delete(PODS, pod, gracePeriodSeconds=SECOND_GRACE_SECONDS) for pod in late),
             )
             await asyncio.sleep(pause if pods else 0)
             pods = await self._living_pods(jid, job)
@@ -121,10 +118,3 @@ class Removal:
             if time.monotonic() > until:
                 log.warning("%s: removed, though its pods do not end: %s", jid, ", ".join(map(name, pods)))
                 return
-
-    async def _delete_pod(self, pod: Object, grace: int) -> None:
-        """Delete it sooner than the cluster would. Raises EngineRefused."""
-        options = {"gracePeriodSeconds": grace, "preconditions": {"uid": uid(pod)}}
-        answer = await self._api.call("DELETE", path(self._namespace, PODS, name(pod)), body=options)
-        if answer.status >= 400 and answer.status not in (404, 409):
-            raise EngineRefused("remove", answer.status, answer.message)

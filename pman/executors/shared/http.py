@@ -9,8 +9,8 @@ import errno
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import aiohttp
@@ -55,26 +55,13 @@ class Http:
             silence = None if endless else self._timeout
             options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=silence)
         began = time.monotonic()
-        try:
+        call, hint = f"{method} {path}", f"See {self._setting}"
+        with engine_errors(self.kind, self.address, call, self._timeout, hint=hint):
             async with session.request(method, f"{self._base}{path}", **options) as response:
                 yield response
-            if log.isEnabledFor(logging.DEBUG):
-                took = (time.monotonic() - began) * 1e3
-                log.debug("%s %s %d %.1f ms", method, path, response.status, took)
-        except TimeoutError as error:
-            raise TimedOut(
-                f"{self.kind} at {self.address} did not answer {method} {path} within {self._timeout} s",
-                "the engine hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            denied = getattr(error, "errno", None) == errno.EACCES
-            words = "" if isinstance(error, aiohttp.InvalidURL) else str(error)  # that one shows all of it
-            raise ConnectionCut(
-                f"{self.kind} does not answer at {self.address}: {words or type(error).__name__}",
-                f"pman's user may not use this socket: it must be in the socket's group; see {self._setting}"
-                if denied
-                else f"is it running? See {self._setting}",
-            ) from error
+        if log.isEnabledFor(logging.DEBUG):
+            took = (time.monotonic() - began) * 1e3
+            log.debug("%s %d %.1f ms", call, response.status, took)
 
     async def call(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
         """Status and body. Raises ConnectionCut."""
@@ -98,6 +85,29 @@ class Http:
                 f"{self.kind} at {self.address!r}: use unix:///path/of/the.sock or http://host:port"
             )
         return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=self._timeout))
+
+
+@contextmanager
+def engine_errors(
+    kind: str, address: str, call: str, timeout: int, *, hint: str, server: str = "the engine"
+) -> Iterator[None]:
+    """Raise ConnectionCut for what keeps the engine from answering the call; `hint`: what set its address."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimedOut(
+            f"{kind} at {address} did not answer {call} within {timeout} s",
+            f"{server} hangs or is too busy; ENGINE_TIMEOUT sets how long pman waits",
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        denied = address.startswith("unix:") and getattr(error, "errno", None) == errno.EACCES
+        words = "" if isinstance(error, aiohttp.InvalidURL) else str(error)  # that one shows all of it
+        raise ConnectionCut(
+            f"{kind} does not answer at {address}: {words or type(error).__name__}",
+            f"pman's user may not use this socket: it must be in the socket's group. {hint}"
+            if denied
+            else f"is it running? {hint}",
+        ) from error
 
 
 def _shown(address: str) -> str:

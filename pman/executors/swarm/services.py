@@ -56,31 +56,24 @@ class Services:
         """Raises NameTaken, EngineRefused."""
         image = str(body["TaskTemplate"]["ContainerSpec"]["Image"])
         headers = await asyncio.to_thread(registry_auth, image)  # the swarm hands it on to its nodes
-        status, answer = await self._api.create("/services/create", {}, body, headers)
+        status, answer = await self._api.create("/services/create", json=body, headers=headers)
         if status == 409:
             raise NameTaken(words(answer))
         self._check("create", status, answer)
 
     async def find(self, jid: str) -> Service | None:
         """The service of a job; None for what is not pman's."""
-        status, answer = await self._api.call("GET", f"/services/{quote(jid, safe='')}")
-        if status == 404:
-            return None
-        if status != 200:
-            raise EngineUnreachable(f"the swarm cannot tell the state of {jid}: {words(answer)}")
-        service: Service = json.loads(answer)
+        failure = f"the swarm cannot tell the state of {jid}"
+        service: Service | None = await self._api.find(f"/services/{quote(jid, safe='')}", failure)
+        spec = service["Spec"] if service else {}
         # The engine also finds services by a part of their id.
-        spec = service["Spec"]
-        return service if spec["Name"] == jid == (spec.get("Labels") or {}).get(JID_LABEL) else None
+        return service if spec.get("Name") == jid == (spec.get("Labels") or {}).get(JID_LABEL) else None
 
     async def tasks(self, service: Service) -> list[Task]:
         """The tasks of the last iteration that has any, by slot, then by age."""
-        status, answer = await self._api.call("GET", "/tasks", filtered(service=[str(service["ID"])]))
-        if status == 404:
-            return []  # deleted since it was listed
-        if status != 200:
-            raise EngineUnreachable(f"the swarm cannot tell the tasks of a service: {words(answer)}")
-        tasks = sorted(json.loads(answer), key=lambda task: (slot(task), task["CreatedAt"]))
+        query = filtered(service=[str(service["ID"])])
+        answer = await self._api.find("/tasks", "the swarm cannot tell the tasks of a service", query)
+        tasks = sorted(answer or (), key=lambda task: (slot(task), task["CreatedAt"]))  # or deleted since
         last = max(map(_iteration, tasks), default=0)
         return [task for task in tasks if _iteration(task) == last]
 
@@ -124,7 +117,9 @@ class Services:
             own = {name: value for name, value in (spec.get("Labels") or {}).items() if name != OPEN_LABEL}
             spec["Labels"] = {**own, **(labels or {})}
             query = {"version": str(current["Version"]["Index"])}
-            status, answer = await self._api.call("POST", f"/services/{current['ID']}/update", query, spec)
+            status, answer = await self._api.call(
+                "POST", f"/services/{current['ID']}/update", query, json=spec
+            )
             if status in (200, 404):
                 return
             if "out of sequence" not in words(answer) or attempt == UPDATE_ATTEMPTS - 1:
