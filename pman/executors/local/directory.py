@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from pman.executors.shared.jobdir import incarnation_of
 from pman.job import utc
 
 ALIVE = ("starting", "running")
@@ -23,6 +24,7 @@ ALIVE = ("starting", "running")
 
 def native_state(directory: Path) -> Mapping[str, Any]:
     """See templates/local/state.yaml. Raises FileNotFoundError."""
+    incarnation = incarnation_of(directory)
     job = json.loads((directory / "job.json").read_bytes())
     written = (directory / "job.json").stat().st_mtime
     state = state_of(directory)
@@ -33,6 +35,8 @@ def native_state(directory: Path) -> Mapping[str, Any]:
             state = {**state, "status": "lost", "error": last_line(directory / "errors")}
     if state.get("reason") == "stopped" and (asked := directory / "asked").exists():
         state = {**state, "reason": "asked", "asked": asked.read_text("utf-8")}
+    if incarnation_of(directory) != incarnation:  # deleted while it was read, it would seem not to have begun
+        return native_state(directory)
     return {"job": job, "state": state, "created": utc(datetime.fromtimestamp(written, UTC))}
 
 

@@ -124,7 +124,7 @@ class Directories:
             content = json.loads((directory / "job.json").read_bytes())
             self._documents[jid, incarnation] = content
         end = text_of(directory / "end.json")
-        return Record(
+        record = Record(
             jid=jid,
             incarnation=incarnation,
             job=content["job"],
@@ -135,6 +135,8 @@ class Directories:
             exit_code=number_in(directory / "rc"),
             end=json.loads(end) if end else None,
         )
+        # Deleted while it was read, a job would seem to be one that has been submitted, and has no id.
+        return record if incarnation_of(directory) == incarnation else self._read(jid, directory)
 
     def script(self, jid: str) -> str:
         """Raises FileNotFoundError once it has been submitted."""
