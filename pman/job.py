@@ -171,3 +171,7 @@ class Document:
     text: str
     content: object
     """The parsed document; None where the language is no data, such as a shell script."""
+
+    def answer(self) -> Mapping[str, object]:
+        """The fields of a document in every answer of the API."""
+        return {"name": self.name, "text": self.text, "content": self.content}

@@ -54,7 +54,8 @@ async def _serve(settings: Settings, host: str) -> None:
         gc.set_threshold(50_000, 20, 50)
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         log.info("pman %s on %s, %s", __version__, settings.engine, engine.described())
-        log.info("running on http://%s:%d/api/v1/%s", *_address(listener), _page(settings))
+        page = " (the page: /)" if settings["PMAN_PAGE"] else ""
+        log.info("running on http://%s:%d/api/v1/%s", *_address(listener), page)
         await uvicorn.Server(config).serve(sockets=[listener])
     finally:
         await engine.close()
@@ -70,10 +71,6 @@ def _listener(host: str, port: int) -> socket.socket:
         raise ConfigError(
             message, "another pman, or another service, may run there; --port or PORT"
         ) from error
-
-
-def _page(settings: Settings) -> str:
-    return " (the page: /)" if settings["PMAN_PAGE"] else ""
 
 
 def _address(listener: socket.socket) -> tuple[str, int]:

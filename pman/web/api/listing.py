@@ -12,7 +12,6 @@ from typing import Self, get_args
 
 from werkzeug.datastructures import MultiDict
 
-from pman import schema
 from pman.errors import BadRequest
 from pman.job import JobDetails, JobStatus
 from pman.suggest import one_of
@@ -101,29 +100,18 @@ def _cursor(place: Place) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-_PLACE = schema.validator(
-    {
-        "type": "array",
-        "prefixItems": [
-            {"type": ["number", "null"], "minimum": -(10**12), "maximum": 10**12},
-            {"type": "string"},
-        ],
-        "minItems": 2,
-        "maxItems": 2,
-    }
-)
-
-
 def _place(cursor: str) -> Place:
     try:
         text = base64.b64decode(f"{cursor}{'=' * (-len(cursor) % 4)}", b"-_", validate=True)
         place = json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
         place = None
-    if not _PLACE.is_valid(place):
-        raise BadRequest(f"cursor={cursor[:100]!r}: use `next` of the page before")
-    moment, jid = place
-    return float("inf") if moment is None else float(moment), jid
+    match place:
+        case [None, str(jid)]:
+            return float("inf"), jid
+        case [int() | float() as moment, str(jid)] if not isinstance(moment, bool) and abs(moment) <= 10**12:
+            return float(moment), jid
+    raise BadRequest(f"cursor={cursor[:100]!r}: use `next` of the page before")
 
 
 def _status(word: str) -> str:

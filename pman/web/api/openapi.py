@@ -30,7 +30,7 @@ def document() -> Mapping[str, Any]:
     source: dict[str, Any] = yaml.safe_load((HERE / "openapi.yaml").read_text("utf-8"))
     source["info"]["version"] = __version__
     source["components"]["schemas"].update(_components())
-    described: dict[str, Any] = _referred(source)
+    described: dict[str, Any] = _renamed(source, _REFERENCES)
     return described
 
 
@@ -42,38 +42,31 @@ def _components() -> dict[str, Any]:
     request["properties"] = {name: {"$ref": f"{COMPONENTS}Request_{name}"} for name in request["properties"]}
     engine = {"description": "an engine that is installed", "enum": installed()}
     api["$defs"]["RenderRequest"]["properties"]["engine"] = {"$ref": f"{COMPONENTS}Engine"}
-    return {"Engine": engine, "Request": request, **_of_requests(parts), **api["$defs"]}
+    of_requests = _renamed(parts, {"#/$defs/": f"{COMPONENTS}Request_"})
+    return {"Engine": engine, "Request": request, **of_requests, **api["$defs"]}
 
 
-def _of_requests(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Their own `#/$defs/` mean those of requests."""
-    return {name: _renamed(part, "#/$defs/", f"{COMPONENTS}Request_") for name, part in parts.items()}
+_REFERENCES = {
+    "urn:pman:request#/properties/": f"{COMPONENTS}Request_",
+    "urn:pman:request": f"{COMPONENTS}Request",
+    "urn:pman:api#/$defs/": COMPONENTS,
+    "#/$defs/": COMPONENTS,
+}
+"""How a reference begins, and how the one to a component does in its place; the first that fits is taken."""
 
 
-def _referred(value: Any) -> Any:
-    """Every reference as one to a component, and no keyword that only pman reads."""
-    for old, new in (
-        ("urn:pman:request#/properties/", f"{COMPONENTS}Request_"),
-        ("urn:pman:request", f"{COMPONENTS}Request"),
-        ("urn:pman:api#/$defs/", COMPONENTS),
-        ("#/$defs/", COMPONENTS),
-    ):
-        value = _renamed(value, old, new)
-    return value
-
-
-def _renamed(value: Any, old: str, new: str) -> Any:
+def _renamed(value: Any, references: Mapping[str, str]) -> Any:
+    """A copy with other references, and without the keywords that only pman reads."""
     if isinstance(value, Mapping):
-        return {
-            key: new + item.removeprefix(old)
-            if key == "$ref" and isinstance(item, str) and item.startswith(old)
-            else _renamed(item, old, new)
-            for key, item in value.items()
-            if key not in ("$id", "$schema")
-        }
-    return [_renamed(item, old, new) for item in value] if isinstance(value, list) else copy.copy(value)
+        if isinstance(value.get("$ref"), str):
+            old = next(filter(value["$ref"].startswith, references), "")
+            value = {**value, "$ref": references.get(old, "") + value["$ref"].removeprefix(old)}
+        copied = {key: item for key, item in value.items() if key not in ("$id", "$schema")}
+        return {key: _renamed(item, references) for key, item in copied.items()}
+    return [_renamed(item, references) for item in value] if isinstance(value, list) else value
 
 
+@cache
 def page() -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -111,11 +104,7 @@ def _resolved(value: Mapping[str, Any]) -> Mapping[str, Any]:
     target: Any = document()
     for step in value["$ref"].removeprefix("#/").split("/"):
         target = target[step]
-    return (
-        {**_resolved(target), "name_of_schema": value["$ref"].rpartition("/")[2]}
-        if isinstance(target, Mapping)
-        else target
-    )
+    return {**_resolved(target), "name_of_schema": value["$ref"].rpartition("/")[2]}
 
 
 def _each(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -144,10 +133,7 @@ def add_description(app: Quart) -> None:
 
     @app.get("/docs")
     async def reference() -> Response:
-        return Response(_page(), mimetype="text/html", headers={"Content-Security-Policy": POLICY})
-
-
-_page = cache(page)
+        return Response(page(), mimetype="text/html", headers={"Content-Security-Policy": POLICY})
 
 
 def table() -> str:

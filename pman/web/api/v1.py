@@ -71,8 +71,5 @@ async def _dry_run(engine: Engine, job: Job) -> Mapping[str, Any]:
     return {
         "jid": job.jid,
         "engine": engine.settings.engine,
-        "documents": [
-            {"name": document.name, "text": document.text, "content": document.content}
-            for document in documents
-        ],
+        "documents": [document.answer() for document in documents],
     }

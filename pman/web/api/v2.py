@@ -16,7 +16,6 @@ from pman.engine.engine import Engine
 from pman.engine.feed import Feed
 from pman.engine.previews import PreviewQueue, check_size, installed
 from pman.errors import BadRequest, EngineUnreachable, NotJson
-from pman.job import Document
 from pman.suggest import one_of
 from pman.translation import diff
 from pman.translation.honoured import Matrix, Row, working
@@ -71,16 +70,17 @@ def _job(app: Quart, engine: Engine) -> None:
     async def job_document(jid: str) -> Mapping[str, Any]:
         only()
         documents = await engine.applied(valid_jid(jid))
-        return {"jid": jid, "engine": engine.settings.engine, "documents": list(map(_document, documents))}
+        return {
+            "jid": jid,
+            "engine": engine.settings.engine,
+            "documents": [each.answer() for each in documents],
+        }
 
     @app.get("/api/v2/jobs/<jid>/native")
     async def job_native(jid: str) -> Mapping[str, Any]:
         only()
-        return {
-            "jid": jid,
-            "engine": engine.settings.engine,
-            "native": await engine.native(valid_jid(jid)),
-        }
+        native = await engine.native(valid_jid(jid))
+        return {"jid": jid, "engine": engine.settings.engine, "native": native}
 
     @app.get("/api/v2/jobs/<jid>/explain")
     async def job_explain(jid: str) -> Mapping[str, Any]:
@@ -178,17 +178,13 @@ async def _rendering() -> Mapping[str, Any]:
     return dict(wanted)
 
 
-def _document(document: Document) -> Mapping[str, Any]:
-    return {"name": document.name, "text": document.text, "content": document.content}
-
-
 def _rendered(shown: Preview, shipped: Preview, templates: str) -> Mapping[str, Any]:
     """With what the shown templates change; nothing where either side makes no document."""
     old, new = (shipped.documents, shown.documents) if shown.documents and shipped.documents else ((), ())
     return {
         "engine": shown.engine,
         "templates": templates,
-        "documents": list(map(_document, shown.documents)),
+        "documents": [document.answer() for document in shown.documents],
         "faults": [fault.answer() for fault in shown.faults],
         "hint": shown.hint,
         "notes": list(shown.notes),

@@ -9,14 +9,14 @@ from typing import Any
 from markupsafe import Markup, escape
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexer import Lexer
+from pygments.lexer import DelegatingLexer, Lexer
 from pygments.lexers import get_lexer_for_filename
 from pygments.lexers.special import TextLexer
 from pygments.lexers.templates import DjangoLexer, YamlJinjaLexer
 from pygments.util import ClassNotFound
 
 from pman.errors import Fault
-from pman.web.page.wdl import WdlJinjaLexer, WdlLexer
+from pman.web.page.wdl import WdlLexer
 
 LARGE = 64_000
 """Characters; with more of them, colours take longer than they help."""
@@ -67,7 +67,7 @@ def _lexer(name: str) -> Lexer:
     if name.endswith(".wdl"):
         return WdlLexer(**_PLAIN)
     if name.endswith(".wdl.j2"):
-        return WdlJinjaLexer(**_PLAIN)
+        return DelegatingLexer(WdlLexer, DjangoLexer, **_PLAIN)
     if name.endswith(".j2"):
         return DjangoLexer(**_PLAIN)
     try:

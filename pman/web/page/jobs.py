@@ -68,39 +68,6 @@ def counted(jobs: Sequence[JobDetails], shown: int) -> str:
     return f"{all_of_them}: {parts}" if parts else "No jobs"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One job of the table."""
-
-    jid: str
-    status: str
-    image: str
-    message: str
-    created: datetime | None
-    running_since: datetime | None
-    """Set for a job that runs: its duration goes on."""
-
-    took: float | None
-    """Seconds, of one that has ended."""
-
-    limits: str
-
-
-def row(details: JobDetails) -> Row:
-    info, running = details.info, details.info.status == "started"
-    ended = details.started and details.finished
-    return Row(
-        jid=info.jid,
-        status=info.status,
-        image=info.image,
-        message="" if info.message == STATUSES[info.status] else info.message,
-        created=details.created,
-        running_since=details.started if running else None,
-        took=(details.finished - details.started).total_seconds() if ended else None,  # type: ignore[operator]  # both
-        limits=limits(details.request),
-    )
-
-
 def limits(request: Mapping[str, Any]) -> str:
     """`1 cpu, 300 MiB, 2 gpus, 4 workers`; what is not limited, or not known, is left out."""
     cpu, memory, gpu, workers = (
@@ -136,7 +103,8 @@ def routes(page: Blueprint, feed: Feed, view: View) -> None:
             status=error.status if error else 200,
             section="Jobs",
             query=query,
-            rows=[row(job) for job in narrowed[(query.page - 1) * ON_A_PAGE : query.page * ON_A_PAGE]],
+            jobs=narrowed[(query.page - 1) * ON_A_PAGE : query.page * ON_A_PAGE],
+            limits=limits,
             pages=pages,
             told="" if error else counted(all_jobs, len(narrowed)),
             error=error,

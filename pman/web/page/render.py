@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from quart import Blueprint, Response, request
 
@@ -23,40 +22,8 @@ ALL = "all"
 SETS = {"site": "this site's", "builtin": "the shipped ones", "diff": "what differs"}
 """The templates that a request is shown by."""
 
-Set = Literal["site", "builtin", "diff"]
-
 AROUND = 6
 """Lines of a template before and after one that is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A text, with what it is called."""
-
-    title: str
-    rows: Sequence[Row]
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One engine's answer."""
-
-    engine: str
-    documents: Sequence[Shown]
-    same: bool
-    """Says of a diff that there is no difference."""
-
-    faults: Sequence[Fault]
-    """But those of the request, which all engines share or which are shown at its lines."""
-
-    places: Sequence[Shown]
-    """The templates where these belong, around the line."""
-
-    refused: Sequence[str]
-    """Why the request is none for this engine."""
-
-    hint: str
-    notes: Sequence[str]
 
 
 def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> None:
@@ -75,7 +42,8 @@ def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> 
         text = given.get("request", "").replace("\r\n", "\n")  # as forms write the ends of lines
         on = given.get("engine", "")
         on = on if on in (*names, ALL) else engine.settings.engine
-        chosen = cast(Set, given.get("templates", "") if given.get("templates") in SETS else "site")
+        chosen = given.get("templates", "")
+        chosen = chosen if chosen in SETS else "site"
         shown = names if on == ALL else [on]
         facts = {engine.settings.engine: await _facts(engine)}
 
@@ -88,7 +56,7 @@ def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> 
     def _answer(
         text: str,
         on: str,
-        chosen: Set,
+        chosen: str,
         *,
         example: str = "",
         results: Sequence[tuple[Preview, Preview | None]] = (),
@@ -121,14 +89,16 @@ async def _facts(engine: Engine) -> Mapping[str, Any] | None:
 
 
 def _both(
-    previews: Previews, text: str, name: str, chosen: Set, facts: Mapping[str, Any] | None
+    previews: Previews, text: str, name: str, chosen: str, facts: Mapping[str, Any] | None
 ) -> tuple[Preview, Preview | None]:
     """Preview by the chosen templates; for a diff, by the site's and by the shipped ones."""
 
     def by(templates: TemplateSet) -> Preview:
         return previews.preview(text, engine=name, templates=templates, facts=facts)
 
-    return (by("site"), by("builtin")) if chosen == "diff" else (by(chosen), None)
+    if chosen == "diff":
+        return by("site"), by("builtin")
+    return by("builtin" if chosen == "builtin" else "site"), None
 
 
 def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault]:
@@ -149,30 +119,31 @@ def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault
     return sorted(faults, key=lambda fault: fault.line)
 
 
-def _panel(view: View, preview: Preview, shipped: Preview | None) -> Panel:
+def _panel(view: View, preview: Preview, shipped: Preview | None) -> Mapping[str, Any]:
+    """One engine's answer, as render.html shows it."""
     wrong = [fault for fault in preview.faults if not fault.path.startswith("$")]
     if shipped is None:
-        texts = [Shown(document.name, rows(document.text, document.name)) for document in preview.documents]
+        texts = [(document.name, rows(document.text, document.name)) for document in preview.documents]
         same = False
     else:
         wrong += [fault for fault in shipped.faults if not fault.path.startswith("$") and fault not in wrong]
         difference = "" if wrong else diff.unified(shipped.documents, preview.documents, ("shipped", "site"))
-        texts = [Shown("shipped → this site's", rows(difference, "a.diff"))] if difference else []
+        texts = [("shipped → this site's", rows(difference, "a.diff"))] if difference else []
         same = not difference and bool(preview.documents)
-    return Panel(
-        engine=preview.engine,
-        documents=texts,
-        same=same,
-        faults=wrong,
-        places=[place for fault in wrong if (place := _place(view, fault))],
-        refused=[fault.message for fault in preview.faults if fault.path.startswith("$")],
-        hint=preview.hint,
-        notes=preview.notes,
-    )
+    return {
+        "engine": preview.engine,
+        "documents": texts,
+        "same": same,  # says of a diff that there is no difference
+        "faults": wrong,  # but those of the request, which stand at its lines
+        "places": [place for fault in wrong if (place := _place(view, fault))],
+        "refused": [fault.message for fault in preview.faults if fault.path.startswith("$")],
+        "hint": preview.hint,
+        "notes": preview.notes,
+    }
 
 
-def _place(view: View, fault: Fault) -> Shown | None:
-    """The lines around a template's fault."""
+def _place(view: View, fault: Fault) -> tuple[str, Sequence[Row]] | None:
+    """The template's name, and the lines around its fault."""
     if not (fault.file and fault.line):
         return None
     try:
@@ -181,4 +152,4 @@ def _place(view: View, fault: Fault) -> Shown | None:
         return None
     first = max(1, fault.line - AROUND)
     text = "\n".join(lines[first - 1 : fault.line + AROUND])
-    return Shown(view.source_of(fault.file)[0], rows(text, fault.file, faults=[fault], first=first))
+    return view.source_of(fault.file)[0], rows(text, fault.file, faults=[fault], first=first)

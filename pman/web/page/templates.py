@@ -69,10 +69,5 @@ def _rules(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> list
 
 def _other(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> TemplateFile | None:
     """The shipped one of a site's file, or the other way round."""
-    named = [
-        one
-        for engine in inventories
-        for one in engine.files
-        if one.name == file.name and one.path != file.path
-    ]
-    return next(iter(named), None)
+    files = (one for engine in inventories for one in engine.files)
+    return next((one for one in files if one.name == file.name and one.path != file.path), None)

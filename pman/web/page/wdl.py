@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pygments.lexer import DelegatingLexer, RegexLexer, bygroups, using, words
+from pygments.lexer import RegexLexer, bygroups, using, words
 from pygments.lexers.shell import BashLexer
-from pygments.lexers.templates import DjangoLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text, Whitespace
 
 _WORDS = (
@@ -41,12 +38,3 @@ class WdlLexer(RegexLexer):
             (r".", Text),
         ]
     }
-
-
-class WdlJinjaLexer(DelegatingLexer):
-    """A template of it."""
-
-    name = "WDL+Jinja"
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(WdlLexer, DjangoLexer, **options)
