@@ -20,7 +20,7 @@ from pman import executors
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.cromwell.cache import REMOVED_LABEL
 from pman.executors.cromwell.executor import CromwellExecutor
-from pman.executors.cromwell.names import workflow_id
+from pman.executors.cromwell.workflows import workflow_id
 from pman.job import AUID_LABEL, DIGEST_LABEL, JID_LABEL, REASON_LABEL
 from pman.translation.render import loader
 from pman.translation.rules import Rules

@@ -25,6 +25,7 @@ from pman.executors.kubernetes.api import Api, is_name, path
 from pman.executors.kubernetes.connections import Connections
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.informer import EventHandler, Informer, _events
+from pman.executors.kubernetes.metadata import uid as uid_of
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
@@ -108,8 +109,8 @@ def test_a_revision_differs_with_each_change_and_only_then(stored: Store) -> Non
         lambda: stored.put_pod(pod(version="2")),
         lambda: stored.put_event(event("1-p")),
         lambda: stored.put_event(event("1-p", version="2")),
-        lambda: stored.drop_event(event("1-p")),
-        lambda: stored.drop_pod(pod()),
+        lambda: stored.drop_event("e"),
+        lambda: stored.drop_pod(uid_of(pod())),
     ]
     for change in changes:
         change()
@@ -121,7 +122,7 @@ def test_a_revision_differs_with_each_change_and_only_then(stored: Store) -> Non
     stored.retain_pods(set())
     stored.put_pod(pod(of="2"))
     stored.put_event(event("2"))
-    stored.drop_event(event("9"))
+    stored.drop_event("e")
     assert stored.revision("a") == before
 
 
@@ -150,14 +151,14 @@ def test_what_is_listed_anew_is_all_there_is(stored: Store) -> None:
 
 def test_what_was_deleted_does_not_come_back(stored: Store) -> None:
     stored.add_created_job(job())
-    stored.delete_job(job())
+    stored.delete_job(uid_of(job()))
     stored.put_job(job(version="2"))  # what the watch had on its way
     assert stored.native("a") is None
     assert stored.is_deleted(job(), since=0)
     assert not stored.is_deleted(job(), since=time.monotonic())
 
     stored.put_job(job(uid="2"))
-    stored.delete_job(job(version="3"))
+    stored.delete_job(uid_of(job(version="3")))
     assert native_of(stored)["job"]["metadata"]["uid"] == "2"
 
 
@@ -183,7 +184,7 @@ def test_what_the_watch_tells_late_of_an_earlier_job_does_not_bury_the_one_that_
     stored.add_created_job(job(uid="2"))
     stored.put_job(job(uid="1"))  # another pman's, which was deleted before
     assert native_of(stored)["job"]["metadata"]["uid"] == "2"
-    stored.delete_job(job(uid="1"))
+    stored.delete_job("1")
     stored.put_job(job(uid="2", version="2"))
 
     assert native_of(stored)["job"]["metadata"]["resourceVersion"] == "2"
@@ -233,7 +234,7 @@ class LaggingInformer(RuleBasedStateMachine):
     def delete(self, name: str) -> Object:
         found = self.live.pop(name)
         self.own.pop(name, None)
-        self.changed(self.store.delete_job, found)
+        self.changed(lambda item: self.store.delete_job(uid_of(item)), found)
         return copy.deepcopy(found)
 
     @rule(name=NAMES)
@@ -257,7 +258,7 @@ class LaggingInformer(RuleBasedStateMachine):
     def pman_deletes(self, name: str) -> None:
         if name in self.live:
             gone = self.delete(name)
-            self.store.delete_job(gone)
+            self.store.delete_job(uid_of(gone))
             self.deleted.add(gone["metadata"]["uid"])
 
     @rule(name=NAMES)
@@ -384,10 +385,10 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(50):
         stored.put_event(event("1", f"own-{i}"))
         stored.put_event(event(f"strange-{i}", f"of-{i}"))
-        stored.delete_job(job("b", f"b-{i}"))
+        stored.delete_job(f"b-{i}")
     assert len(native_of(stored)["events"]) == store.EVENTS_PER_OBJECT
-    assert len(stored._events) <= 5 + 1 + 1
-    assert len(stored._involved_uids) <= store.EVENTS_PER_OBJECT + 6
+    assert len(stored._events.by_parent) <= 5 + 1 + 1
+    assert len(stored._events.parents) <= store.EVENTS_PER_OBJECT + 6
     assert len(stored._deleted) == 5
 
 
@@ -396,20 +397,19 @@ def test_nothing_stays_of_what_has_gone(stored: Store) -> None:
     stored.put_pod(pod())
     stored.put_event(event("1"))
     stored.put_event(event("1-p", "f"))
-    stored.drop_pod(pod())
-    stored.delete_job(job())
+    stored.drop_pod(uid_of(pod()))
+    stored.delete_job(uid_of(job()))
     for table in (
         "_jobs",
         "_names_by_uid",
-        "_pods",
-        "_owner_uids",
-        "_events",
-        "_involved_uids",
         "_revisions",
         "_changed_at",
         "_expected",
     ):
         assert not getattr(stored, table), table
+    for children in (stored._pods, stored._events):
+        assert not children.by_parent
+        assert not children.parents
 
 
 @pytest.mark.parametrize(

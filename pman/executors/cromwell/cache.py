@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pman.errors import EngineUnreachable
-from pman.executors.cromwell.server import Metadata, Server
+from pman.executors.cromwell.server import KEYS, OPTIONS, Metadata, Server
 from pman.executors.shared.bounded import Bounded
 from pman.executors.shared.tasks import cancel
 from pman.job import LABEL_PREFIX, REASON_LABEL
@@ -45,8 +45,9 @@ class MetadataCache:
     async def read(self, workflow: str) -> Metadata | None:
         """The metadata by a request of its own. Raises EngineUnreachable."""
         before = self._cached.get(workflow)
+        keys = (*KEYS, OPTIONS) if before is None else KEYS
         async with self._turns:
-            metadata = await self._server.metadata(workflow, options=before is None)
+            metadata = await self._server.metadata(workflow, keys)
         if metadata is None:
             return None
         if before:  # what it was submitted with is not asked for twice

@@ -12,7 +12,7 @@ from typing import Any
 from pman.errors import NameTaken, UnknownJob
 from pman.executors.cromwell.cache import ENDED, REMOVED_LABEL
 from pman.executors.cromwell.directory import CallDirectory
-from pman.executors.cromwell.server import Metadata, Server, last_call
+from pman.executors.cromwell.server import Metadata, Server, calls
 from pman.executors.cromwell.workflows import Workflows, is_removed
 from pman.executors.shared.http import Http
 from pman.executors.shared.pathmap import seen
@@ -89,7 +89,8 @@ class CromwellExecutor:
     async def held(self, jid: str) -> Mapping[str, str]:
         """The documents as they were submitted, once Cromwell tells of them."""
         _, metadata, _ = await self._workflows.find(jid, fresh=False)
-        files = await self._server.submitted(metadata["id"])
+        submitted = await self._server.metadata(metadata["id"], ["submittedFiles"]) or {}
+        files = submitted.get("submittedFiles") or {}
         return {name: text for name, field in FORM.items() if (text := files.get(_FILES[field]))}
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
@@ -209,8 +210,7 @@ def _native(
 
 def _causes(metadata: Metadata) -> list[str]:
     """The innermost messages: those around them say that something failed, and no more."""
-    calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
-    failures = [failure for part in (metadata, *calls) for failure in part.get("failures") or ()]
+    failures = [failure for part in (metadata, *calls(metadata)) for failure in part.get("failures") or ()]
     return list(dict.fromkeys(message for failure in failures for message in _leaves(failure)))
 
 
@@ -223,7 +223,7 @@ def _leaves(failure: Mapping[str, Any]) -> Iterator[str]:
 
 def _root(metadata: Metadata) -> str:
     """The directory of the last attempt; '' before it has one."""
-    return str(last_call(metadata).get("callRoot") or "")
+    return next((str(call.get("callRoot") or "") for call in reversed(calls(metadata))), "")
 
 
 def _has_ended(metadata: Metadata) -> bool:

@@ -25,6 +25,7 @@ QUERY_SIZE = 500
 """Workflows that one query asks for at the most."""
 
 OPTIONS = "submittedFiles:options"
+"""The key of what a workflow was submitted with, which never changes."""
 
 
 class Server:
@@ -50,24 +51,12 @@ class Server:
         except EngineUnreachable:
             await self._submit(workflow, form)
 
-    async def metadata(self, workflow: str, *, options: bool = False) -> Metadata | None:
-        """The metadata, or None where Cromwell does not know the workflow, or does not tell of it yet.
-
-        With what it was submitted with, if asked for: that never changes.
-        """
-        keys = [("includeKey", key) for key in (*KEYS, *([OPTIONS] if options else ()))]
-        params = [*keys, ("expandSubWorkflows", "false")]
+    async def metadata(self, workflow: str, keys: Sequence[str] = KEYS) -> Metadata | None:
+        """The metadata, or None where Cromwell does not know the workflow, or does not tell of it yet."""
+        params = [*(("includeKey", key) for key in keys), ("expandSubWorkflows", "false")]
         path = f"{WORKFLOWS}/{workflow}/metadata"
         status, content = await self._call("GET", path, takes=(200, 404), params=params)
         return content if status == 200 else None
-
-    async def submitted(self, workflow: str) -> Mapping[str, str]:
-        """The files as they were submitted, by Cromwell's names; empty while it does not tell."""
-        params = [("includeKey", "submittedFiles"), ("expandSubWorkflows", "false")]
-        path = f"{WORKFLOWS}/{workflow}/metadata"
-        _, content = await self._call("GET", path, takes=(200, 404), params=params)
-        files: Mapping[str, str] = content.get("submittedFiles") or {}
-        return files
 
     async def query(self, filters: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, Any]]:
         """The id, status, times and labels of the workflows that match."""
@@ -122,10 +111,9 @@ class Server:
         return status, content or {"message": body[:1000].decode(errors="replace")}
 
 
-def last_call(metadata: Metadata) -> Mapping[str, Any]:
-    """The last attempt of the one call; empty before there is one."""
-    calls = [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
-    return calls[-1] if calls else {}
+def calls(metadata: Metadata) -> list[Mapping[str, Any]]:
+    """The attempts of the one call; empty before there is one."""
+    return [call for attempts in (metadata.get("calls") or {}).values() for call in attempts]
 
 
 def _content(body: bytes) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterator, Mapping
 from itertools import count
 
@@ -11,9 +12,11 @@ from cachetools import TTLCache
 from pman.errors import EngineUnreachable, UnknownJob
 from pman.executors.cromwell.arrivals import Arrivals
 from pman.executors.cromwell.cache import REMOVED_LABEL, MetadataCache
-from pman.executors.cromwell.names import workflow_id
 from pman.executors.cromwell.server import Metadata, Server
 from pman.executors.shared.bounded import Bounded
+
+NAMESPACE = uuid.UUID("8f1c5c5e-3f0a-4d0e-9a53-5b8f6c0f5d1e")
+"""The namespace of pman's jobs; with another one pman would lose sight of all of them."""
 
 SUBMITTED_SECONDS = 600.0
 """For so long a workflow that this pman has submitted, and Cromwell does not tell of, counts as there."""
@@ -108,6 +111,16 @@ class Workflows:
     async def close(self) -> None:
         await self._arrivals.close()
         await self._cache.close()
+
+
+def workflow_id(jid: str, generation: int) -> str:
+    """The id by the job's name and a count of its deletions, from 1, so that nobody has to ask for it.
+
+    Cromwell takes the id of a workflow from who submits it (75 or newer) and refuses one in use. So of
+    all pmans that submit a job, at once or again after a crash, one succeeds. An id is used up for ever: a
+    name that is free again after DELETE goes on with the next generation.
+    """
+    return str(uuid.uuid5(NAMESPACE, f"{jid}#{generation}"))
 
 
 def is_removed(metadata: Metadata) -> bool:

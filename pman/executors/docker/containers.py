@@ -54,19 +54,16 @@ class Containers:
     async def create(self, jid: str, body: Mapping[str, Any]) -> str:
         """The new container's id. Raises NoSuchImageError, NameTaken, EngineRefused."""
         with self._cache.creating(jid):
-            return await self._create(jid, body)
-
-    async def _create(self, jid: str, body: Mapping[str, Any]) -> str:
-        status, answer = await self._api.create("/containers/create", query={"name": jid}, json=body)
-        if status == 201:
-            return str(json.loads(answer)["Id"])
-        message = words(answer)
-        if status == 404 and "no such image" in message.lower():
-            raise NoSuchImageError
-        if status == 409 or "is already in use" in message:  # Podman: 500
-            await self._visible(jid)
-            raise NameTaken(message)
-        raise EngineRefused("create", status, message)
+            status, answer = await self._api.create("/containers/create", query={"name": jid}, json=body)
+            if status == 201:
+                return str(json.loads(answer)["Id"])
+            message = words(answer)
+            if status == 404 and "no such image" in message.lower():
+                raise NoSuchImageError
+            if status == 409 or "is already in use" in message:  # Podman: 500
+                await self._visible(jid)
+                raise NameTaken(message)
+            raise EngineRefused("create", status, message)
 
     async def start(self, jid: str, identity: str, asked: float) -> None:
         """Start what was created by a call at `asked` (time.monotonic).

@@ -18,6 +18,7 @@ import aiohttp
 
 from pman.errors import ConfigError, EngineUnreachable
 from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object
+from pman.executors.kubernetes.metadata import uid
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +40,13 @@ RETRY_SECONDS, RETRY_LIMIT_SECONDS = 0.2, 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventHandler:
-    """The calls of a store: `put` for an object that was added or changed, `drop` for a deleted one."""
+    """The calls of a store: `put` for an object that was added or changed, `drop` for a deleted one's uid."""
 
     begin: Callable[[], None] = lambda: None
     """Called before a list, whose objects are all put."""
 
     put: Callable[[Object], None]
-    drop: Callable[[Object], None]
+    drop: Callable[[str], None]
     retain: Callable[[Set[str]], None]
     """Called after a list with the uids of all its objects: others are gone."""
 
@@ -97,7 +98,7 @@ class Informer:
         async for objects, version in self._api.pages(self._path, self._query):  # noqa: B007  (the last one)
             for item in objects:
                 self._handler.put(item)
-                uids.add(str(item["metadata"]["uid"]))
+                uids.add(uid(item))
         self._handler.retain(uids)
         return version
 
@@ -139,7 +140,7 @@ class Informer:
         if event in ("ADDED", "MODIFIED"):
             self._handler.put(item)
         elif event == "DELETED":
-            self._handler.drop(item)  # the fourth is BOOKMARK, which only has a resourceVersion
+            self._handler.drop(uid(item))  # the fourth is BOOKMARK, which only has a resourceVersion
 
     def _list_again(self, answer: Answer) -> None:
         self._resource_version, self._synced_until = "", 0.0

@@ -41,8 +41,8 @@ CONFLICT_ATTEMPTS = 5
 
 
 class Removal:
-    def __init__(self, api: Api, namespace: str, reads: Reads, deleted: Callable[[Object], None]) -> None:
-        """`deleted` is called with each Job that has just been deleted."""
+    def __init__(self, api: Api, namespace: str, reads: Reads, deleted: Callable[[str], None]) -> None:
+        """`deleted` is called with the uid of each Job that has just been deleted."""
         self._api = api
         self._namespace = namespace
         self._reads = reads
@@ -57,7 +57,7 @@ class Removal:
         if job and not is_terminating(job):
             await self._delete(JOBS, job, propagationPolicy="Background")  # of what it owns, by the cluster
         if job:
-            self._deleted(job)
+            self._deleted(uid(job))
         if not job and not pods:
             raise UnknownJob(jid)
         await self._await_end(jid, job, pods)

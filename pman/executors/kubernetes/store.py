@@ -11,7 +11,7 @@ import json
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass
 
 from pman.executors.kubernetes.api import Object
@@ -55,16 +55,43 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pod:
+class _Child:
     version: str
+    compressed: bytes
     has_ended: bool
-    compressed: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    version: str
-    compressed: bytes
+class _Children:
+    """The pods of Jobs, or the events of objects."""
+
+    def __init__(self) -> None:
+        self.by_parent: OrderedDict[str, dict[str, _Child]] = OrderedDict()
+        """The children, by the uid of their parent, then by their own."""
+        self.parents: dict[str, str] = {}
+        """The uid of the parent, by that of the child."""
+
+    def put(self, parent: str, item: Object, *, has_ended: bool = False) -> bool:
+        """False where this version is there already."""
+        siblings = self.by_parent.setdefault(parent, {})
+        if uid(item) in siblings and siblings[uid(item)].version == resource_version(item):
+            return False
+        siblings.pop(uid(item), None)  # to the end
+        siblings[uid(item)] = _Child(resource_version(item), _compressed(item), has_ended)
+        self.parents[uid(item)] = parent
+        return True
+
+    def drop(self, child: str) -> str:
+        """The uid of its parent; '' for an unknown child."""
+        parent = self.parents.pop(child, "")
+        if siblings := self.by_parent.get(parent):
+            siblings.pop(child, None)
+            if not siblings:
+                del self.by_parent[parent]
+        return parent
+
+    def drop_all(self, parent: str) -> None:
+        for child in self.by_parent.pop(parent, {}):
+            self.parents.pop(child, None)
 
 
 class Store:
@@ -81,14 +108,8 @@ class Store:
         """The name of each Job, by its uid."""
         self._unconfirmed: set[str] = set()
         """The uids of Jobs that pman has created, and that no event has confirmed yet."""
-        self._pods: dict[str, dict[str, _Pod]] = {}
-        """The pods, by the uid of the owner, then by their own."""
-        self._owner_uids: dict[str, str] = {}
-        """The uid of the owner, by that of the pod."""
-        self._events: OrderedDict[str, dict[str, _Event]] = OrderedDict()
-        """The events, by the uid of the involved object, then by their own."""
-        self._involved_uids: dict[str, str] = {}
-        """The uid of the involved object, by that of the event."""
+        self._pods = _Children()
+        self._events = _Children()
         self._revisions: dict[str, int] = {}
         self._count = itertools.count(1)
         self._changed_at: dict[str, float] = {}
@@ -101,8 +122,8 @@ class Store:
         job = self._jobs.get(jid)
         if job is None or not self._is_consistent(jid, job):
             return None
-        pods = self._pods.get(job.uid, {})
-        events = [event for each in (job.uid, *pods) for event in self._events.get(each, {}).values()]
+        pods, by_parent = self._pods.by_parent.get(job.uid, {}), self._events.by_parent
+        events = [event for each in (job.uid, *pods) for event in by_parent.get(each, {}).values()]
         return native(_object(job), map(_object, pods.values()), map(_object, events))
 
     def revision(self, jid: str) -> int | None:
@@ -124,9 +145,10 @@ class Store:
         if (cached := self._jobs.get(name(job))) and cached.version != resource_version(job):
             self._expected[name(job)] = (resource_version(job), time.monotonic() + SYNC_LAG_SECONDS)
 
-    def delete_job(self, job: Object) -> None:
+    def delete_job(self, object_uid: str) -> None:
         """pman or somebody else has deleted this Job: late events about it are ignored."""
-        self._mark_deleted(uid(job))
+        self._drop_job(object_uid)
+        self._deleted[object_uid] = time.monotonic()
 
     def begin_job_list(self) -> None:
         """A list of all Jobs begins: it has one of a name, which wins over one that pman has created."""
@@ -147,7 +169,7 @@ class Store:
         if cached and (cached.uid, cached.version) == (uid(job), resource_version(job)):
             return
         if cached and cached.uid != uid(job):
-            self._mark_deleted(cached.uid)  # only one at a time can have the name
+            self.delete_job(cached.uid)  # only one at a time can have the name
         self._put_job(name(job), job)
 
     def add_created_job(self, job: Object) -> None:
@@ -177,43 +199,37 @@ class Store:
         self._touch(jid)
 
     def retain_pods(self, uids: Set[str]) -> None:
-        for each in self._owner_uids.keys() - uids:
-            self._drop_pod(each)
+        for each in self._pods.parents.keys() - uids:
+            self.drop_pod(each)
 
     def put_pod(self, pod: Object) -> None:
         owner = owner_uid(pod)
-        cached = self._pods.get(owner, {}).get(uid(pod))
-        if not owner or (cached and cached.version == resource_version(pod)):
-            return
-        self._pods.setdefault(owner, {})[uid(pod)] = _Pod(
-            resource_version(pod), pod_has_ended(pod), _compressed(pod)
-        )
-        self._owner_uids[uid(pod)] = owner
+        if owner and self._pods.put(owner, pod, has_ended=pod_has_ended(pod)):
+            self._touch_owner(owner)
+
+    def drop_pod(self, object_uid: str) -> None:
+        owner = self._pods.drop(object_uid)
+        self._events.drop_all(object_uid)
         self._touch_owner(owner)
 
-    def drop_pod(self, pod: Object) -> None:
-        self._drop_pod(uid(pod))
-
     def retain_events(self, uids: Set[str]) -> None:
-        for each in self._involved_uids.keys() - uids:
-            self._drop_event(each)
+        for each in self._events.parents.keys() - uids:
+            self.drop_event(each)
 
     def put_event(self, event: Object) -> None:
         involved = str(event["involvedObject"].get("uid", ""))
-        cached = self._events.setdefault(involved, {})
-        if uid(event) in cached and cached[uid(event)].version == resource_version(event):
+        if not self._events.put(involved, event):
             return
-        cached.pop(uid(event), None)  # to the end
-        cached[uid(event)] = _Event(resource_version(event), _compressed(event))
-        self._involved_uids[uid(event)] = involved
-        if len(cached) > EVENTS_PER_OBJECT:
-            self._drop_event(next(iter(cached)))
+        events = self._events.by_parent[involved]
+        if len(events) > EVENTS_PER_OBJECT:
+            self.drop_event(next(iter(events)))
         self._drop_events_of_unknown_objects()
-        self._touch_owner(self._owner_uids.get(involved, involved))
+        self._touch_owner(self._pods.parents.get(involved, involved))
 
-    def drop_event(self, event: Object) -> None:
+    def drop_event(self, object_uid: str) -> None:
         """Events expire, by default after an hour."""
-        self._drop_event(uid(event))
+        involved = self._events.drop(object_uid)
+        self._touch_owner(self._pods.parents.get(involved, involved))
 
     def _is_consistent(self, jid: str, job: _Job) -> bool:
         """Tell whether no event is on its way that belongs to this state of the Job.
@@ -232,54 +248,22 @@ class Store:
             return False
         if not job.has_ended or now > self._changed_at[jid] + SYNC_LAG_SECONDS:
             return True
-        pods = self._pods.get(job.uid, {}).values()
+        pods = self._pods.by_parent.get(job.uid, {}).values()
         ended = sum(pod.has_ended for pod in pods)
         return ended == len(pods) and ended >= job.ended_pods
-
-    def _mark_deleted(self, object_uid: str) -> None:
-        """Drop the Job, and ignore late events about it."""
-        self._drop_job(object_uid)
-        self._deleted[object_uid] = time.monotonic()
 
     def _drop_job(self, object_uid: str) -> None:
         if jid := self._names_by_uid.pop(object_uid, ""):
             for table in (self._jobs, self._revisions, self._changed_at, self._expected):
                 table.pop(jid, None)
         self._unconfirmed.discard(object_uid)
-        self._drop_events(object_uid)
-
-    def _drop_pod(self, object_uid: str) -> None:
-        owner = self._owner_uids.pop(object_uid, "")
-        if siblings := self._pods.get(owner):
-            siblings.pop(object_uid, None)
-            if not siblings:
-                del self._pods[owner]
-        self._drop_events(object_uid)
-        self._touch_owner(owner)
-
-    def _drop_event(self, object_uid: str) -> None:
-        involved = self._involved_uids.pop(object_uid, "")
-        if cached := self._events.get(involved):
-            cached.pop(object_uid, None)
-            if not cached:
-                del self._events[involved]
-        self._touch_owner(self._owner_uids.get(involved, involved))
-
-    def _drop_events(self, involved: str) -> None:
-        for event in self._events.pop(involved, {}):
-            self._involved_uids.pop(event, None)
+        self._events.drop_all(object_uid)
 
     def _drop_events_of_unknown_objects(self) -> None:
         """Drop the events of the oldest object that is not in the store, where there are too many."""
-        if len(self._events) > UNKNOWN_OBJECTS_LIMIT + len(self._names_by_uid) + len(self._owner_uids):
-            self._drop_events(next(self._unknown_objects()))
-
-    def _unknown_objects(self) -> Iterator[str]:
-        return (
-            involved
-            for involved in self._events
-            if involved not in self._names_by_uid and involved not in self._owner_uids
-        )
+        jobs, pods, events = self._names_by_uid, self._pods.parents, self._events.by_parent
+        if len(events) > UNKNOWN_OBJECTS_LIMIT + len(jobs) + len(pods):
+            self._events.drop_all(next(each for each in events if each not in jobs and each not in pods))
 
     def _touch_owner(self, object_uid: str) -> None:
         if object_uid in self._names_by_uid:
@@ -293,6 +277,6 @@ def _compressed(item: Object) -> bytes:
     return zlib.compress(json.dumps(without_managed_fields(item), separators=(",", ":")).encode(), 1)
 
 
-def _object(entry: _Job | _Pod | _Event) -> Object:
+def _object(entry: _Job | _Child) -> Object:
     item: Object = json.loads(zlib.decompress(entry.compressed))
     return item

@@ -58,22 +58,9 @@ def is_marked(entry: Entry) -> bool:
 
 def entry(job: Mapping[str, Any]) -> Entry:
     """Read one of `jobs` in an answer of slurmrestd, or of `squeue --json`."""
-    code, signal = _exit(job.get("exit_code"))
-    return {
-        "id": int(job["job_id"]),
-        "name": str(job.get("name") or ""),
-        "comment": _text(job.get("comment")),
-        "states": _states(job.get("job_state")),
-        "reason": str(job.get("state_reason") or ""),
-        "exit_code": code,
-        "signal": signal,
-        "submitted": _number(job.get("submit_time")) or 0,
-        "eligible": _number(job.get("eligible_time")) or 0,
-        "start": _moment(job.get("start_time")),
-        "end": _moment(job.get("end_time")),
-        "nodes": str(job.get("nodes") or ""),
-        "restarts": _number(job.get("restart_cnt")) or 0,
-    }
+    times = {name: job.get(f"{name}_time") for name in ("submit", "eligible", "start", "end")}
+    comment, states, reason = job.get("comment"), job.get("job_state"), job.get("state_reason")
+    return _entry(job, comment=comment, states=states, reason=reason, times=times)
 
 
 def entries(answer: Mapping[str, Any]) -> list[Entry]:
@@ -83,17 +70,25 @@ def entries(answer: Mapping[str, Any]) -> list[Entry]:
 
 def accounted(job: Mapping[str, Any]) -> Entry:
     """Read one of `jobs` in an answer from slurmdbd."""
+    comment, state = (job.get("comment") or {}).get("job"), job.get("state") or {}
+    reason, times = state.get("reason"), job.get("time") or {}
+    times = {**times, "submit": times.get("submission")}
+    return _entry(job, comment=comment, states=state.get("current"), reason=reason, times=times)
+
+
+def _entry(
+    job: Mapping[str, Any], *, comment: object, states: object, reason: object, times: Mapping[str, object]
+) -> Entry:
     code, signal = _exit(job.get("exit_code"))
-    state, times = job.get("state") or {}, job.get("time") or {}
     return {
         "id": int(job["job_id"]),
         "name": str(job.get("name") or ""),
-        "comment": _text((job.get("comment") or {}).get("job")),
-        "states": _states(state.get("current")),
-        "reason": str(state.get("reason") or ""),
+        "comment": str((comment.get("string") if isinstance(comment, Mapping) else comment) or ""),
+        "states": _states(states),
+        "reason": str(reason or ""),
         "exit_code": code,
         "signal": signal,
-        "submitted": _number(times.get("submission")) or 0,
+        "submitted": _number(times.get("submit")) or 0,
         "eligible": _number(times.get("eligible")) or 0,
         "start": _moment(times.get("start")),
         "end": _moment(times.get("end")),
@@ -168,14 +163,6 @@ def _number(value: object) -> int | None:
     if isinstance(value, Mapping):
         return int(value["number"]) if value.get("set") and not value.get("infinite") else None
     return int(value) if isinstance(value, int | float) else None
-
-
-def _text(value: object) -> str:
-    return str(_first(value) or "")
-
-
-def _first(value: object) -> object:
-    return value.get("string") if isinstance(value, Mapping) else value
 
 
 def _moment(value: object) -> str:

@@ -9,6 +9,20 @@ from pman.errors import ConfigError
 
 Option = Callable[[Any], str]
 
+_SAME_NAMES = (
+    "account", "comment", "container", "cpus_per_task", "deadline", "dependency", "distribution", "exclusive",
+    "gpus", "gpus_per_node", "gpus_per_task", "gres", "gres_flags", "licenses", "mail_type", "mail_user",
+    "mcs_label", "nice", "open_mode", "partition", "prefer", "priority", "qos", "reservation", "signal",
+    "threads_per_core", "wckey",
+)  # fmt: skip
+_OTHER_NAMES = {
+    "begin_time": "begin", "burst_buffer": "bb", "constraints": "constraint", "name": "job-name",
+    "current_working_directory": "chdir", "standard_error": "error", "standard_input": "input",
+    "standard_output": "output", "tasks": "ntasks", "tasks_per_node": "ntasks-per-node",
+    "time_limit": "time", "time_minimum": "time-min",
+}  # fmt: skip
+_MEBIBYTES = {"memory_per_cpu": "mem-per-cpu", "memory_per_gpu": "mem-per-gpu", "memory_per_node": "mem"}
+
 
 def _text(name: str, unit: str = "") -> Option:
     return lambda value: f"--{name}={value}{unit}"
@@ -22,54 +36,16 @@ def _nodes(value: Any) -> str:
     return f"--nodes={'-'.join(map(str, value)) if isinstance(value, list) else value}"
 
 
-OPTIONS: Mapping[str, Option] = {
-    "account": _text("account"),
-    "begin_time": _text("begin"),
-    "burst_buffer": _text("bb"),
-    "comment": _text("comment"),
-    "constraints": _text("constraint"),
-    "container": _text("container"),
-    "cpus_per_task": _text("cpus-per-task"),
-    "current_working_directory": _text("chdir"),
-    "deadline": _text("deadline"),
-    "dependency": _text("dependency"),
-    "distribution": _text("distribution"),
-    "exclusive": _text("exclusive"),
-    "gpus": _text("gpus"),
-    "gpus_per_node": _text("gpus-per-node"),
-    "gpus_per_task": _text("gpus-per-task"),
-    "gres": _text("gres"),
-    "gres_flags": _text("gres-flags"),
+_OPTIONS: Mapping[str, Option] = {
+    **{field: _text(field.replace("_", "-")) for field in _SAME_NAMES},
+    **{field: _text(name) for field, name in _OTHER_NAMES.items()},
+    **{field: _text(name, "M") for field, name in _MEBIBYTES.items()},
     "hold": _flag("hold"),
-    "licenses": _text("licenses"),
-    "mail_type": _text("mail-type"),
-    "mail_user": _text("mail-user"),
-    "mcs_label": _text("mcs-label"),
-    "memory_per_cpu": _text("mem-per-cpu", "M"),
-    "memory_per_gpu": _text("mem-per-gpu", "M"),
-    "memory_per_node": _text("mem", "M"),
-    "name": _text("job-name"),
-    "nice": _text("nice"),
     "no_kill": _flag("no-kill"),
     "nodes": _nodes,
-    "open_mode": _text("open-mode"),
-    "partition": _text("partition"),
-    "prefer": _text("prefer"),
-    "priority": _text("priority"),
-    "qos": _text("qos"),
     "requeue": _flag("requeue", "no-requeue"),
-    "reservation": _text("reservation"),
-    "signal": _text("signal"),
-    "standard_error": _text("error"),
-    "standard_input": _text("input"),
-    "standard_output": _text("output"),
-    "tasks": _text("ntasks"),
-    "tasks_per_node": _text("ntasks-per-node"),
-    "threads_per_core": _text("threads-per-core"),
-    "time_limit": _text("time"),
-    "time_minimum": _text("time-min"),
-    "wckey": _text("wckey"),
 }
+OPTIONS = dict(sorted(_OPTIONS.items()))
 """The options, by the field of slurmrestd 0.0.38. The environment is that of sbatch itself; see cli.py."""
 
 _ENVIRONMENT = "environment"
