@@ -12,7 +12,7 @@ from cachetools import TLRUCache
 
 from pman.executors.shared.bounded import Bounded
 from pman.executors.shared.tasks import SingleFlight
-from pman.job import JobDetails, JobInfo
+from pman.job import JobInfo
 
 LOG_LIFETIME_SECONDS = 1.0
 """For so long the log of a running job is good enough for all who poll it."""
@@ -73,32 +73,6 @@ class EndedJobs:
 
     def forget(self, jid: str) -> None:
         self._answers.pop(jid, None)
-
-
-class EndedDetails:
-    """The details of jobs that have ended, the last used ones, while the engine says the same of them."""
-
-    def __init__(self, limit: int = 16 * 2**20) -> None:
-        """`limit`: characters of their requests."""
-        self._details: Bounded[str, tuple[Hashable, JobDetails]] = Bounded(limit, _characters)
-
-    def unchanged(self, jid: str, revision: Hashable) -> JobDetails | None:
-        of_revision, details = self._details.get(jid, (None, None))
-        return details if revision is not None and of_revision == revision else None
-
-    def remember(self, jid: str, details: JobDetails, revision: Hashable) -> None:
-        """Without a revision they are not kept: the engine does not tell whether it says the same later."""
-        self.forget(jid)
-        if revision is not None:
-            self._details[jid] = revision, details
-
-    def forget(self, jid: str) -> None:
-        self._details.pop(jid, None)
-
-
-def _characters(entry: tuple[Hashable, JobDetails]) -> int:
-    """Roughly: the command is there twice, and the objects around it."""
-    return 2 * len(entry[1].info.cmd) + 2000
 
 
 class RecentLogs:

@@ -49,9 +49,8 @@ class PreviewQueue:
         return await self.run(self.previews.cached, make, "site", make)
 
 
-def installed() -> list[str]:
-    """The engines that are installed: those that a preview may be asked for."""
-    return executors.names()
+installed = executors.names
+"""Lists the engines that a preview may be asked for."""
 
 
 def check_size(size: int) -> None:

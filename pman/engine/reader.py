@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from pman.engine.cache import EndedDetails, EndedJobs, RecentLogs
+from pman.engine.cache import EndedJobs, RecentLogs
 from pman.engine.logtail import Tail, with_cause
 from pman.errors import UnknownJob
 from pman.executors import Cached, Executor
+from pman.executors.shared.bounded import Bounded
 from pman.job import JobDetails, JobInfo
 from pman.translation.rules import NativeState
 from pman.translation.translation import Translation
@@ -20,6 +21,9 @@ ReadDetails = Callable[[str, NativeState, Mapping[str, Any]], JobDetails]
 CONCURRENT_READS = 16
 """Jobs that are read at a time for one list."""
 
+DETAILS_SIZE = 16 * 2**20
+"""Characters of the details that are kept of jobs that have ended, roughly."""
+
 
 class Reader:
     """One for an engine, with its cache; made inside the event loop that uses it."""
@@ -29,7 +33,9 @@ class Reader:
         self._executor = executor
         self._revision = executor.revision if isinstance(executor, Cached) else _no_revision
         self._ended = EndedJobs()
-        self._details = EndedDetails()
+        self._details: Bounded[str, tuple[Hashable, JobDetails]] = Bounded(DETAILS_SIZE, _characters)
+        """The details of jobs that have ended, each with the revision of what the engine says of it."""
+
         self._logs = RecentLogs(self._tail)
 
     async def status(self, jid: str) -> tuple[JobInfo, bytes]:
@@ -84,20 +90,21 @@ class Reader:
 
     async def _read_details(self, jid: str, facts: Mapping[str, Any], read: ReadDetails) -> JobDetails:
         """A job that has ended comes from the cache, while the engine is known to say the same of it."""
-        if cached := self._details.unchanged(jid, self._revision(jid)):
+        revision, cached = self._details.get(jid, (None, None))
+        if cached and revision == self._revision(jid):
             return cached
         native = await self._executor.inspect(jid)
         revision = self._revision(jid)
         details = read(jid, native, facts)
-        if details.info.ended:
-            self._details.remember(jid, details, revision)
+        if details.info.ended and revision is not None:
+            self._details[jid] = revision, details
         return details
 
     def forget(self, jid: str) -> None:
         """Drop the job from the cache: its name may be given to another one."""
         self._ended.forget(jid)
         self._logs.forget(jid)
-        self._details.forget(jid)
+        self._details.pop(jid, None)
 
     async def _tail(self, jid: str) -> str:
         tail = Tail(self._translation.settings["JOB_LOGS_BYTES"])
@@ -105,6 +112,11 @@ class Reader:
             async for chunk in self._executor.logs(jid, lines):
                 tail.add(chunk)
         return tail.text()
+
+
+def _characters(entry: tuple[Hashable, JobDetails]) -> int:
+    """Counts the command, which is there twice, and the objects around it."""
+    return 2 * len(entry[1].info.cmd) + 2000
 
 
 def _no_revision(_: str) -> None:

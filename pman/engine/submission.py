@@ -15,6 +15,7 @@ from pman.errors import (
     EngineRefused,
     Fault,
     NameTaken,
+    PmanError,
     Refused,
     UnknownJob,
 )
@@ -48,20 +49,14 @@ class Submission:
             return await self._same(job, taken)
         except EngineRefused as refused:
             if answer := await self._refusal(job.jid, refused):
-                return await self._unless_there(job, answer)
+                return await self._existing(job, answer)  # it may refuse before it looks at the name
             native = await self._executor.inspect(job.jid, fresh=True)
         return self._rules.read(job.jid, native)
 
     async def _same(self, job: Job, taken: NameTaken) -> JobInfo:
         """The job of that name, if the same request made it."""
-        try:
-            info = await self._reader.info(job.jid, fresh=True)
-        except UnknownJob:
-            raise Conflict(
-                f"the name {job.jid} is taken on the engine by something that is not pman's",
-                f"the engine says: {taken}",
-            ) from taken
-        _check_digest(job, info)
+        message = f"the name {job.jid} is taken on the engine by something that is not pman's"
+        info = await self._existing(job, Conflict(message, f"the engine says: {taken}"))
         if info.status == "notstarted" and self._startable:
             try:
                 await self._startable.resume(job.jid)
@@ -71,13 +66,17 @@ class Submission:
             info = await self._reader.info(job.jid, fresh=True)
         return info
 
-    async def _unless_there(self, job: Job, answer: Refused) -> JobInfo:
-        """An engine may refuse before it looks whether the name is taken; a job that is there stays."""
+    async def _existing(self, job: Job, otherwise: PmanError) -> JobInfo:
+        """The job that the same request made before. Raises Conflict; `otherwise` where there is none."""
         try:
             info = await self._reader.info(job.jid, fresh=True)
         except UnknownJob:
-            raise answer from None
-        _check_digest(job, info)
+            raise otherwise from None
+        if info.digest != job.digest:
+            raise Conflict(
+                f"a job {job.jid} exists with another content; it is {info.status}",
+                "delete it first, or use another jid",
+            )
         return info
 
     async def _refusal(self, jid: str, refused: EngineRefused) -> Refused | None:
@@ -104,15 +103,6 @@ class Submission:
                 await executor.resume(jid)
         except (UnknownJob, ConfigError, EngineRefused) as error:
             log.warning("%s could not be taken up: %s", jid, error)
-
-
-def _check_digest(job: Job, info: JobInfo) -> None:
-    """Raises Conflict where another request made the job of that name."""
-    if info.digest != job.digest:
-        raise Conflict(
-            f"a job {job.jid} exists with another content; it is {info.status}",
-            "delete it first, or use another jid",
-        )
 
 
 def check_directories(storebase: str, job: Job) -> None:

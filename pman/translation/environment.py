@@ -21,9 +21,8 @@ from pman.translation.languages.marks import MARK, without_marks
 from pman.translation.languages.wdl import Words
 from pman.translation.sourcemap import Notes, noted
 
-# Filters and functions that mark HTML as safe: here they would leave a value unescaped.
+# Filters (and the function `lipsum`) that mark HTML as safe: here they would leave a value unescaped.
 _UNSAFE_FILTERS = ("safe", "escape", "e", "forceescape", "xmlattr", "urlize", "tojson", "striptags")
-_UNSAFE_GLOBALS = ("lipsum",)
 
 
 class Fields:
@@ -135,8 +134,7 @@ class Escaping(ImmutableSandboxedEnvironment):
         self.notes = notes
         for name in _UNSAFE_FILTERS:
             del self.filters[name]
-        for name in _UNSAFE_GLOBALS:
-            del self.globals[name]
+        del self.globals["lipsum"]
         self.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
         self.filters = {name: self._on_text(self.filtered(name, f)) for name, f in self.filters.items()}
         self.filters["indent"] = self._indented

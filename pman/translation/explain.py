@@ -61,21 +61,18 @@ class Explanation:
 
 def explain(rules: Rules, jid: str, native: NativeState) -> Explanation:
     """Raises ConfigError for a rule that fails for this state, naming where it is written."""
-    tried = tuple(_until_decided(rules, native))
+    tried: list[Tried] = []
+    for index, (rule, holds) in enumerate(rules.tried(native)):
+        when, status = rule.source.get("when", ""), rule.source["status"]
+        tried.append(Tried(index, rule.file, rule.line, when, status, holds, holds))
+        if holds:
+            break
     values = {name: plain(value) for name, value in rules.values(native).items()}
     try:
         info = rules.read(jid, native)
     except EngineUnreachable as error:
-        return Explanation(None, str(error), error.hint, tried, values)
-    return Explanation(info, info.message, info.hint, tried, values)
-
-
-def _until_decided(rules: Rules, native: NativeState) -> Iterator[Tried]:
-    for index, (rule, holds) in enumerate(rules.tried(native)):
-        source = rule.source
-        yield Tried(index, rule.file, rule.line, source.get("when", ""), source["status"], holds, holds)
-        if holds:
-            return
+        return Explanation(None, str(error), error.hint, tuple(tried), values)
+    return Explanation(info, info.message, info.hint, tuple(tried), values)
 
 
 def plain(value: object) -> Any:

@@ -63,13 +63,6 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Comment:
-    line: int
-    text: str
-    """Without its delimiters."""
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """One template, or state.yaml, as a loader finds it."""
 
@@ -80,7 +73,9 @@ class Source:
     text: str
     extends: str | None
     blocks: tuple[Span, ...]
-    comments: tuple[Comment, ...]
+    comments: tuple[str, ...]
+    """Their texts, without the delimiters."""
+
     tree: nodes.Template = field(default_factory=lambda: nodes.Template([]))
 
     @property
@@ -117,7 +112,7 @@ def parsed(name: str, path: Path, text: str) -> Source:
         raise ConfigError.of([fault]) from error
     named = [node.template for node in tree.find_all(nodes.Extends)]
     extends = named[0].value if named and isinstance(named[0], nodes.Const) else None
-    comments = tuple(Comment(token.line, token.value) for token in tokens if token.kind == "comment")
+    comments = tuple(token.value for token in tokens if token.kind == "comment")
     return Source(name, path, text, extends, tuple(_blocks(text, tokens)), comments, tree)
 
 

@@ -86,11 +86,6 @@ def read(search: BaseLoader, name: str) -> StateFile:
     for source in sources:
         if source.mistakes:
             raise ConfigError.of([mistake.fault for mistake in source.mistakes])
-    return merged(sources)
-
-
-def merged(sources: tuple[StateSource, ...]) -> StateFile:
-    """`sources`: the nearest first, and none with a mistake."""
 
     def named(section: str) -> Mapping[str, str]:
         return {
@@ -215,5 +210,5 @@ def _against_schema(source: StateSource, content: object) -> Iterator[Mistake]:
     for error in schema.errors(schema.validator(schema.load("state.json")), content):
         names = schema.unknown(error) if error.validator == "additionalProperties" else []
         line = source.line(*error.absolute_path, *names[:1])
-        message = schema.message(error)
-        yield Mistake("rules-schema", source.name, message, source.path, line, at=schema.json_path(error))
+        message, at = schema.message(error), schema.json_path(error)
+        yield Mistake("rules-schema", source.name, message, source.path, line, at=at)

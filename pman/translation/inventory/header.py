@@ -31,7 +31,7 @@ class Header:
 
 def header(source: Source) -> Header:
     """Reads the first comment that is not a record (record.py); empty where a template has none."""
-    first = next((comment.text for comment in source.comments if not any(records(comment.text))), None)
+    first = next((comment for comment in source.comments if not any(records(comment))), None)
     if first is None:
         return Header("", {})
     text, separator, after = first.partition("\n   Blocks:\n")
