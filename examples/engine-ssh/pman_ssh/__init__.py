@@ -54,10 +54,12 @@ class SshExecutor:
         try:
             while chunk := await process.stdout.read(2**16):  # type: ignore[union-attr]  # it is a pipe
                 yield chunk
+            _, err = await process.communicate()
+            self._check("logs", jid, process.returncode or 0, err)
         finally:
             if process.returncode is None:
                 process.kill()
-            await process.communicate()
+                await process.wait()
 
     async def active(self) -> Sequence[str]:
         return (await self._call("active")).split()
@@ -81,18 +83,15 @@ class SshExecutor:
         except TimeoutError as error:
             process.kill()
             raise EngineUnreachable(f"{self._ssh[-1]} does not answer to {verb} in time") from error
+        self._check(verb, jid, process.returncode or 0, err)
+        return out.decode()
+
+    def _check(self, verb: str, jid: str, code: int, err: bytes) -> None:
         message = err.decode(errors="replace").strip()
-        match process.returncode:
-            case 0:
-                return out.decode()
-            case 17:  # both of remote.sh
-                raise NameTaken(jid)
-            case 44:
-                raise UnknownJob(jid)
-            case 255:  # ssh's own
-                raise EngineUnreachable(f"ssh {self._ssh[-1]}: {message}")
-            case code:
-                raise EngineRefused(verb, code or 0, message)
+        away = EngineUnreachable(f"ssh {self._ssh[-1]}: {message}")
+        meanings = {17: NameTaken(jid), 44: UnknownJob(jid), 255: away}  # two of remote.sh, and ssh's own
+        if code:
+            raise meanings.get(code) or EngineRefused(verb, code, message)
 
     async def _start(self, *words: str) -> asyncio.subprocess.Process:
         command = shlex.join(["sh", "-c", REMOTE, "pman", self._settings["SSH_STATE"], *words])
