@@ -83,7 +83,7 @@ def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
 def _read(engine: str, templates: Sequence[str], engines: Sequence[str]) -> frozenset[str]:
     environ = {"CONTAINER_ENV": engine, "PMAN_TEMPLATES": ":".join(templates)}
     settings, _ = assumed.settings(environ, engines)
-    return Translation(settings).read_by_templates()
+    return Translation(settings).read_by_templates
 
 
 def _limits(engines: Mapping[str, frozenset[str]], part: str, name: str) -> Iterator[tuple[str, str]]:

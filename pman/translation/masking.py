@@ -45,7 +45,16 @@ class Masking:
 
     @cached_property
     def _words(self) -> list[re.Pattern[str]]:
-        return _words(self.names)
+        """Words of a shell that assign one of the names, or one that is exported, whatever its name."""
+        names = "|".join(map(re.escape, self.names))
+        places = [(r"\bexport ", r"[^\s='\"]+")]
+        if names:
+            places.append((r"(?<![\w'\"$.-])", rf"\w*(?:{names})"))
+        return [
+            re.compile(rf"(?P<begin>{before}{quote}(?:{name})=){value}(?P<end>{quote}){_REST}")
+            for before, name in places
+            for quote, value in (("'", "[^']*"), ("", ""))
+        ]
 
     def masked(self, value: Any, key: str = "") -> Any:
         """Hides what must not be shown in a value, or in what stands at this key of it."""
@@ -71,17 +80,6 @@ class Masking:
 def _is_telling(name: str, value: str) -> bool:
     """A path is no secret, and stands in mounts and arguments, too."""
     return len(value) >= TELLING and (not value.startswith("/") or bool(_SECRET.search(name)))
-
-
-def _words(names: Iterable[str]) -> list[re.Pattern[str]]:
-    """Words of a shell that assign one of these names, or one that is exported, whatever its name."""
-    names = "|".join(map(re.escape, names))
-    places = [(r"\bexport ", r"[^\s='\"]+"), *([(r"(?<![\w'\"$.-])", rf"\w*(?:{names})")] if names else [])]
-    return [
-        re.compile(rf"(?P<begin>{before}{quote}(?:{name})=){value}(?P<end>{quote}){_REST}")
-        for before, name in places
-        for quote, value in (("'", "[^']*"), ("", ""))
-    ]
 
 
 def _pairs(env: object) -> Iterable[tuple[str, str]]:

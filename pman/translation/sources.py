@@ -194,11 +194,6 @@ def uses_super(block: str) -> bool:
     )
 
 
-def composed(text: str) -> yaml.Node | None:
-    """Parses the first document of a readable text; JSON is YAML here."""
-    return yaml.compose(text, Loader=yaml.CSafeLoader)
-
-
 def place(root: yaml.Node | None, path: Sequence[str | int]) -> yaml.Mark | None:
     """Finds where the value at a path begins, or its key; where there is none, what is around it."""
     node, mark = root, root.start_mark if root else None

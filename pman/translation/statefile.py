@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -88,11 +89,7 @@ def read(search: BaseLoader, name: str) -> StateFile:
             raise ConfigError.of([mistake.fault for mistake in source.mistakes])
 
     def named(section: str) -> Mapping[str, str]:
-        return {
-            name: text
-            for source in reversed(sources)
-            for name, text in source.content.get(section, {}).items()
-        }
+        return dict(ChainMap(*(source.content.get(section, {}) for source in sources)))
 
     def rules(section: str) -> tuple[Rule, ...]:
         return tuple(rule for source in sources for rule in source.rules(section))

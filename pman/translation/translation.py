@@ -57,16 +57,14 @@ class Translation:
         self._templates = Templates(settings.engine, search, list(documents))
         self._parser = RequestParser(engine_schema(settings.engine, "request"))
         self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
-        read = self.read_by_templates()
-        self.needs_storebase = "site.storebase" in read
+        self.read_by_templates = self._probe(self.assumed_facts()).read
+        """The variables that the templates use for a job that asks for everything."""
+
+        self.needs_storebase = "site.storebase" in self.read_by_templates
         """True where the documents name its path, which only the engine may know."""
 
-        if faults := unread_settings(settings, read):
+        if faults := unread_settings(settings, self.read_by_templates):
             raise ConfigError.of(faults)
-
-    def read_by_templates(self) -> frozenset[str]:
-        """The variables that the templates use for a job that asks for everything."""
-        return self._probe(self.assumed_facts()).read
 
     def _probe(self, facts: Mapping[str, Any]) -> Rendering:
         return self._templates.render(

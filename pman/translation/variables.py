@@ -15,7 +15,7 @@ from pman.translation.request import PROPERTIES
 def job_variables(job: Job, settings: Settings) -> dict[str, Any]:
     """`job` in every template: the request, and what the site sets for every job."""
     limited = not settings["IGNORE_LIMITS"]
-    uid, gid = _user(settings["CONTAINER_USER"] or "", job.jid)
+    uid, _, gid = (settings["CONTAINER_USER"] or "").partition(":")
     return {
         "jid": job.jid,
         "image": job.image,
@@ -30,8 +30,8 @@ def job_variables(job: Job, settings: Settings) -> dict[str, Any]:
         "number_of_workers": job.number_of_workers,
         "input_dir": job.input_dir,
         "output_dir": job.output_dir,
-        "uid": uid,
-        "gid": gid,
+        "uid": _picked(uid, f"uid {job.jid}"),
+        "gid": _picked(gid, f"gid {job.jid}"),
         "labels": {
             **settings["JOB_LABELS"],
             AUID_LABEL: job.auid,
@@ -45,22 +45,14 @@ def site_variables(settings: Settings, facts: Mapping[str, Any]) -> dict[str, An
     """`site` in every template: the settings in lower case, and what the engine told at start."""
     values = {name.lower(): value for name, value in settings.values.items()}
     facts = {name: fact for name, fact in facts.items() if name not in ("native", "seen", "documents")}
-    return {
-        **values,
-        **facts,
-        "storebase": facts["storebase"].rstrip("/"),
-    }  # templates write a slash after it
+    storebase = facts["storebase"].rstrip("/")  # templates write a slash after it
+    return {**values, **facts, "storebase": storebase}
 
 
 def _env(env: Sequence[str], *, home: bool) -> list[str]:
     if not home:
         return list(env)
     return [*(item for item in env if not item.startswith("HOME=")), "HOME=/tmp"]
-
-
-def _user(text: str, jid: str) -> tuple[int | None, int | None]:
-    uid, _, gid = text.partition(":")
-    return _picked(uid, f"uid {jid}"), _picked(gid, f"gid {jid}")
 
 
 def _picked(text: str, seed: str) -> int | None:

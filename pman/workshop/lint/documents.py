@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import yaml
+
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.translation.languages.marks import MisplacedError, UnreadableError
 from pman.translation.render import Rendering, Templates
 from pman.translation.sourcemap import Notes, SourceMap
-from pman.translation.sources import composed, place
+from pman.translation.sources import place
 from pman.translation.variables import unread_fields
 from pman.workshop.lint import native, shell
 from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault
@@ -82,7 +84,7 @@ class Trial:
         except native.Unknown as error:
             yield Finding("not-checked", f"{document.name} is not checked: {error}", first, 0)
             return
-        root = composed(document.text) if mistakes else None
+        root = yaml.compose(document.text, Loader=yaml.CSafeLoader) if mistakes else None
         for mistake in mistakes:
             mark = place(root, mistake.path)
             origin = source_map.at(mark.index if mark else 0)
