@@ -598,7 +598,7 @@ async def served(handler: Handler, directory: Path, kubeconfig: str = KUBECONFIG
     await site.start()
     file = directory / "kubeconfig"
     file.write_text(kubeconfig.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    found = Api(Access(str(file)), 5)
+    found = Api(Access(str(file)), 5, "default")
     try:
         yield found
     finally:

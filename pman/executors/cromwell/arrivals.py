@@ -18,7 +18,8 @@ MAX_AWAITED = 2 * QUERY_SIZE
 class Arrivals:
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._awaited: dict[str, _Awaited] = {}
+        self._awaited: dict[str, set[asyncio.Future[None]]] = {}
+        """Those who wait, by what they wait for."""
         self._querying: asyncio.Task[None] | None = None
 
     async def arrive(self, workflow: str, seconds: float) -> None:
@@ -28,17 +29,18 @@ class Arrivals:
                 f"{MAX_AWAITED} jobs are asked for at once that Cromwell does not tell of",
                 "it may have taken them just now, or nobody ever submitted jobs of these names",
             )
-        awaited = self._awaited.setdefault(workflow, _Awaited())
-        awaited.waiting += 1
+        waiting = self._awaited.setdefault(workflow, set())
+        arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.add(arrival)
         if self._querying is None:
             self._querying = asyncio.create_task(self._query())
         try:
-            await asyncio.wait([awaited.arrival], timeout=seconds)
-            if awaited.arrival.done():
-                awaited.arrival.result()
+            await asyncio.wait([arrival], timeout=seconds)
+            if arrival.done():
+                arrival.result()
         finally:
-            awaited.waiting -= 1
-            if not awaited.waiting and self._awaited.get(workflow) is awaited:
+            waiting.discard(arrival)
+            if not waiting and self._awaited.get(workflow) is waiting:
                 del self._awaited[workflow]
 
     async def close(self) -> None:
@@ -48,19 +50,12 @@ class Arrivals:
         while self._awaited:
             try:
                 for workflow in await self._server.rows(list(self._awaited)):
-                    if awaited := self._awaited.pop(workflow, None):
-                        awaited.arrival.set_result(None)
+                    for arrival in self._awaited.pop(workflow, ()):
+                        arrival.set_result(None)
             except Exception as error:  # raised to all who wait
                 while self._awaited:
-                    _, awaited = self._awaited.popitem()
-                    awaited.arrival.set_exception(error)
-                    awaited.arrival.exception()  # who waited may have gone
+                    for arrival in self._awaited.popitem()[1]:
+                        arrival.set_exception(error)
+                        arrival.exception()  # who waited may have gone
             await asyncio.sleep(QUERY_INTERVAL_SECONDS)
         self._querying = None
-
-
-class _Awaited:
-    def __init__(self) -> None:
-        self.arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting = 0
-        """How many wait for it."""

@@ -1,13 +1,14 @@
-"""Docker's API: where it is, its version, its words.
+"""Docker's API: where it is, its version, its words, and the credentials of registries.
 
 Not the docker SDK's client, whose calls are synchronous and open two connections a poll; the SDK serves
-for what it is good at: where the engine is (DOCKER_HOST, contexts) and TLS.
+for what it is good at: where the engine is (DOCKER_HOST, contexts), TLS, credentials.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import docker.auth
 import docker.utils
 from docker.context import ContextAPI
 from docker.errors import DockerException
@@ -23,6 +25,8 @@ from docker.tls import TLSConfig
 
 from pman.errors import ConfigError, ConnectionCut, EngineUnreachable, TimedOut
 from pman.executors.shared.http import Http
+
+log = logging.getLogger(__name__)
 
 API_VERSION = (1, 41)
 """Docker 20.10, Podman 4. Asked for where the engine has it; newer engines have a higher minimum."""
@@ -115,10 +119,6 @@ def docker_api(settings: Mapping[str, Any]) -> Api:
     return Api("Docker", *docker_address(settings), settings["ENGINE_TIMEOUT"])
 
 
-def podman_api(settings: Mapping[str, Any]) -> Api:
-    return Api("Podman", *podman_address(settings), settings["ENGINE_TIMEOUT"])
-
-
 def docker_address(settings: Mapping[str, Any]) -> tuple[str, TLSConfig | None]:
     """The address, by DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, else the current docker context."""
     variables = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
@@ -141,6 +141,17 @@ def podman_address(settings: Mapping[str, Any]) -> tuple[str, TLSConfig | None]:
         socket = user if user.exists() else Path("/run/podman/podman.sock")
         settings = {**settings, "DOCKER_HOST": settings["CONTAINER_HOST"] or f"unix://{socket}"}
     return docker_address(settings)
+
+
+def registry_auth(repository: str) -> Mapping[str, str]:
+    """Reads the docker client's configuration; may run a credential helper, so not on the event loop."""
+    registry, _ = docker.auth.resolve_repository_name(repository)
+    try:
+        credentials = docker.auth.load_config().resolve_authconfig(registry)
+    except DockerException as error:  # a credential helper that is configured and not installed
+        log.warning("no credentials for %s: %s; pulling without", registry, error)
+        return {}
+    return {"X-Registry-Auth": docker.auth.encode_header(credentials).decode()} if credentials else {}
 
 
 def filtered(**values: Sequence[str]) -> dict[str, str]:

@@ -12,11 +12,10 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from pman.errors import EngineRefused, NameTaken, UnknownJob
-from pman.executors.docker.api import Api, docker_api, podman_api
+from pman.executors.docker.api import Api, docker_api, podman_address
 from pman.executors.docker.cache import Cache
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.frames import NoLogError, read_log
-from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Kind, Markers, inspection, is_same
 from pman.executors.docker.pulls import Pulls
 from pman.executors.docker.storebase import storebase
@@ -34,7 +33,8 @@ def connect_docker(settings: Mapping[str, Any]) -> DockerExecutor:
 
 
 def connect_podman(settings: Mapping[str, Any]) -> DockerExecutor:
-    return DockerExecutor(podman_api(settings), settings)
+    api = Api("Podman", *podman_address(settings), settings["ENGINE_TIMEOUT"])
+    return DockerExecutor(api, settings)
 
 
 class DockerExecutor:
@@ -44,10 +44,9 @@ class DockerExecutor:
         self._api = api
         self._settings = settings
         self._markers = Markers(api)
-        self._images = Images(api)
         self._cache = Cache(api)
         self._containers = Containers(api, self._markers, self._cache)
-        self._pulls = Pulls(self._markers, self._images, self._containers)
+        self._pulls = Pulls(api, self._markers, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
         native = await self._api.description()
@@ -162,7 +161,6 @@ class DockerExecutor:
 
     async def close(self) -> None:
         await self._pulls.close()
-        await self._images.close()
         await self._cache.close()
         await self._api.close()
 

@@ -44,24 +44,16 @@ class Marker:
         return f"marker {self.created} {hashlib.sha256(labels.encode()).hexdigest()}"
 
     @property
-    def reason(self) -> str:
-        return self.labels.get(REASON_LABEL, "")
-
-    @property
     def state(self) -> Mapping[str, str]:
         """The fields that it adds to the State of a container that was never started."""
-        status = {"Status": "ended"} if self.labels.get(_CALL_LABEL) == "end" else {}
-        return {**status, "Error": self.reason, "FinishedAt": self.created}
+        call, reason = self.labels.get(_CALL_LABEL), self.labels.get(REASON_LABEL, "")
+        status = {"Status": "ended"} if call == "end" else {}
+        return {**status, "Error": reason, "FinishedAt": self.created if call else ""}
 
     def native(self, jid: str) -> Mapping[str, Any]:
         """The job in the shape of a container's inspection, with a State.Status of its own."""
-        body, call = self.body, self.labels.get(_CALL_LABEL)
-        state = {
-            "Status": {None: "pulling", "pull": "unpulled", "end": "ended"}.get(call, "refused"),
-            "Error": self.reason,
-            "FinishedAt": self.created if call else "",
-        }
-        return {**inspection(jid, body, state), "Created": self.created}
+        status = {None: "pulling", "pull": "unpulled"}.get(self.labels.get(_CALL_LABEL), "refused")
+        return {**inspection(jid, self.body, {"Status": status, **self.state}), "Created": self.created}
 
 
 class Markers:

@@ -1,5 +1,7 @@
 """Jobs whose image has to be pulled first: held by the engine as a marker, taken when it has the image.
 
+Each image is pulled once at a time, with the registry credentials of this machine.
+
 Several pmans may wait for one job, and it may be deleted, or deleted and asked for anew, meanwhile.
 So whoever waits looks before and after it creates the container whether the marker is still that of
 its own job; who finds the name taken by the same job sees to it that it is started.
@@ -14,9 +16,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import docker.utils
+
 from pman.errors import EngineRefused, NameTaken
+from pman.executors.docker.api import Api, registry_auth, words
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
-from pman.executors.docker.images import Images
 from pman.executors.docker.markers import Markers, is_same
 from pman.executors.shared.tasks import Attempts, SingleFlight, until_reachable
 
@@ -28,15 +32,19 @@ SUBMISSION_WAIT_SECONDS = 2.0
 RETRY_INTERVAL_SECONDS = 2.0
 """An engine that did not answer is asked again after so long."""
 
+PULL_RETRY_SECONDS = 5.0
+"""An engine that went away during a pull is asked again after so long."""
+
 NAME_INTERVAL_SECONDS, NAME_TIMEOUT_SECONDS = 0.2, 5.0
 """A name that something else has is tried again so often, and for so long."""
 
 
 class Pulls:
-    def __init__(self, markers: Markers, images: Images, containers: Containers) -> None:
+    def __init__(self, api: Api, markers: Markers, containers: Containers) -> None:
+        self._api = api
         self._markers = markers
-        self._images = images
         self._containers = containers
+        self._images = SingleFlight[str, None]()
         self._tasks = SingleFlight[tuple[str, str], None]()
 
     async def hold(self, jid: str, body: Mapping[str, Any]) -> None:
@@ -61,6 +69,7 @@ class Pulls:
 
     async def close(self) -> None:
         await self._tasks.close()
+        await self._images.close()
 
     async def _until_taken(self, jid: str, body: Mapping[str, Any]) -> None:
         """Raises EngineRefused, after a marker or the container itself tells everybody why."""
@@ -74,13 +83,29 @@ class Pulls:
 
     async def _take(self, jid: str, body: Mapping[str, Any]) -> None:
         try:
-            await self._images.pull(str(body["Image"]))
+            image, waits = str(body["Image"]), f"pull of {body['Image']} interrupted"
+            await self._images.run(
+                image, lambda: until_reachable(lambda: self._pull(image), PULL_RETRY_SECONDS, waits)
+            )
             await self._start(jid, body)
         except EngineRefused as refused:
             if refused.native["call"] != "start" and await self._is_wanted(jid, body):
                 refused.leftover = (await self._markers.fail(jid, body, refused)).identity
             await self._unmark(jid, body)
             raise
+
+    async def _pull(self, image: str) -> None:
+        repository, tag = docker.utils.parse_repository_tag(image)
+        query = {"fromImage": repository, "tag": tag or "latest"}
+        headers = await asyncio.to_thread(registry_auth, repository)
+        async with self._api.request(
+            "POST", "/images/create", query, headers=headers, stream=True, endless=True
+        ) as response:
+            if response.status != 200:
+                raise EngineRefused("pull", response.status, words(await response.read()))
+            async for line in response.content:
+                if line.strip() and (error := json.loads(line).get("error")):
+                    raise EngineRefused("pull", response.status, str(error))
 
     async def _start(self, jid: str, body: Mapping[str, Any]) -> None:
         """Create and start the container, for as long as somebody wants it."""

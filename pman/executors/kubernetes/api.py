@@ -64,8 +64,10 @@ class Answer:
 class Api:
     """Every call may raise EngineUnreachable, ConfigError. Create it inside the event loop that uses it."""
 
-    def __init__(self, access: Access, timeout: int) -> None:
+    def __init__(self, access: Access, timeout: int, namespace: str) -> None:
+        """`timeout`: in seconds; `namespace`: the one of `path`."""
         self.timeout = timeout
+        self.namespace = namespace
         self._access = access
         self._connections: Connections | None = None
         self._connecting = asyncio.Lock()
@@ -74,6 +76,10 @@ class Api:
     @property
     def address(self) -> str:
         return self._connections.address if self._connections else "an address not known yet"
+
+    def path(self, resource: str, name: str = "") -> str:
+        """See `path` below."""
+        return path(self.namespace, resource, name)
 
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """GET what must be there: any refusal is EngineUnreachable."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pman.errors import UnknownJob
 from pman.executors.kubernetes.access import Access
-from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object, is_name, path
+from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object, is_name
 from pman.executors.kubernetes.bundle import Bundle
 from pman.executors.kubernetes.fields import IgnoredFields
 from pman.executors.kubernetes.informer import EventHandler, Informer
@@ -31,7 +31,8 @@ DIRECT_READS_LIMIT = 10_000
 
 
 def connect(settings: Mapping[str, Any]) -> KubernetesExecutor:
-    return KubernetesExecutor(Api(Access(settings["KUBECONFIG"]), settings["ENGINE_TIMEOUT"]), settings)
+    access, namespace = Access(settings["KUBECONFIG"]), str(settings["JOB_NAMESPACE"])
+    return KubernetesExecutor(Api(access, settings["ENGINE_TIMEOUT"], namespace), settings)
 
 
 class KubernetesExecutor:
@@ -40,15 +41,14 @@ class KubernetesExecutor:
     def __init__(self, api: Api, settings: Mapping[str, Any]) -> None:
         self._api = api
         self._settings = settings
-        self._namespace = namespace = str(settings["JOB_NAMESPACE"])
         self._store = store = Store()
-        self._reads = Reads(api, namespace)
-        self._manifests = Manifests(api, namespace)
-        self._objects = Objects(api, namespace)
+        self._reads = Reads(api)
+        self._manifests = Manifests(api)
+        self._objects = Objects(api)
         self._ignored_fields = IgnoredFields()
-        self._permissions = Permissions(api, namespace)
-        self._logs = Logs(api, namespace, self.inspect)
-        self._removal = Removal(api, namespace, self._reads, store.delete_job)
+        self._permissions = Permissions(api)
+        self._logs = Logs(api, self.inspect)
+        self._removal = Removal(api, self._reads, store.delete_job)
         labelled = {"labelSelector": JID_LABEL}
         warnings = {"fieldSelector": "type=Warning"}
         jobs = EventHandler(
@@ -57,9 +57,9 @@ class KubernetesExecutor:
         pods = EventHandler(put=store.put_pod, drop=store.drop_pod, retain=store.retain_pods)
         events = EventHandler(put=store.put_event, drop=store.drop_event, retain=store.retain_events)
         self._informers = {
-            JOBS: Informer(api, path(namespace, JOBS), labelled, jobs),
-            PODS: Informer(api, path(namespace, PODS), labelled, pods),
-            EVENTS: Informer(api, path(namespace, EVENTS), warnings, events),
+            JOBS: Informer(api, api.path(JOBS), labelled, jobs),
+            PODS: Informer(api, api.path(PODS), labelled, pods),
+            EVENTS: Informer(api, api.path(EVENTS), warnings, events),
         }
         self._tasks: list[asyncio.Task[None]] = []
         self._direct_reads: Bounded[str, bool] = Bounded(DIRECT_READS_LIMIT)

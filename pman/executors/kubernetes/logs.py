@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pman.errors import EngineUnreachable, UnknownJob
-from pman.executors.kubernetes.api import PODS, Answer, Api, Forbidden, Object, path
+from pman.executors.kubernetes.api import PODS, Answer, Api, Forbidden, Object
 from pman.executors.kubernetes.metadata import name, uid
 from pman.executors.kubernetes.reads import Native
 from pman.executors.kubernetes.status import (
@@ -34,9 +34,8 @@ Inspect = Callable[[str], Awaitable[Native]]
 
 
 class Logs:
-    def __init__(self, api: Api, namespace: str, inspect: Inspect) -> None:
+    def __init__(self, api: Api, inspect: Inspect) -> None:
         self._api = api
-        self._namespace = namespace
         self._inspect = inspect
 
     async def last(self, jid: str, tail: int) -> AsyncIterator[bytes]:
@@ -88,7 +87,7 @@ class Logs:
             "tailLines": str(tail),
             **({"follow": "1"} if follow else {}),
         }
-        where = f"{path(self._namespace, PODS, name(pod))}/log"
+        where = f"{self._api.path(PODS, name(pod))}/log"
         idle_timeout = None if follow else self._api.timeout
         async with self._api.request("GET", where, query, stream=True, idle_timeout=idle_timeout) as response:
             if response.status in (200, 204):  # 204: a pod that no node has

@@ -66,9 +66,8 @@ Kind = tuple[str, bool]
 
 
 class Manifests:
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._namespace = namespace
         self._kinds: dict[str, Mapping[str, Kind]] = {}
         """The kinds of each version that was asked for, by version and name."""
 
@@ -91,11 +90,11 @@ class Manifests:
             ) from error
         if metadata["name"] in (".", "..") or not {"/", "%"}.isdisjoint(metadata["name"]):  # no path of it
             raise EngineRefused(f"create {body['kind']}", 422, f"{metadata['name']!r} can be no name")
-        namespace = metadata.setdefault("namespace", self._namespace)
-        if namespace != self._namespace or not is_namespaced:
+        namespace = metadata.setdefault("namespace", self._api.namespace)
+        if namespace != self._api.namespace or not is_namespaced:
             raise ConfigError(
                 f"templates/kubernetes/{document.name}: {body['kind']} {metadata['name']} would be outside "
-                f"of the namespace {self._namespace}, where no Job can own it",
+                f"of the namespace {self._api.namespace}, where no Job can own it",
                 "it would stay when the job is deleted; create it once, by hand",
             )
         return Manifest(jid, {**body, "metadata": metadata}, resource)

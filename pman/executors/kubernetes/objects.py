@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pman.errors import ConnectionCut, EngineRefused, NameTaken
-from pman.executors.kubernetes.api import Answer, Api, Object, path
+from pman.executors.kubernetes.api import Answer, Api, Object
 from pman.executors.kubernetes.fields import has
 from pman.executors.kubernetes.manifests import Manifest
 from pman.executors.kubernetes.metadata import is_terminating, name, resource_version, uid
@@ -46,9 +46,8 @@ async def name_taken(conflict: Conflict) -> None:
 
 
 class Objects:
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._namespace = namespace
 
     async def create(self, manifest: Manifest, resolve: Resolve) -> tuple[Object, bool]:
         """Return the object, and whether it is new. Raises EngineRefused, and what `resolve` raises."""
@@ -89,7 +88,7 @@ class Objects:
 
     async def _post(self, manifest: Manifest) -> Answer:
         """Send it, and once more where the call was cut; 201 or 409. Raises EngineRefused."""
-        where = path(self._namespace, manifest.resource)
+        where = self._api.path(manifest.resource)
         cut = False
         try:
             answer = await self._api.call("POST", where, body=manifest.body)
@@ -104,7 +103,7 @@ class Objects:
         return answer
 
     def _path(self, manifest: Manifest) -> str:
-        return path(self._namespace, manifest.resource, name(manifest.body))
+        return self._api.path(manifest.resource, name(manifest.body))
 
 
 def _terminating(existing: Object) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from pman.errors import ConfigError
-from pman.executors.kubernetes.api import Api, namespace_path, path
+from pman.executors.kubernetes.api import Api, namespace_path
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -23,9 +23,8 @@ CLAIM = ("get", "", "persistentvolumeclaims")
 
 
 class Permissions:
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._namespace = namespace
 
     async def missing(self, claim: str | None) -> Sequence[str]:
         """The permissions that pman lacks, such as `create jobs.batch` or `get pods/log`."""
@@ -40,10 +39,10 @@ class Permissions:
 
     async def check_namespace(self) -> None:
         """Raises ConfigError where there is none. Without the permission to read it, there is no telling."""
-        answer = await self._api.call("GET", namespace_path(self._namespace))
+        answer = await self._api.call("GET", namespace_path(self._api.namespace))
         if answer.status == 404:
             raise ConfigError(
-                f"JOB_NAMESPACE={self._namespace!r}: {self._api.address} has no such namespace",
+                f"JOB_NAMESPACE={self._api.namespace!r}: {self._api.address} has no such namespace",
                 "`kubectl get namespaces` lists them",
             )
 
@@ -51,17 +50,18 @@ class Permissions:
         """Raises ConfigError where there is none. Without the permission to read claims, see `missing`."""
         if claim is None:
             return
-        answer = await self._api.call("GET", path(self._namespace, "/api/v1 persistentvolumeclaims", claim))
+        answer = await self._api.call("GET", self._api.path("/api/v1 persistentvolumeclaims", claim))
         if answer.status == 404:
+            namespace = self._api.namespace
             raise ConfigError(
-                f"VOLUME_NAME={claim!r}: the namespace {self._namespace} has no such persistentvolumeclaim",
-                f"`kubectl get persistentvolumeclaims --namespace {self._namespace}` lists them",
+                f"VOLUME_NAME={claim!r}: the namespace {namespace} has no such persistentvolumeclaim",
+                f"`kubectl get persistentvolumeclaims --namespace {namespace}` lists them",
             )
 
     async def _may(self, verb: str, group: str, resource: str) -> bool:
         kind, _, part = resource.partition("/")
         attributes = {
-            "namespace": self._namespace,
+            "namespace": self._api.namespace,
             "verb": verb,
             "group": group,
             "resource": kind,

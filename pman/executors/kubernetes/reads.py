@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pman.executors.kubernetes.api import EVENTS, JOBS, PAGE_SIZE, PODS, Api, Forbidden, Object, path
+from pman.executors.kubernetes.api import EVENTS, JOBS, PAGE_SIZE, PODS, Api, Forbidden, Object
 from pman.executors.kubernetes.metadata import (
     is_pmans,
     is_terminating,
@@ -26,13 +26,12 @@ Native = Mapping[str, Any]
 
 
 class Reads:
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._namespace = namespace
 
     async def job(self, jid: str) -> Object | None:
         """The Job of that name, be it somebody else's or terminating."""
-        job = await self._api.get(path(self._namespace, JOBS, jid))
+        job = await self._api.get(self._api.path(JOBS, jid))
         return without_managed_fields(job) if job else None
 
     async def native(self, jid: str) -> Native | None:
@@ -57,11 +56,11 @@ class Reads:
         return [pod for pod in await self._pods(f"{JID_LABEL}={jid}") if owner_uid(pod, jid)]
 
     async def jobs(self) -> list[Object]:
-        jobs = await self._api.list_all(path(self._namespace, JOBS), {"labelSelector": JID_LABEL})
+        jobs = await self._api.list_all(self._api.path(JOBS), {"labelSelector": JID_LABEL})
         return [job for job in jobs if is_pmans(job) and not is_terminating(job)]
 
     async def _pods(self, selector: str) -> list[Object]:
-        pods = await self._api.list_all(path(self._namespace, PODS), {"labelSelector": selector})
+        pods = await self._api.list_all(self._api.path(PODS), {"labelSelector": selector})
         return [without_managed_fields(pod) for pod in pods]
 
     async def _events(self, objects: Sequence[Object]) -> list[Object]:
@@ -80,7 +79,7 @@ class Reads:
         return [event for event in events if event["involvedObject"].get("uid") in uids]
 
     async def _query_events(self, fields: str) -> list[Object]:
-        where = path(self._namespace, EVENTS)
+        where = self._api.path(EVENTS)
         with contextlib.suppress(Forbidden):
             page = await self._api.read(where, {"fieldSelector": fields, "limit": str(PAGE_SIZE)})
             return [without_managed_fields(event) for event in page.get("items") or ()]

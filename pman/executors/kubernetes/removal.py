@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 from pman.errors import EngineRefused, UnknownJob
-from pman.executors.kubernetes.api import JOBS, PODS, Api, Object, path
+from pman.executors.kubernetes.api import JOBS, PODS, Api, Object
 from pman.executors.kubernetes.metadata import is_pmans, is_terminating, name, resource_version, uid
 from pman.executors.kubernetes.reads import Reads
 from pman.executors.kubernetes.status import has_ended, pod_has_ended
@@ -41,10 +41,9 @@ CONFLICT_ATTEMPTS = 5
 
 
 class Removal:
-    def __init__(self, api: Api, namespace: str, reads: Reads, deleted: Callable[[str], None]) -> None:
+    def __init__(self, api: Api, reads: Reads, deleted: Callable[[str], None]) -> None:
         """`deleted` is called with the uid of each Job that has just been deleted."""
         self._api = api
-        self._namespace = namespace
         self._reads = reads
         self._deleted = deleted
 
@@ -77,7 +76,7 @@ class Removal:
                 "metadata": {"resourceVersion": resource_version(job), "annotations": {REASON_LABEL: reason}},
                 "spec": {"activeDeadlineSeconds": 1},
             }
-            answer = await self._api.change("end", "PATCH", path(self._namespace, JOBS, jid), patch)
+            answer = await self._api.change("end", "PATCH", self._api.path(JOBS, jid), patch)
             if answer.status < 400:
                 patched: Object = answer.content
                 return patched
@@ -87,7 +86,7 @@ class Removal:
     async def _delete(self, resource: str, item: Object, **options: object) -> None:
         """Delete it, unless it is gone, or another one by now. Raises EngineRefused."""
         body = {**options, "preconditions": {"uid": uid(item)}}
-        await self._api.change("remove", "DELETE", path(self._namespace, resource, name(item)), body)
+        await self._api.change("remove", "DELETE", self._api.path(resource, name(item)), body)
 
     async def _living_pods(self, jid: str, job: Object | None) -> list[Object]:
         """The pods of the Job that may have processes; without a Job, those of earlier ones of its name."""

@@ -21,8 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
-from pman.executors.docker.api import Api, filtered, words
-from pman.executors.docker.images import registry_auth
+from pman.executors.docker.api import Api, filtered, registry_auth, words
 from pman.job import JID_LABEL, LABEL_PREFIX
 
 Service = Mapping[str, Any]
