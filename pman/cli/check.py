@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import click
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pman import __version__, executors
 from pman import settings as configuration
 from pman.cli import terminal
 from pman.cli.environment import DOTENV
-from pman.cli.group import example
+from pman.cli.group import command
 from pman.errors import ConfigError, PmanError
 from pman.executors import Executor
 from pman.settings import Settings
@@ -37,7 +36,7 @@ class Check:
     advice: str = ""
 
 
-@click.command(epilog=example("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check"))
+@command("pman check", "CONTAINER_ENV=podman VOLUME_NAME=storebase pman check")
 def check() -> None:
     """Try all that a server needs here.
 
@@ -56,16 +55,11 @@ def check() -> None:
 
 
 def print_check(check: Check) -> None:
-    out = terminal.console()
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=1)
-    grid.add_column(width=9)
-    grid.add_column(width=7)
-    grid.add_column()
+    grid = Table.grid(Column(width=1), Column(width=9), Column(width=7), Column(), padding=(0, 1))
     grid.add_row(terminal.MARKS[check.outcome], check.subject, check.outcome, escape(check.message))
     if check.advice and check.outcome != "ok":
         grid.add_row("", "", "", f"[bold]→[/] {escape(check.advice)}")
-    out.print(grid)
+    terminal.console().print(grid)
 
 
 async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterator[Check]:

@@ -10,12 +10,12 @@ from rich.markup import escape
 from pman import executors
 from pman.cli import terminal
 from pman.cli.environment import load_settings
-from pman.cli.group import example, format_option
+from pman.cli.group import command, format_option
 from pman.settings import DECLARED, Settings
 from pman.translation.honoured import Row, rows
 
 
-@click.command(epilog=example("pman config", "pman config --matrix"))
+@command("pman config", "pman config --matrix")
 @click.option("--matrix", is_flag=True, help="Which engine honours which option, read from the templates.")
 @format_option("table", "json", "markdown", description="markdown is for --matrix.")
 def config(matrix: bool, form: str) -> None:

@@ -6,16 +6,16 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 import yaml
 
 from pman.cli.environment import dry_settings, note
-from pman.cli.group import example, format_option
+from pman.cli.group import command, format_option
 from pman.cli.render import ask_facts
 from pman.cli.revisions import templates_at
 from pman.errors import BadRequest, Fault
@@ -27,11 +27,9 @@ MARKS = {"added": "+", "removed": "-", "changed": "~"}
 COLOURS = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
 
 
-@click.command(
-    epilog=example(
-        "PMAN_TEMPLATES=site pman diff examples/simpledsapp.json",
-        "pman diff request.json --against HEAD~1 --format json",
-    )
+@command(
+    "PMAN_TEMPLATES=site pman diff examples/simpledsapp.json",
+    "pman diff request.json --against HEAD~1 --format json",
 )
 @click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
 @click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")
@@ -49,20 +47,8 @@ def diff(request: BinaryIO, engine: str | None, against: str, form: str) -> None
     First by path in the data, then as text. Env values are masked. Ends with 0 where the same is
     sent, with 1 where not, with 2 in trouble.
     """
-    settings = dry_settings(engine)
-    old, new = previews(request.read(), settings, against, *ask_facts(settings))
-    note(*dict.fromkeys((*new.notes, *old.notes)))
-    sys.exit(show(old, new, against, form))
-
-
-def previews(
-    body: bytes, settings: Settings, against: str, facts: Mapping[str, Any] | None, unasked: str
-) -> tuple[Preview, Preview]:
-    """The request by the templates that are compared with, and by the site's.
-
-    `against`: builtin, a directory, or a revision of the site's repository. Raises BadRequest where
-    the site's templates make nothing of the request, or the others do not work.
-    """
+    settings, body = dry_settings(engine), request.read()
+    facts, unasked = ask_facts(settings)
     both = Previews(settings, [settings.engine])
     new = both.preview(body, facts=facts, unasked=unasked)
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,7 +57,8 @@ def previews(
     _raise(new)
     if not all(fault.path.startswith("$") for fault in old.faults):
         _raise(old)  # else its templates work and refuse this request: a difference, and a large one
-    return old, new
+    note(*dict.fromkeys((*new.notes, *old.notes)))
+    sys.exit(show(old, new, against, form))
 
 
 def _template_set(against: str, settings: Settings, scratch: Path) -> TemplateSet:

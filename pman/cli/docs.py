@@ -11,16 +11,14 @@ from rich.markup import escape
 
 from pman.cli import terminal
 from pman.cli.environment import site_directories
-from pman.cli.group import example, format_option
+from pman.cli.group import command, format_option
 from pman.translation.inventory.docs import TemplateDocs, Variable
 from pman.translation.inventory.docs import docs as documentation
 
 
-@click.command(
-    epilog=example(
-        "pman templates docs kubernetes/job.yaml.j2",
-        "pman templates docs slurm/job.sh.j2 --format markdown > blocks.md",
-    )
+@command(
+    "pman templates docs kubernetes/job.yaml.j2",
+    "pman templates docs slurm/job.sh.j2 --format markdown > blocks.md",
 )
 @click.argument("name")
 @format_option("table", "json", "markdown")
@@ -66,7 +64,10 @@ def markdown(template: TemplateDocs) -> str:
     """For a site's own documentation: what the document is, its blocks, its variables."""
     parts = [f"## {template.name}\n\n{template.doc}\n"]
     if template.blocks:
-        rows = [(f"`{block.name}`", block.doc, _code(block.reads)) for block in template.blocks]
+        rows = [
+            (f"`{block.name}`", block.doc, ", ".join(f"`{word}`" for word in block.reads))
+            for block in template.blocks
+        ]
         parts.append(_table(("block", "what it is for", "reads"), rows))
     if template.variables:
         parts.append(variables_table(template.variables))
@@ -79,10 +80,6 @@ def variables_table(variables: Sequence[Variable]) -> str:
         name, kind, unit, example, what = _cells(variable)
         rows.append((f"`{name}`", kind, unit, f"`{example}`" if example else "", what))
     return _table(("variable", "type", "unit", "example", "what it is"), rows)
-
-
-def _code(words: Sequence[str]) -> str:
-    return ", ".join(f"`{word}`" for word in words)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

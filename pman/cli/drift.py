@@ -14,7 +14,7 @@ from rich.markup import escape
 from pman import __version__
 from pman.cli import terminal
 from pman.cli.environment import site_directories
-from pman.cli.group import example, format_option
+from pman.cli.group import command, format_option
 from pman.cli.templates import write
 from pman.errors import ConfigError
 from pman.translation.inventory.inventory import engines, find
@@ -24,7 +24,7 @@ from pman.workshop.drift import Override
 from pman.workshop.threeway import near_changes, three_way
 
 
-@click.command(epilog=example("pman templates check", "pman templates check --accept"))
+@command("pman templates check", "pman templates check --accept")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--accept", is_flag=True, help="Record that what is shipped now has been looked at.")
 @format_option("text", "json")

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from pman.cli import terminal
 from pman.cli.environment import setting, site_directories
-from pman.cli.group import example, format_option
+from pman.cli.group import command, format_option
 from pman.errors import BadRequest, ConfigError
 from pman.settings import DECLARED
 from pman.suggest import one_of
@@ -22,11 +22,9 @@ from pman.translation.render import loader
 from pman.translation.rules import compiled
 
 
-@click.command(
-    epilog=example(
-        "docker inspect chris-jid-42 | pman explain - --engine docker",
-        "pman explain states/kubernetes/crash-loop.json --engine kubernetes",
-    )
+@command(
+    "docker inspect chris-jid-42 | pman explain - --engine docker",
+    "pman explain states/kubernetes/crash-loop.json --engine kubernetes",
 )
 @click.argument("native", type=click.File("rb"), metavar="NATIVE.json")
 @click.option("--engine", help="Whose state it is; default CONTAINER_ENV.")
@@ -47,7 +45,15 @@ def explain_state(native: BinaryIO, engine: str | None, jid: str | None, form: s
     state = _native(native.read())
     explanation = explain(compiled(chosen, loader(site_dirs)), jid or jid_of(state) or "a-job", state)
     if form == "json":
-        terminal.print_json(_data(explanation))
+        terminal.print_json(
+            {
+                "status": explanation.status,
+                "answer": explanation.answer,
+                "decided": asdict(explanation.decided) if explanation.decided else None,
+                "tried": [asdict(rule) for rule in explanation.tried],
+                "values": explanation.values,
+            }
+        )
     else:
         out = terminal.console()
         for line in _lines(explanation):
@@ -70,16 +76,6 @@ def _native(text: bytes) -> Mapping[str, Any]:
     if not isinstance(state, dict):
         raise BadRequest("the state is no JSON object: what the engine says of one job")
     return state
-
-
-def _data(explanation: Explanation) -> Mapping[str, Any]:
-    return {
-        "status": explanation.status,
-        "answer": explanation.answer,
-        "decided": asdict(explanation.decided) if explanation.decided else None,
-        "tried": [asdict(rule) for rule in explanation.tried],
-        "values": explanation.values,
-    }
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:

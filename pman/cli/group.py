@@ -51,7 +51,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except PmanError as error:
             print_error(error)
-            ctx.exit(_exit_code(error))
+            wrong = isinstance(error, ConfigError | BadRequest) or error.status in WRONG_REQUEST
+            ctx.exit(2 if wrong else 1)
 
 
 def print_error(error: PmanError) -> None:
@@ -65,10 +66,6 @@ def print_error(error: PmanError) -> None:
         click.echo(f"pman: {error.hint}", err=True)
 
 
-def _exit_code(error: PmanError) -> int:
-    return 2 if isinstance(error, ConfigError | BadRequest) or error.status in WRONG_REQUEST else 1
-
-
 def format_option(*choices: str, description: str | None = None) -> Callable[[F], F]:
     """Adds the option --format to a command, as `form`; the first choice is the default."""
     return click.option(
@@ -79,6 +76,11 @@ def format_option(*choices: str, description: str | None = None) -> Callable[[F]
         show_default=True,
         help=description,
     )
+
+
+def command(*examples: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a function a command; the examples stand at the end of its help."""
+    return click.command(epilog=example(*examples))
 
 
 def example(*lines: str) -> str:

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from pman.cli import terminal
 from pman.cli.client import Client, remote
-from pman.cli.group import example, format_option, print_error
+from pman.cli.group import command, format_option, print_error
 from pman.errors import PmanError
 
 
-@click.command(epilog=example("pman ps", "pman ps --format json | jq '.[].jid'"))
+@command("pman ps", "pman ps --format json | jq '.[].jid'")
 @format_option("table", "json")
 @remote
 def ps(form: str, url: Client) -> None:
@@ -33,7 +33,7 @@ def ps(form: str, url: Client) -> None:
     terminal.console().print(table)
 
 
-@click.command(epilog=example("pman status chris-jid-42"))
+@command("pman status chris-jid-42")
 @click.argument("jid")
 @format_option("table", "json")
 @remote
@@ -50,7 +50,7 @@ def status(jid: str, form: str, url: Client) -> None:
     terminal.console().print(grid)
 
 
-@click.command(epilog=example("pman logs chris-jid-42 --tail 20", "pman logs -f chris-jid-42"))
+@command("pman logs chris-jid-42 --tail 20", "pman logs -f chris-jid-42")
 @click.argument("jid")
 @click.option("-f", "--follow", is_flag=True, help="Until the job ends.")
 @click.option("--tail", type=click.IntRange(0), help="Only the last lines; default: the server's.")
@@ -62,7 +62,7 @@ def logs(jid: str, follow: bool, tail: int | None, url: Client) -> None:
         sys.stdout.flush()
 
 
-@click.command(epilog=example("pman rm chris-jid-42 chris-jid-43"))
+@command("pman rm chris-jid-42 chris-jid-43")
 @click.argument("jids", nargs=-1, required=True, metavar="JID...")
 @remote
 def rm(jids: tuple[str, ...], url: Client) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pman.cli.environment import dry_settings, site_directories
-from pman.cli.group import example, format_option
+from pman.cli.group import command, format_option
 from pman.errors import ConfigError
 from pman.settings import Settings
 from pman.workshop import golden as golden_files
@@ -20,9 +20,7 @@ from pman.workshop.lint.formats import FORMATS
 from pman.workshop.lint.run import Report
 
 
-@click.command(
-    epilog=example("pman lint", "pman lint site --format github", "pman lint site --strict --notes")
-)
+@command("pman lint", "pman lint site --format github", "pman lint site --strict --notes")
 @click.argument("directories", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
 @format_option(*FORMATS, description="github: annotations of its Actions; sarif: for code scanning.")
 @click.option(

@@ -14,7 +14,7 @@ import click
 from pman import executors
 from pman.cli import terminal
 from pman.cli.environment import dry_settings, note
-from pman.cli.group import example
+from pman.cli.group import command
 from pman.errors import BadRequest, ConfigError, EngineUnreachable
 from pman.job import Document
 from pman.settings import Settings
@@ -25,12 +25,10 @@ FACTS_TIMEOUT_SECONDS = 3
 """A dry run waits so long for an engine, which it can do without."""
 
 
-@click.command(
-    epilog=example(
-        "pman render examples/simpledsapp.json --engine podman",
-        "pman render - < request.json | less",
-        "pman render --all golden --samples requests",
-    )
+@command(
+    "pman render examples/simpledsapp.json --engine podman",
+    "pman render - < request.json | less",
+    "pman render --all golden --samples requests",
 )
 @click.argument("request", type=click.File("rb"), metavar="REQUEST.json", required=False)
 @click.option("--engine", help="Render for this engine; default CONTAINER_ENV.")

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pman.cli.client import Answer, Client, ServerRefused, has_ended, remote
-from pman.cli.group import example
+from pman.cli.group import command
 from pman.errors import BadRequest
 
 INTERRUPTED = 130
 """128 + SIGINT, as a shell has it."""
 
 
-@click.command(epilog=example("pman run request.json --rm", "pman run - --jid try-2 < request.json > log"))
+@command("pman run request.json --rm", "pman run - --jid try-2 < request.json > log")
 @click.argument("request", type=click.File("rb"), metavar="REQUEST.json")
 @click.option("--rm", "remove", is_flag=True, help="Delete the job when it has ended.")
 @click.option("--jid", help="Name of the job, in place of the request's.")

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from pman.cli import terminal
 from pman.cli.environment import named_directories, note, site_directories
-from pman.cli.group import Commands, Table, example, format_option
+from pman.cli.group import Commands, Table, command, example, format_option
 from pman.errors import ConfigError
 from pman.suggest import one_of
 from pman.translation.inventory.answer import answer
@@ -47,7 +47,7 @@ def templates() -> None:
     """
 
 
-@click.command(epilog=example("pman templates list", "PMAN_TEMPLATES=site pman templates list"))
+@command("pman templates list", "PMAN_TEMPLATES=site pman templates list")
 @click.option("--engine", help="Of this engine only.")
 @format_option("table", "json")
 def list_templates(engine: str | None, form: str) -> None:
@@ -68,11 +68,7 @@ def list_templates(engine: str | None, form: str) -> None:
     sys.exit(int(any(one.faults for one in chosen)))
 
 
-@click.command(
-    epilog=example(
-        "pman templates show kubernetes/job.yaml.j2", "pman templates show builtin/docker/state.yaml | less"
-    )
-)
+@command("pman templates show kubernetes/job.yaml.j2", "pman templates show builtin/docker/state.yaml | less")
 @click.argument("name")
 def show(name: str) -> None:
     """Print a template or state.yaml, as it is found: the site's own, else the shipped one.
@@ -87,12 +83,10 @@ def show(name: str) -> None:
         click.echo(file.text, nl=False)
 
 
-@click.command(
-    epilog=example(
-        "pman templates eject docker/container.yaml.j2 --block resources --to site",
-        "pman templates eject kubernetes/job.yaml.j2 --block tolerations --block gpu",
-        "pman templates eject slurm/state.yaml",
-    )
+@command(
+    "pman templates eject docker/container.yaml.j2 --block resources --to site",
+    "pman templates eject kubernetes/job.yaml.j2 --block tolerations --block gpu",
+    "pman templates eject slurm/state.yaml",
 )
 @click.argument("name")
 @click.option("--block", "blocks", multiple=True, metavar="BLOCK", help="Only this one; may be repeated.")
@@ -149,7 +143,8 @@ def _contents(engine: EngineTemplates, file: TemplateFile) -> str:
         text = f"{rules} rule{'' if rules == 1 else 's'}"
         if file.extends:
             return f"{text} before those of {escape(file.extends)}"
-        return text if rules or not file.overridden_by else _replaced(file.overridden_by)
+        by = file.overridden_by
+        return text if rules or not by else f"[yellow]replaced by {escape(terminal.path(by))}[/]"
     words = [
         _word(block) for block in (*file.blocks, *file.inherited) if file.shipped or block in file.blocks
     ]
@@ -160,10 +155,6 @@ def _contents(engine: EngineTemplates, file: TemplateFile) -> str:
     replaced = {block.overridden_by for block in (*file.blocks, *file.inherited)} - {None}
     by = "".join(f" [yellow]← {escape(terminal.path(path))}[/]" for path in sorted(filter(None, replaced)))
     return " ".join(words) + by
-
-
-def _replaced(path: str) -> str:
-    return f"[yellow]replaced by {escape(terminal.path(path))}[/]"
 
 
 def _word(block: Block) -> str:

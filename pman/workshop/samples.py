@@ -46,10 +46,6 @@ class Sample:
     """The engine's statements on itself, the storebase included."""
 
     @property
-    def engine(self) -> str:
-        return self.settings.engine
-
-    @property
     def body(self) -> bytes:
         return json.dumps(self.request, ensure_ascii=False).encode()
 

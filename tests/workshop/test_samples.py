@@ -58,7 +58,7 @@ def test_all_that_an_engine_honours_is_asked_for_in_some_sample(engine: str) -> 
 
 
 def _asked(sample: Sample) -> set[str]:
-    plain = samples(sample.engine)[0].request
+    plain = samples(sample.settings.engine)[0].request
     changed = {name for name, value in sample.request.items() if plain.get(name) != value}
     return changed | sample.environ.keys() | {"jid", "entrypoint", "input_dir", "output_dir"}
 

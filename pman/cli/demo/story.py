@@ -23,7 +23,7 @@ from pman.cli.demo import input as demo_input
 from pman.cli.demo.engines import Stage, Unsuitable
 from pman.cli.demo.screen import Screen
 from pman.cli.demo.server import serving
-from pman.cli.group import example
+from pman.cli.group import command
 from pman.cli.run import INTERRUPTED
 from pman.errors import PmanError
 
@@ -32,7 +32,7 @@ LOOK_INTERVAL_SECONDS = 0.05
 """Seconds between two looks at the job; a platform looks each 5 s."""
 
 
-@click.command(epilog=example("pman demo", "pman demo --engine local --keep"))
+@command("pman demo", "pman demo --engine local --keep")
 @click.option("--engine", help="This engine and no other; default: the first that answers and can.")
 @click.option(
     "--image",

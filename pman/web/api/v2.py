@@ -60,6 +60,9 @@ def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
 
 
 def _job(app: Quart, engine: Engine) -> None:
+    def answer_of(jid: str, **fields: object) -> Mapping[str, Any]:
+        return {"jid": jid, "engine": engine.settings.engine, **fields}
+
     @app.get("/api/v2/jobs/<jid>/logs")
     async def job_logs(jid: str) -> Response:
         only("tail", "follow")
@@ -70,31 +73,25 @@ def _job(app: Quart, engine: Engine) -> None:
     async def job_document(jid: str) -> Mapping[str, Any]:
         only()
         documents = await engine.applied(valid_jid(jid))
-        return {
-            "jid": jid,
-            "engine": engine.settings.engine,
-            "documents": [each.answer() for each in documents],
-        }
+        return answer_of(jid, documents=[document.answer() for document in documents])
 
     @app.get("/api/v2/jobs/<jid>/native")
     async def job_native(jid: str) -> Mapping[str, Any]:
         only()
-        native = await engine.native(valid_jid(jid))
-        return {"jid": jid, "engine": engine.settings.engine, "native": native}
+        return answer_of(jid, native=await engine.native(valid_jid(jid)))
 
     @app.get("/api/v2/jobs/<jid>/explain")
     async def job_explain(jid: str) -> Mapping[str, Any]:
         only()
         explanation = await engine.explain(valid_jid(jid))
-        return {
-            "jid": jid,
-            "engine": engine.settings.engine,
-            "status": explanation.info.status if explanation.info else None,
-            "message": explanation.message,
-            "hint": explanation.hint,
-            "tried": [dataclasses.asdict(rule) for rule in explanation.tried],
-            "values": explanation.values,
-        }
+        return answer_of(
+            jid,
+            status=explanation.info.status if explanation.info else None,
+            message=explanation.message,
+            hint=explanation.hint,
+            tried=[dataclasses.asdict(rule) for rule in explanation.tried],
+            values=explanation.values,
+        )
 
 
 def _events(app: Quart, engine: Engine, feed: Feed) -> None:

@@ -22,7 +22,10 @@ def of_engine(fields: Set[str], engine: str, directories: Sequence[Path]) -> Ite
     """Reports each field, at the block in whose place it was read. `fields`: those the site does not read."""
     lost: dict[tuple[str, str, int], list[str]] = {}
     for field in sorted(fields - _unread_by_shipped(engine)) if fields else ():
-        rule = "field-dropped" if _can_be_left_out(field) else "no-job-runs"
+        declared = PROPERTIES[field]
+        # There are requests that do not ask for it, such as one without a limit.
+        can_be_left_out = "x-unset" in declared or declared.get("type") == "array"
+        rule = "field-dropped" if can_be_left_out else "no-job-runs"
         lost.setdefault((rule, *_place(field, engine, directories)), []).append(field)
     for (rule, file, line), names in lost.items():
         refused = "every request" if rule == "no-job-runs" else "a request that asks for it"
@@ -35,11 +38,6 @@ def _unread_by_shipped(engine: str) -> frozenset[str]:
     return frozenset().union(
         *(unread(sample, shipped.render(*sample.variables()).read) for sample in samples(engine))
     )
-
-
-def _can_be_left_out(field: str) -> bool:
-    """Says whether there are requests that do not ask for it, such as one without a limit."""
-    return "x-unset" in PROPERTIES[field] or PROPERTIES[field].get("type") == "array"
 
 
 def _place(field: str, engine: str, directories: Sequence[Path]) -> tuple[str, int]:
