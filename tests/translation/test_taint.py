@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -108,35 +108,29 @@ SECRETS = ["T=open sesame, 17", "T=iket hehibe, 29"]
 TAINTED_PARTS = {**PARTS, "site/_whole.yaml.j2": "{{ job.text }}"}
 MACRO_AND_SET = "{% macro m(value) %}{{ value }}{% endmacro %}{% set x %}{{ job.text }}{% endset %}"
 
-FILTERS = [
-    template.format(name)
-    for name in sorted(Escaping(DictLoader({}), "yaml").filters.keys() - {"random"})
-    for template in (
-        "{{{{ job.text | {} }}}}",
-        "{{{{ [job.text] | {} }}}}",
-        "{{{{ {{'a': job.text}} | {} }}}}",
-        "{{{{ [job.text] | {} | list }}}}",
-        "{{{{ 'T=op' | {}(job.text) }}}}",
-        "{{{{ job.text | {}('T=') }}}}",
-        "{{{{ ['T=', 'a'] | {}(job.text) | list }}}}",
-        "{{{{ [job.text] | map('{}') | list }}}}",
-    )
-]
-METHODS = [
-    template.format(name)
-    for name in sorted(name for name in dir(str) if not name.startswith("_"))
-    for template in (
-        "{{{{ job.text.{}() }}}}",
-        "{{{{ job.text.{}('e') }}}}",
-        "{{{{ job.text.{}('e', 'f') }}}}",
-        "{{{{ job.text.{}(9) }}}}",
-        "{{{{ 'T=op T=cl'.{}(job.text) }}}}",
-        "{{{{ '{{}}{{0}}'.{}(job.text) }}}}",
-        "{{{{ 'a'.{}([job.text, 'b']) }}}}",
-        "{{{{ (job.text | attr('{}'))() }}}}",
-        "{{{{ job.text['{}']() }}}}",
-    )
-]
+FORMS_OF_A_FILTER = (
+    "{{{{ job.text | {} }}}}",
+    "{{{{ [job.text] | {} }}}}",
+    "{{{{ {{'a': job.text}} | {} }}}}",
+    "{{{{ [job.text] | {} | list }}}}",
+    "{{{{ 'T=op' | {}(job.text) }}}}",
+    "{{{{ job.text | {}('T=') }}}}",
+    "{{{{ ['T=', 'a'] | {}(job.text) | list }}}}",
+    "{{{{ [job.text] | map('{}') | list }}}}",
+)
+FORMS_OF_A_METHOD = (
+    "{{{{ job.text.{}() }}}}",
+    "{{{{ job.text.{}('e') }}}}",
+    "{{{{ job.text.{}('e', 'f') }}}}",
+    "{{{{ job.text.{}(9) }}}}",
+    "{{{{ 'T=op T=cl'.{}(job.text) }}}}",
+    "{{{{ '{{}}{{0}}'.{}(job.text) }}}}",
+    "{{{{ 'a'.{}([job.text, 'b']) }}}}",
+    "{{{{ (job.text | attr('{}'))() }}}}",
+    "{{{{ job.text['{}']() }}}}",
+)
+FILTERS = sorted(Escaping(DictLoader({}), "yaml").filters.keys() - {"random"})
+METHODS = sorted(name for name in dir(str) if not name.startswith("_"))
 WAYS = [
     "{{ job.text | length + 1 }}",
     "{{ -(job.text[-2:] | int) }}",
@@ -188,16 +182,6 @@ WAYS = [
 ]
 
 
-def outcome(environment: Escaping, text: str, secret: str) -> tuple[str, str]:
-    """What an environment makes of a template, or the message of its failure; and whether it failed."""
-    try:
-        template = environment.from_string(MACRO_AND_SET + text)
-        return template.render(job=Fields("job", {"text": secret})), ""
-    except FAILURES as error:
-        return "", re.sub("0x[0-9a-f]+", "0x", f"{type(error).__name__}: {error}")
-
-
-OF_ALL_LANGUAGES = [way for way in (*ESCAPES, *RESHAPED, *WAYS) if "random" not in way]
 ENVIRONMENTS = {
     (kind, language): kind(DictLoader(TAINTED_PARTS), language)
     for kind in (Escaping, TaintTracking)
@@ -205,26 +189,65 @@ ENVIRONMENTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("language", "way"),
-    [
-        *(("yaml", way) for way in (*OF_ALL_LANGUAGES, *FILTERS, *METHODS)),
-        *(("sh", way) for way in OF_ALL_LANGUAGES),
-    ],
-)
+def outcomes(environment: Escaping, text: str, values: list[str]) -> list[tuple[str, str]]:
+    """What an environment makes of a template for each value: its text, or the message of its failure."""
+    try:
+        template = environment.from_string(MACRO_AND_SET + text)
+    except FAILURES as error:
+        return [("", message(error)) for _ in values]
+    made = []
+    for value in values:
+        try:
+            made.append((template.render(job=Fields("job", {"text": value})), ""))
+        except FAILURES as error:
+            made.append(("", message(error)))
+    return made
+
+
+def message(error: Exception) -> str:
+    return re.sub("0x[0-9a-f]+", "0x", f"{type(error).__name__}: {error}")
+
+
+def sends_the_same_and_shows_nothing(language: str, way: str) -> bool:
+    submissions = outcomes(ENVIRONMENTS[Escaping, language], way, SECRETS)
+    dry_runs = outcomes(ENVIRONMENTS[TaintTracking, language], way, list(map(variable, SECRETS)))
+    said = [without_marks(shown(marked)) + refusal for marked, refusal in dry_runs]
+    return (
+        all(map(is_the_same, submissions, dry_runs))
+        and said[0] == said[1]
+        and not any(
+            part in text
+            for secret, text in zip(SECRETS, said, strict=True)
+            for part in (secret[2:7], secret[-4:], secret[2:7].upper())
+        )
+    )
+
+
+def is_the_same(submission: tuple[str, str], dry_run: tuple[str, str]) -> bool:
+    """Says whether a dry run makes what is submitted, fails with it, or says that it cannot show it."""
+    (plain, failure), (marked, refusal) = submission, dry_run
+    if not refusal:
+        return (sent(marked), failure) == (plain, "")
+    return bool(failure) or "dry run cannot show" in refusal or UNSHOWN in refusal
+
+
+def assert_all_send_the_same_and_show_nothing(language: str, ways: Iterable[str]) -> None:
+    assert not [way for way in ways if not sends_the_same_and_shows_nothing(language, way)]
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_whatever_a_filter_does_with_a_value_it_sends_the_same_and_shows_nothing_of_it(name: str) -> None:
+    assert_all_send_the_same_and_show_nothing("yaml", (form.format(name) for form in FORMS_OF_A_FILTER))
+
+
+@pytest.mark.parametrize("form", FORMS_OF_A_METHOD)
+def test_whatever_a_method_does_with_a_value_it_sends_the_same_and_shows_nothing_of_it(form: str) -> None:
+    assert_all_send_the_same_and_show_nothing("yaml", map(form.format, METHODS))
+
+
+@pytest.mark.parametrize("language", ["yaml", "sh"])
+@pytest.mark.parametrize("ways", [ESCAPES, RESHAPED, WAYS], ids=["escapes", "reshaped", "ways"])
 def test_whatever_a_template_does_with_a_value_it_sends_the_same_and_shows_nothing_of_it(
-    language: str, way: str
+    language: str, ways: list[str]
 ) -> None:
-    submission, dry_run = ENVIRONMENTS[Escaping, language], ENVIRONMENTS[TaintTracking, language]
-    said = []
-    for secret in SECRETS:
-        plain, failure = outcome(submission, way, secret)
-        marked, refusal = outcome(dry_run, way, variable(secret))
-        if not refusal:
-            assert (sent(marked), failure) == (plain, "")
-        elif not failure:
-            assert "dry run cannot show" in refusal or UNSHOWN in refusal
-        said.append(without_marks(shown(marked)) + refusal)
-    for secret, text in zip(SECRETS, said, strict=True):
-        assert not [part for part in (secret[2:7], secret[-4:], secret[2:7].upper()) if part in text]
-    assert said[0] == said[1]
+    assert_all_send_the_same_and_show_nothing(language, (way for way in ways if "random" not in way))
