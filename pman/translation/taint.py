@@ -200,6 +200,19 @@ def _tracked(function: Callable[..., Any]) -> Callable[..., Any]:
     return tracked
 
 
+def _tested(test: Callable[..., Any]) -> Callable[..., Any]:
+    """A test of the true values: a template decides by them. It leaves an iterator to who asks."""
+
+    @wraps(test)
+    def tested(*args: Any, **options: Any) -> Any:
+        try:
+            return _applied(test, _true, args, options)()
+        except FAILURES as error:
+            raise _said(error, _applied(test, _shown, args, options)) from None
+
+    return tested
+
+
 def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
     """A filter that chooses among values; of one value that is tainted, what it chooses is new."""
     tracked = _tracked(function)
@@ -289,7 +302,7 @@ class TaintTracking(Escaping):
     def __init__(self, loader: BaseLoader, language: str, notes: Notes | None = None) -> None:
         super().__init__(loader, language, notes)
         tests: Mapping[str, Any] = self.tests
-        self.tests = {name: _tracked(test) for name, test in tests.items()}
+        self.tests = {name: _tested(test) for name, test in tests.items()}
 
     def text(self, value: Any) -> Any:
         if not isinstance(value, Markup) or not is_tainted(value):

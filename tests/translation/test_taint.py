@@ -179,6 +179,9 @@ WAYS = [
     "{{ [x, x] | join(x) | json }}",
     "{{ job.text is upper }}",
     "{{ 4 is divisibleby(job.text) }}",
+    "{% set g = job.text | list | map('upper') %}{% if g is not string %}{% for i in g %}{{ i }}, {% endfor %}{% endif %}1",
+    "{% set g = ['a', 'b'] | map('upper') %}{% if g is not string %}{{ g | list }}{% endif %}",
+    "{{ 'a' is in(['a', 'b'] | map('upper')) }}",
 ]
 
 
