@@ -180,7 +180,7 @@ WAYS = [
     "{{ job.text is upper }}",
     "{{ 4 is divisibleby(job.text) }}",
     "{% set g = job.text | list | map('upper') %}{% if g is not string %}{{ g | list }}{% endif %}",
-    "{% set g = job.text | map('upper') %}{% if g is iterable %}{% for i in g %}{{ i }}{% endfor %}{% endif %}",
+    "{% set g = job.text | map('upper') %}{% if g is iterable %}{{ g | join('-') }}{% endif %}",
     "{% set g = ['a', 'b'] | map('upper') %}{% if g is not string %}{{ g | list }}{% endif %}",
     "{{ 'a' is in(['a', 'b'] | map('upper')) }}",
 ]
