@@ -18,7 +18,7 @@ from pman.executors.docker.containers import Containers, NoSuchImageError, not_s
 from pman.executors.docker.frames import NoLogError, read_log
 from pman.executors.docker.markers import Kind, Markers, inspection, is_same
 from pman.executors.docker.pulls import Pulls
-from pman.executors.docker.storebase import storebase
+from pman.executors.docker.storebase import facts
 from pman.executors.shared.tasks import Attempts
 from pman.job import Document
 
@@ -49,8 +49,7 @@ class DockerExecutor:
         self._pulls = Pulls(api, self._markers, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
-        native = await self._api.description()
-        return {"storebase": await storebase(self._api, self._settings), "native": native}
+        return await facts(self._api, self._settings)
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents

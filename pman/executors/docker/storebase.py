@@ -13,6 +13,12 @@ STOREBASE_MOUNT = "/var/local/storeBase"
 """pfcon's container mounts the storebase there."""
 
 
+async def facts(api: Api, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """See Executor.facts."""
+    native = await api.description()
+    return {"storebase": await storebase(api, settings), "native": native}
+
+
 async def storebase(api: Api, settings: Mapping[str, Any]) -> str:
     """Its absolute path there, by STORAGE_TYPE. Raises ConfigError."""
     if settings["STORAGE_TYPE"] == "host":

@@ -138,12 +138,6 @@ class Bundle:
         if uid(job) in manifest.owners_of(existing):
             return existing
         references = [*(existing["metadata"].get("ownerReferences") or ()), owner_reference(job)]
-        adopted = await self._objects.patch(
-            manifest,
-            {
-                "uid": uid(existing),
-                "resourceVersion": resource_version(existing),
-                "ownerReferences": references,
-            },
-        )
+        as_read = {"uid": uid(existing), "resourceVersion": resource_version(existing)}
+        adopted = await self._objects.patch(manifest, {**as_read, "ownerReferences": references})
         return adopted or await self._ensure(manifest, job)

@@ -82,11 +82,8 @@ class Logs:
 
         Where the node does not show it, a line says why. `recovering`: raises EngineUnreachable instead.
         """
-        query = {
-            "container": main_container(pod),
-            "tailLines": str(tail),
-            **({"follow": "1"} if follow else {}),
-        }
+        query = {"container": main_container(pod), "tailLines": str(tail)}
+        query |= {"follow": "1"} if follow else {}
         where = f"{self._api.path(PODS, name(pod))}/log"
         idle_timeout = None if follow else self._api.timeout
         async with self._api.request("GET", where, query, stream=True, idle_timeout=idle_timeout) as response:
@@ -95,18 +92,16 @@ class Logs:
                     yield chunk
                 return
             answer = self._api.answer(response.status, await response.read())
-        if answer.status in (400, 404) and not main_container_has_ended(
-            pod
-        ):  # "waiting to start", or it never ran
+        is_absent = answer.status in (400, 404)
+        if is_absent and not main_container_has_ended(pod):  # "waiting to start", or it never ran
             return
         error = self._api.unexpected("GET", where, answer)
         if isinstance(error, Forbidden) or _is_from_the_api_server(answer):
             raise error
         if recovering:
-            raise EngineUnreachable(
-                f"the log of {name(pod)} cannot be read now: {answer.message}", error.hint
-            )
-        if answer.status in (400, 404) and follow:  # gone meanwhile
+            message = f"the log of {name(pod)} cannot be read now: {answer.message}"
+            raise EngineUnreachable(message, error.hint)
+        if is_absent and follow:  # gone meanwhile
             return
         yield f"pman: the log of {name(pod)} cannot be read: {answer.message}\n".encode()
 

@@ -88,8 +88,7 @@ class Objects:
 
     async def _post(self, manifest: Manifest) -> Answer:
         """Send it, and once more where the call was cut; 201 or 409. Raises EngineRefused."""
-        where = self._api.path(manifest.resource)
-        cut = False
+        where, cut = self._api.path(manifest.resource), False
         try:
             answer = await self._api.call("POST", where, body=manifest.body)
         except ConnectionCut:

@@ -60,19 +60,10 @@ class Permissions:
 
     async def _may(self, verb: str, group: str, resource: str) -> bool:
         kind, _, part = resource.partition("/")
-        attributes = {
-            "namespace": self._api.namespace,
-            "verb": verb,
-            "group": group,
-            "resource": kind,
-            "subresource": part,
-        }
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        }
-        answer = await self._api.call("POST", REVIEWS, body=review)
+        attributes = {"verb": verb, "group": group, "resource": kind, "subresource": part}
+        spec = {"resourceAttributes": {"namespace": self._api.namespace, **attributes}}
+        kinds = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        answer = await self._api.call("POST", REVIEWS, body={**kinds, "spec": spec})
         if answer.status >= 400:
             return True  # a cluster that does not answer reviews; the call itself will tell
         return bool(answer.content["status"].get("allowed"))

@@ -96,9 +96,5 @@ def native(job: Object, pods: Iterable[Object], events: Iterable[Object]) -> Nat
 
 
 def _time(event: Object) -> str:
-    return str(
-        event.get("lastTimestamp")
-        or event.get("eventTime")
-        or event["metadata"].get("creationTimestamp")
-        or ""
-    )
+    last = event.get("lastTimestamp") or event.get("eventTime")
+    return str(last or event["metadata"].get("creationTimestamp") or "")

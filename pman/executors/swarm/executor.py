@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.docker.api import Api, docker_api
-from pman.executors.docker.storebase import storebase
+from pman.executors.docker.storebase import facts
 from pman.executors.shared.tasks import Attempts
 from pman.executors.swarm.logs import LOG_LABEL, Logs
 from pman.executors.swarm.services import (
@@ -55,8 +55,7 @@ class SwarmExecutor:
         self._logs = Logs(api, self._services)
 
     async def facts(self) -> Mapping[str, Any]:
-        native = await self._api.description()
-        return {"storebase": await storebase(self._api, self._settings), "native": native}
+        return await facts(self._api, self._settings)
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
