@@ -139,6 +139,27 @@ def test_a_pull_that_fails_while_the_engine_drops_calls_ends_the_job_all_the_sam
     assert "could not be pulled" in answer["logs"]
 
 
+def test_a_job_whose_pull_has_failed_does_not_run_though_the_engine_drops_calls_meanwhile(
+    engine: engines.Engine, behind: Live, hook: Hook, registry: Registry
+) -> None:
+    hook.become(Hook("DELETE", "volumes/pman-pending", drop=True, times=0))
+    request = behind.script("echo ran >> $out/runs", image=fresh(registry))
+    behind.submit(request)
+    whole, registry.manifest = registry.manifest, b"{}"
+    hook.times = 2  # aiohttp repeats a DELETE once
+    registry.open.set()
+    until(lambda: hook.seen == 2)
+    registry.manifest = whole
+
+    assert engine.native is not None
+    volumes = engine.native.volumes
+    until(lambda: f"pman-pending.{request['jid']}" not in {volume.name for volume in volumes.list()})
+
+    assert behind.finished(request["jid"])["status"] == "finishedWithError"
+    assert not engine.native.containers.list(all=True, filters={"name": request["jid"]})
+    assert not behind.output(request, "runs").exists()
+
+
 def test_a_slow_creator_does_not_start_what_another_pman_has_run(
     plain: Live, behind: Live, hook: Hook
 ) -> None:

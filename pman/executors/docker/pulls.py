@@ -14,6 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import docker.utils
@@ -89,9 +90,9 @@ class Pulls:
             )
             await self._start(jid, body)
         except EngineRefused as refused:
-            if refused.native["call"] != "start" and await self._is_wanted(jid, body):
-                refused.leftover = (await self._markers.fail(jid, body, refused)).identity
-            await self._unmark(jid, body)
+            # Repeated alone, never with the pull: a caller may have read of the refusal by now.
+            mark = partial(self._mark_refused, jid, body, refused)
+            await until_reachable(mark, RETRY_INTERVAL_SECONDS, f"{jid} is refused")
             raise
 
     async def _pull(self, image: str) -> None:
@@ -106,6 +107,12 @@ class Pulls:
             async for line in response.content:
                 if line.strip() and (error := json.loads(line).get("error")):
                     raise EngineRefused("pull", response.status, str(error))
+
+    async def _mark_refused(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> None:
+        """Put a failed marker in the pending one's place; a container that did not start says so itself."""
+        if refused.native["call"] != "start" and await self._is_wanted(jid, body):
+            refused.leftover = (await self._markers.fail(jid, body, refused)).identity
+        await self._unmark(jid, body)
 
     async def _start(self, jid: str, body: Mapping[str, Any]) -> None:
         """Create and start the container, for as long as somebody wants it."""
