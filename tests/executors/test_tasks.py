@@ -167,6 +167,22 @@ async def test_attempts_end_after_their_time_with_a_last_one() -> None:
     assert times[0] < 0.08 <= times[-1]
 
 
+async def test_an_attempt_that_takes_all_the_time_is_not_the_last_one() -> None:
+    begun, times = time.monotonic(), list[float]()
+
+    async for _ in Attempts(0.01, within=0.05):
+        times.append(time.monotonic() - begun)
+        await asyncio.sleep(0.1)
+
+    assert len(times) == 2 and times[0] < 0.05 <= times[1]
+
+
+async def test_there_are_at_least_so_many_attempts_however_little_time_there_is() -> None:
+    attempts = [attempt async for attempt in Attempts(0.001, within=0, at_least=5)]
+
+    assert len(attempts) == 5
+
+
 async def test_work_is_repeated_until_the_engine_answers(caplog: pytest.LogCaptureFixture) -> None:
     answers: list[Exception | str] = [EngineUnreachable("away"), EngineUnreachable("away"), "there"]
 

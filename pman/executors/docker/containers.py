@@ -30,8 +30,8 @@ OWN_START_LEASE_SECONDS = 2.0
 START_INTERVAL_SECONDS = 0.1
 """Between two looks whether a container's creator has started it."""
 
-VISIBLE_INTERVAL_SECONDS, VISIBLE_TIMEOUT_SECONDS = 0.05, 5.0
-"""An engine reserves a name some 0.1 s before it shows the container."""
+VISIBLE_INTERVAL_SECONDS, VISIBLE_TIMEOUT_SECONDS, VISIBLE_ATTEMPTS = 0.05, 5.0, 100
+"""An engine reserves a name some 0.1 s before it shows the container; a slow one, a few answers before."""
 
 MAX_STARTED = 10_000
 """Containers of which this pman knows that it started them; a race can only be about the last few."""
@@ -140,7 +140,9 @@ class Containers:
 
     async def _visible(self, jid: str) -> None:
         """Returns when the engine shows what has taken a name, or after a while."""
-        async for _ in Attempts(VISIBLE_INTERVAL_SECONDS, within=VISIBLE_TIMEOUT_SECONDS):
+        async for _ in Attempts(
+            VISIBLE_INTERVAL_SECONDS, within=VISIBLE_TIMEOUT_SECONDS, at_least=VISIBLE_ATTEMPTS
+        ):
             status, _ = await self._api.call("GET", _path(jid))
             if status != 404:
                 return

@@ -36,8 +36,8 @@ RETRY_INTERVAL_SECONDS = 2.0
 PULL_RETRY_SECONDS = 5.0
 """An engine that went away during a pull is asked again after so long."""
 
-NAME_INTERVAL_SECONDS, NAME_TIMEOUT_SECONDS = 0.2, 5.0
-"""A name that something else has is tried again so often, and for so long."""
+NAME_INTERVAL_SECONDS, NAME_TIMEOUT_SECONDS, NAME_ATTEMPTS = 0.2, 5.0, 25
+"""A name that something else has is tried again so often, for so long and at least so many times."""
 
 
 class Pulls:
@@ -116,7 +116,7 @@ class Pulls:
 
     async def _start(self, jid: str, body: Mapping[str, Any]) -> None:
         """Create and start the container, for as long as somebody wants it."""
-        async for _ in Attempts(NAME_INTERVAL_SECONDS, within=NAME_TIMEOUT_SECONDS):
+        async for _ in Attempts(NAME_INTERVAL_SECONDS, within=NAME_TIMEOUT_SECONDS, at_least=NAME_ATTEMPTS):
             if not await self._is_wanted(jid, body):
                 return
             asked = time.monotonic()

@@ -84,26 +84,30 @@ async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
 class Attempts:
     """`async for _ in Attempts(0.1): ...` goes on at once, then after each pause, until the caller leaves it.
 
-    The pauses are `pause` seconds, or double from it up to `longest`. After `within` seconds comes a last
-    attempt and then the end of the loop; see its `else`.
+    The pauses are `pause` seconds, or double from it up to `longest`. The last attempt is one that begins
+    after `within` seconds, and not one of the first `at_least`; then see the loop's `else`.
     """
 
-    def __init__(self, pause: float, longest: float = 0.0, *, within: float = float("inf")) -> None:
+    def __init__(
+        self, pause: float, longest: float = 0.0, *, within: float = float("inf"), at_least: int = 1
+    ) -> None:
         self._first = self._pause = pause
         self._longest = max(pause, longest)
         self._deadline = time.monotonic() + within
-        self._is_begun = False
+        self._left = at_least
+        self._began_at = float("-inf")
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> None:
-        if self._is_begun:
-            if time.monotonic() >= self._deadline:
-                raise StopAsyncIteration
+        if self._began_at >= self._deadline and self._left <= 0:
+            raise StopAsyncIteration
+        if self._began_at > float("-inf"):
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, self._longest)
-        self._is_begun = True
+        self._began_at = time.monotonic()
+        self._left -= 1
 
     def reset(self) -> None:
         """Make the next pause the first one again."""
