@@ -61,8 +61,8 @@ def working(templates: Sequence[str], engines: Sequence[str]) -> Matrix:
 
 def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
     """The faults of an engine's files."""
-    folders = inventory.engines(list(map(Path, templates)))
-    return tuple(fault for each in folders if each.engine == engine for fault in each.faults)
+    folders = inventory.engines(list(map(Path, templates)), [engine])
+    return tuple(fault for folder in folders for fault in folder.faults)
 
 
 def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
-from jinja2 import BaseLoader, ChainableUndefined, Template, meta
+from jinja2 import BaseLoader, ChainableUndefined, Environment, Template, meta
 from jinja2.environment import TemplateExpression
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -109,14 +109,8 @@ class _Compiled:
 class _Decision:
     """A list of rules as one if/elif template: an order of magnitude faster than one expression each."""
 
-    def __init__(
-        self,
-        environment: ImmutableSandboxedEnvironment,
-        where: str,
-        rules: Sequence[Rule],
-        usable: Sequence[str] = ("native", "site"),
-    ) -> None:
-        self._rules: list[_Compiled] = []
+    def __init__(self, jinja: Environment, where: str, rules: Sequence[Rule], usable: Sequence[str]) -> None:
+        self.rules: list[_Compiled] = []
         chain = "{% if false %}"
         for index, rule in enumerate(rules):
             at = f"{where}[{index}]"
@@ -125,16 +119,13 @@ class _Decision:
             for text in texts:
                 _check(at, text, usable, is_expression=False)
             chain += "{% elif " + rule.condition + " %}" + str(index)
-            self._rules.append(_Compiled(rule, *map(environment.from_string, texts)))
-        self._chain = environment.from_string(chain + "{% endif %}")
-
-    def __iter__(self) -> Iterator[_Compiled]:
-        return iter(self._rules)
+            self.rules.append(_Compiled(rule, *map(jinja.from_string, texts)))
+        self._chain = jinja.from_string(chain + "{% endif %}")
 
     def rule(self, **variables: object) -> _Compiled | None:
         """Finds the first that holds."""
         index = self._chain.render(variables)
-        return self._rules[int(index)] if index else None
+        return self.rules[int(index)] if index else None
 
 
 def compiled(engine: str, search: BaseLoader) -> Rules:
@@ -166,7 +157,7 @@ class Rules:
 
         refusals, checks = self._written.refusals, self._written.checks
         self._refusals = _Decision(self._environment, f"{self._at}: refusals", refusals, ("native",))
-        self._checks = _Decision(self._environment, f"{self._at}: checks", checks)
+        self._checks = _Decision(self._environment, f"{self._at}: checks", checks, ("native", "site"))
 
     def check_complete(self) -> None:
         """Raises ConfigError where a state may have no rule: such a job would never end for the platform."""
@@ -225,7 +216,7 @@ class Rules:
         One expression each, so slower than `read`. Raises ConfigError, naming the place, for one that fails.
         """
         variables = {"native": native, **self.values(native)}
-        for compiled in self._states:
+        for compiled in self._states.rules:
             rule = compiled.rule
             try:
                 holds = compiled.holds(variables)
@@ -304,7 +295,7 @@ class Rules:
     def check(self, native: NativeState, site: Mapping[str, object]) -> None:
         """Raises ConfigError with all that keeps this engine from honouring the configuration."""
         variables = {"native": native, "site": site}
-        if rules := [rule for rule in self._checks if rule.holds(variables)]:
+        if rules := [rule for rule in self._checks.rules if rule.holds(variables)]:
             messages = [rule.message.render(variables) for rule in rules]
             hints = [rule.hint.render(variables) for rule in rules]
             raise ConfigError("; ".join(messages), "; ".join(filter(None, hints)))

@@ -272,7 +272,7 @@ def test_every_recorded_state_has_its_row() -> None:
 def test_every_rule_decides_for_some_state() -> None:
     decided = {RULES.read("a-jid", states.native("cromwell", row[0])).message for row in ROWS}
 
-    for rule in RULES._states._rules:
+    for rule in RULES._states.rules:
         pattern = re.sub(r"\\{\\{.*?\\}\\}|\\{%.*?%\\}", ".*", re.escape(rule.source["message"]))
         assert any(re.fullmatch(pattern, message, re.DOTALL) for message in decided), rule.source["message"]
 

@@ -983,7 +983,7 @@ def test_every_rule_decides_for_some_state_that_was_seen() -> None:
 
     reached = {RULES.read("a-jid", native).message for native in [*natives, refused]}
 
-    rules = [rule.source["message"] for rule in RULES._states._rules]
+    rules = [rule.source["message"] for rule in RULES._states.rules]
     patterns = [re.compile(re.escape(re.split(r"{[{%]", message)[0])) for message in rules]
     unreached = [pattern.pattern for pattern in patterns if not any(map(pattern.match, reached))]
     assert unreached == []
@@ -1053,7 +1053,7 @@ def test_every_refusal_rule_decides_for_some_words() -> None:
 
     decided = [rules.rule(native=EngineRefused("create Job", *row[:2]).native) for row in REFUSALS]
 
-    assert {rules._rules.index(rule) for rule in decided if rule} == set(range(len(rules._rules)))
+    assert {rules.rules.index(rule) for rule in decided if rule} == set(range(len(rules.rules)))
 
 
 def test_missing_permissions_stop_the_start_by_name() -> None:

@@ -247,7 +247,7 @@ def first_that_holds(engine: str, natives: list[Mapping[str, Any]]) -> set[int]:
     rules = RULES[engine]
 
     decided = [rules._states.rule(**rules._variables(native)) for native in natives]
-    return {rules._states._rules.index(rule) for rule in decided if rule}
+    return {rules._states.rules.index(rule) for rule in decided if rule}
 
 
 @pytest.mark.parametrize("engine", list(RULES))
@@ -261,7 +261,7 @@ def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
     overdue = limited(engine, "running", 1, StartedAt=ago(61))
     ended = limited(engine, "exited-137", 1, StartedAt=ago(61), FinishedAt=ago(0))
     reached |= first_that_holds(engine, [unlimited, overdue, ended])
-    told = [rule.source["message"] for rule in RULES[engine]._states._rules]
+    told = [rule.source["message"] for rule in RULES[engine]._states.rules]
     unreached = [told[index] for index in sorted(set(range(len(told))) - reached)]
     # Podman's own rule for exit code 137 comes before these two of Docker's.
     shadowed = [] if engine == "docker" else ["out of memory", "killed by SIGKILL"]
@@ -308,7 +308,7 @@ def test_every_refusal_rule_decides_for_some_words(engine: str) -> None:
     natives = [EngineRefused(*row[1:4]).native for row in REFUSALS]
     decided = [rules.rule(native=native) for native in natives]
 
-    assert {rules._rules.index(rule) for rule in decided if rule} == set(range(len(rules._rules)))
+    assert {rules.rules.index(rule) for rule in decided if rule} == set(range(len(rules.rules)))
 
 
 SITE = {"ignore_limits": False}

@@ -308,7 +308,7 @@ def test_every_rule_decides_for_some_state() -> None:
     decided = {RULES.read("a-jid", native).message for native in natives}
 
     # One message for each rule, but for the states that share theirs.
-    for rule in RULES._states._rules:
+    for rule in RULES._states.rules:
         pattern = re.sub(r"\\{\\{.*?\\}\\}|\\{%.*?%\\}", ".*", re.escape(rule.source["message"]))
         assert any(re.fullmatch(pattern, message) for message in decided), rule.source["message"]
 

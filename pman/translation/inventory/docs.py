@@ -155,11 +155,10 @@ def _read(text: str) -> list[str]:
 
 def _outside(file: TemplateFile) -> str:
     """A template, and those that it extends, without their blocks."""
-    return "".join(map(_without_blocks, (file.path, *file.ancestors)))
-
-
-def _without_blocks(path: Path) -> str:
-    text = path.read_text("utf-8")
-    for block in parsed(path.name, path, text).blocks:
-        text = text.replace(block.text, "")
-    return text
+    outside = ""
+    for path in (file.path, *file.ancestors):
+        text = path.read_text("utf-8")
+        for block in parsed(path.name, path, text).blocks:
+            text = text.replace(block.text, "")
+        outside += text
+    return outside
