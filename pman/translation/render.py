@@ -70,6 +70,23 @@ def _loader(site: tuple[Path, ...], shipped: tuple[Path, ...]) -> BaseLoader:
     return ChoiceLoader([*own, builtin, PrefixLoader({"builtin": builtin})])
 
 
+class _Snapshot(BaseLoader):
+    """Reads each template once, so that what is compiled later is of the texts that were read at start."""
+
+    def __init__(self, search: BaseLoader) -> None:
+        self._search = search
+        self._sources: dict[str, tuple[str, str | None, None]] = {}
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, None]:
+        if template not in self._sources:
+            text, path, _ = self._search.get_source(environment, template)
+            self._sources[template] = (text, path, None)
+        return self._sources[template]
+
+    def list_templates(self) -> list[str]:
+        return self._search.list_templates()
+
+
 class Templates:
     """The compiled templates of one engine. Raises ConfigError naming template, line and variable."""
 
@@ -77,7 +94,7 @@ class Templates:
         """`documents`: the names that the engine takes; none: any."""
         for fault in unread(engine, search, documents):
             raise ConfigError.of([fault])
-        self._search = search
+        self._search = _Snapshot(search)
         self.notes = Notes()
         """They hold what all calls of `traced` came across."""
 

@@ -501,6 +501,17 @@ def test_every_template_is_compiled_at_start_before_any_job(tmp_path: Path) -> N
         Templates("site", loader([site_templates(tmp_path, files)], []))
 
 
+def test_a_dry_run_and_a_source_map_are_of_the_texts_that_were_read_at_start(tmp_path: Path) -> None:
+    files = {"site/body.yaml.j2": '{% extends "site/_base.yaml.j2" %}', "site/_base.yaml.j2": "a: 1"}
+    templates = Templates("site", loader([site_templates(tmp_path, files)], []))
+    before = templates.render({}, {}).documents
+
+    site_templates(tmp_path, {"site/body.yaml.j2": "a: 2", "site/_base.yaml.j2": "a: {{ nothing }}"})
+
+    assert before == templates.show({}, {}).shown == templates.traced({}, {}).documents
+    assert before == templates.render({}, {}).documents
+
+
 # --- the search path -------------------------------------------------------------------------------
 
 
