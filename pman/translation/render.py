@@ -136,10 +136,10 @@ class Templates:
             text = _rendered(name, template, variables)
             try:
                 own = [document for document, _ in _documents(name, placed(_language(name), text))]
-            except _IN_THE_TEXT:
+            except _IN_THE_TEXT as error:
                 notes = Notes()
                 self._traced(self._compiled(TaintTracking, notes), notes, job, site)  # raises it, as above
-                raise
+                raise _config_error(name, _message(name, error, text), template.filename) from None
             documents += own
             hidden += _hidden(name, own, text, template) if MARK + SHOWN in text else own
         self._check_some(documents)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pman.errors import ConfigError
 from pman.resources import TEMPLATES
+from pman.translation import taint
 from pman.translation.render import Templates, loader
 from pman.translation.variables import job_variables, site_variables
 from tests.a_job import FACTS, a_job, rendering, settings_of, site_templates
@@ -510,6 +511,23 @@ def test_a_dry_run_and_a_source_map_are_of_the_texts_that_were_read_at_start(tmp
 
     assert before == templates.show({}, {}).shown == templates.traced({}, {}).documents
     assert before == templates.render({}, {}).documents
+
+
+def test_an_error_that_does_not_come_again_is_still_one_of_the_template_and_holds_no_value(
+    tmp_path: Path,
+) -> None:
+    class Changing(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            return taint.variable(next(values))
+
+    values = iter(["T=open sesame", "T=open sesame", "T=one", "T=two"])
+    body = "{{ job.a }}: 1\n{{ job.b }}: 2\n"
+    templates = Templates("site", loader([site_templates(tmp_path, {"site/body.yaml.j2": body})], []))
+
+    with pytest.raises(ConfigError, match=r"site/body\.yaml\.j2: ") as raised:
+        templates.show(Changing(a=1, b=2), {})
+
+    assert "sesame" not in str(raised.value)
 
 
 # --- the search path -------------------------------------------------------------------------------
