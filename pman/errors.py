@@ -24,20 +24,18 @@ class Fault:
     """A line of that file, or without one of the request's text, from 1; 0: not known, or all of it."""
 
     def __str__(self) -> str:
-        """Puts the place before the message, where that is a file."""
-        return f"{_place(self.file, self.line)}: {self.message}" if self.file else self.message
+        """Puts the place before the message, where it is a file; a shipped one by its name in templates/."""
+        if not self.file:
+            return self.message
+        name = shipped_name(self.file)
+        place = f"templates/{name}" if name else self.file
+        line = f", line {self.line}" if self.line else ""
+        return f"{place}{line}: {self.message}"
 
     def answer(self) -> Mapping[str, str | int]:
         """As every answer of the API has it: with file and line, where a template or a rule is at fault."""
         place: Mapping[str, str | int] = {"file": self.file, "line": self.line} if self.file else {}
         return {"path": self.path, "message": self.message, **place}
-
-
-def _place(file: str, line: int) -> str:
-    """Names a site's file by its own path, a shipped one by its name below templates/."""
-    name = shipped_name(file)
-    shown = f"templates/{name}" if name else file
-    return f"{shown}, line {line}" if line else shown
 
 
 class PmanError(Exception):

@@ -68,13 +68,9 @@ async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterat
     try:
         settings = configuration.load(environ, executors.names(), dotenv)
     except ConfigError as error:
+        advice = "docs/options.md has every setting, and `pman config` the effective values"
         for fault in error.faults:
-            yield Check(
-                "settings",
-                "failed",
-                fault.message,
-                "docs/options.md has every setting, and `pman config` the effective values",
-            )
+            yield Check("settings", "failed", fault.message, advice)
         return
     yield Check("settings", "ok", _settings(settings))
     try:
@@ -159,12 +155,10 @@ def _storebase(facts: Mapping[str, Any], settings: Settings) -> Check:
 def _writable(path: Path, settings: Settings) -> str:
     uid = job_variables(PROBE, settings)["uid"]
     writable = "writable" if os.access(path, os.W_OK) else "not writable"
-    jobs = (
-        f"jobs run as {settings['CONTAINER_USER']}"
-        if uid is not None
-        else "jobs run as the image's user, or the engine's"
+    user = "the image's user, or the engine's" if uid is None else settings["CONTAINER_USER"]
+    return (
+        f"visible; {writable} for {_me()} (jobs run as {user} and must be able to write to their output_dir)"
     )
-    return f"visible; {writable} for {_me()} ({jobs} and must be able to write to their output_dir)"
 
 
 def _me() -> str:

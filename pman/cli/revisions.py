@@ -21,11 +21,10 @@ def templates_at(revision: str, directories: Sequence[str], into: Path) -> bool:
     if not directories:
         raise ConfigError(f"--against {revision!r}: PMAN_TEMPLATES is not set, so no templates are its own")
     for directory in reversed(directories):
-        commit = _git(
-            directory, revision, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"
-        )
-        if _git(directory, revision, "ls-tree", "--name-only", commit.decode().strip(), "."):
-            archive = _git(directory, revision, "archive", commit.decode().strip(), ".")
+        words = ("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        commit = _git(directory, revision, *words).decode().strip()
+        if _git(directory, revision, "ls-tree", "--name-only", commit, "."):
+            archive = _git(directory, revision, "archive", commit, ".")
             _unpack(archive, into, f"{directory} at {revision}")
     return any(into.iterdir())
 

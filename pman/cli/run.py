@@ -76,11 +76,7 @@ def follow(client: Client, body: bytes, *, remove: bool) -> int:
         return INTERRUPTED
     if remove:
         client.remove(jid)
-    return exit_code(job)
-
-
-def exit_code(job: Answer) -> int:
-    """The job's own; 1 for one that failed without, such as a pull that did."""
+    # 1: of a job that failed without an exit code, such as one whose image could not be pulled.
     return 0 if job["status"] == "finishedSuccessfully" else job.get("exit_code") or 1
 
 

@@ -117,15 +117,14 @@ def _present(client: docker.DockerClient, images: Sequence[str]) -> str | None:
 
 def _pulled(client: docker.DockerClient, image: str, pulling: Callable[[str], None]) -> str:
     pulling(image)
+    failure = "it has no image for the demo and cannot pull one"
     try:
         repository, tag = docker.utils.parse_repository_tag(image)
         for line in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
             if error := cast(Mapping[str, str], line).get("error"):
-                raise Unsuitable(f"it has no image for the demo and cannot pull one: {error}")
+                raise Unsuitable(f"{failure}: {error}")
     except APIError as error:
-        raise Unsuitable(
-            f"it has no image for the demo and cannot pull one: {error.explanation or error}"
-        ) from error
+        raise Unsuitable(f"{failure}: {error.explanation or error}") from error
     if not _present(client, [image]):
         raise Unsuitable(f"it has no image for the demo: {image} is not there after a pull")
     return image

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,10 +35,7 @@ LOOK_INTERVAL_SECONDS = 0.05
 
 @command("pman demo", "pman demo --engine local --keep")
 @click.option("--engine", help="This engine and no other; default: the first that answers and can.")
-@click.option(
-    "--image",
-    help="Another build of pl-simpledsapp; its program: `simpledsapp`.",
-)
+@click.option("--image", help="Another build of pl-simpledsapp; its program: `simpledsapp`.")
 @click.option("--keep", is_flag=True, help="Leave the job's files where they are, and say where.")
 def demo(engine: str | None, image: str | None, keep: bool) -> None:
     """Watch a real job, from its request to its files.
@@ -45,29 +43,24 @@ def demo(engine: str | None, image: str | None, keep: bool) -> None:
     Takes Docker, else Podman, else this machine's own processes, starts a server of its own on a
     free port, and leaves nothing behind.
     """
-    sys.exit(show(os.environ, engine, image, keep=keep))
-
-
-def show(environ: Mapping[str, str], engine: str | None, image: str | None, *, keep: bool) -> int:
-    """The exit code: 0 when a job has run to its end. Raises ConfigError for an unknown engine."""
     screen = Screen()
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         for name in demo_engines.names(engine):
             try:
-                stage = demo_engines.stage(name, environ, image, lambda wanted: screen.pulling(name, wanted))  # noqa: B023  (called at once)
+                stage = demo_engines.stage(name, os.environ, image, partial(screen.pulling, name))
                 _play(stage, screen, image, keep=keep)
             except (Unsuitable, PmanError) as reason:
                 screen.unsuitable(name, reason)
             else:
-                return 0
+                return
     except KeyboardInterrupt:
         screen.interrupted()
-        return INTERRUPTED
+        sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
     screen.failed()
-    return 1
+    sys.exit(1)
 
 
 def _terminated(*_: object) -> NoReturn:

@@ -44,9 +44,7 @@ HEADERS = {
 FOR_EVER = "public, max-age=31536000, immutable"
 """How long a static file is good, since its address carries its digest."""
 
-
 _HEADINGS = {403: "Not allowed", 404: "Nothing is here", 503: "The engine does not answer"}
-
 
 LIVE = ("job", "jobs")
 """Parts that are fetched anew while somebody looks: what was shown stays, with what is wrong above it."""

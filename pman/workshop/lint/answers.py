@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from jinja2 import BaseLoader
 
 from pman.errors import ConfigError, EngineUnreachable
-from pman.resources import STATES
 from pman.translation.fields import FieldReader
 from pman.translation.overrides import RULES
 from pman.translation.rules import FAILURES, SECTIONS, Rules, compiled
@@ -19,13 +17,13 @@ from pman.workshop.lint.states import recorded_states
 from pman.workshop.samples import samples
 
 
-def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
+def of_engine(search: BaseLoader, engine: str) -> Iterator[Finding]:
     """Finds each that stops for a state, at its line, in rules in which nothing else is wrong."""
     rules = compiled(engine, search)
     reader = FieldReader(rules)
     site = samples(engine)[0].variables()[1]
     reported: set[tuple[str, str]] = set()
-    for state, native in recorded_states(recorded / engine).items():
+    for state, native in recorded_states(engine).items():
         if not (together := _failure(rules, reader, native, site)):
             continue
         alone = [

@@ -92,8 +92,8 @@ class Finding:
         return RULES[self.rule].level
 
 
-def of_fault(rule: str, fault: Fault, hint: str = "") -> Finding:
-    return Finding(rule, fault.message, fault.file, fault.line, hint)
+def of_fault(rule: str, fault: Fault) -> Finding:
+    return Finding(rule, fault.message, fault.file, fault.line)
 
 
 def of_mistake(mistake: Mistake) -> Finding:

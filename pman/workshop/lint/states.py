@@ -27,10 +27,10 @@ Place = tuple[str | int, ...]
 """Where a text stands in a state.yaml, e.g. `("rules", 3, "when")`."""
 
 
-def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Iterator[Finding]:
+def of_engine(search: BaseLoader, engine: str) -> Iterator[Finding]:
     """Finds all that is wrong with the rules of an engine, its own and those that it extends."""
     sources = lineage(search, f"{engine}/{RULES}")
-    mistakes = list(_as_written(sources, recorded))
+    mistakes = list(_as_written(sources))
     yield from mistakes
     if has_errors(mistakes):
         return
@@ -40,7 +40,7 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
         yield Finding("rules-syntax", str(error), f"{engine}/{RULES}")
         return
     trial = Trial(engine, sources[0].path)
-    natives = recorded_states(recorded / engine)
+    natives = recorded_states(engine)
     for state, native in natives.items():
         yield from trial.add(rules, state, native)
     if trial.decided:
@@ -49,20 +49,20 @@ def of_engine(search: BaseLoader, engine: str, recorded: Path = STATES) -> Itera
         yield from trial.changed(compiled(engine, loader([])), natives)
 
 
-def recorded_states(directory: Path) -> dict[str, Any]:
+def recorded_states(engine: str) -> dict[str, Any]:
     """Reads the native states of an engine, by their names."""
-    files = sorted(directory.glob("*.json"))
+    files = sorted((STATES / engine).glob("*.json"))
     return {file.stem: json.loads(file.read_text("utf-8"))["native"] for file in files}
 
 
-def _as_written(sources: Sequence[StateSource], recorded: Path) -> Iterator[Finding]:
+def _as_written(sources: Sequence[StateSource]) -> Iterator[Finding]:
     for index, source in enumerate(sources):
         yield from map(of_mistake, source.mistakes)
         if source.mistakes:
             return
         inherited = [name for other in sources[:index:-1] for name in other.content.get("values", {})]
         yield from _unknown_names(source, inherited)
-        yield from _fields_never_seen(source, _seen(recorded / Path(source.path).parent.name))
+        yield from _fields_never_seen(source, _seen(Path(source.path).parent.name))
 
 
 def _texts(source: StateSource) -> Iterator[tuple[Place, str]]:
@@ -117,9 +117,9 @@ _Seen = dict[str, "_Seen"]
 """The fields that recorded states have, all together."""
 
 
-def _seen(directory: Path) -> _Seen:
+def _seen(engine: str) -> _Seen:
     seen: _Seen = {}
-    for native in recorded_states(directory).values():
+    for native in recorded_states(engine).values():
         _see(seen, native)
     return seen
 

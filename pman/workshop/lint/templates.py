@@ -17,7 +17,7 @@ from pman.suggest import did_you_mean, meant
 from pman.translation.overrides import lost
 from pman.translation.render import compile_template, environment_for
 from pman.translation.sources import lineage
-from pman.workshop.lint.findings import Finding, has_errors, of_mistake
+from pman.workshop.lint.findings import Finding, has_errors, of_fault, of_mistake
 
 _DECLARED: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
@@ -61,8 +61,7 @@ def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]
         try:
             compile_template(environment, name)
         except ConfigError as error:
-            fault = error.faults[0]
-            yield Finding("template-syntax", fault.message, fault.file, fault.line)
+            yield of_fault("template-syntax", error.faults[0])
 
 
 def _environment(search: BaseLoader, name: str) -> Environment:
