@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RETRY_INTERVAL_SECONDS = 5
 """Until an engine that is away is asked again."""
 
-_WAITS = "what was left unstarted waits: %s"
+_WAITS = "what was left unstarted waits"
 
 
 class Submission:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pman.engine import submission
 from pman.engine.engine import Engine
 from pman.errors import ConfigError, Conflict, EngineRefused, EngineUnreachable, Refused, UnknownJob
 from pman.job import Document, Job
@@ -74,6 +75,8 @@ class Held:
 
     async def unfinished(self) -> Sequence[str]:
         self.taken_up += 1
+        if self.away:
+            raise EngineUnreachable("away")
         return []
 
     async def held(self, jid: str) -> Mapping[str, str]:
@@ -211,6 +214,21 @@ async def test_an_engine_that_is_away_is_asked_once_for_all_who_wait_and_anew_th
     held.away = False
     assert (await engine.facts())["storebase"] == "/nowhere"
     await engine.close()
+
+
+async def test_what_waits_for_an_engine_that_is_away_is_logged_with_the_reason(
+    engine: Engine, held: Held, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(submission, "RETRY_INTERVAL_SECONDS", 0)
+    held.away = True
+    resuming = asyncio.create_task(engine._submission.resume_unfinished())
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    held.away = False
+    await resuming
+
+    assert set(caplog.messages) == {"what was left unstarted waits: away"}
 
 
 async def test_a_list_of_many_jobs_lets_others_have_their_turn(engine: Engine, held: Held) -> None:
