@@ -841,7 +841,9 @@ def test_what_the_cluster_did_to_a_pod_is_said_to_be_safe_to_resubmit(reason: st
         ("1Gi", "1024 MiB"),
         ("2Ti", "2097152 MiB"),
         ("1536Mi", "1536 MiB"),
+        ("512Ki", "512Ki"),
         ("500M", "500M"),
+        ("67108864", "67108864"),
     ],
 )
 def test_the_memory_limit_is_told_in_mebibytes_however_the_api_server_writes_it(
