@@ -17,7 +17,7 @@ from pman.executors.slurm.transport import Transport
 ACCOUNTING_RETRY_SECONDS = 60.0
 """Until accounting is asked again for a job of which it did not know the end."""
 
-MAX_LOST_JOBS = 1_000
+MAX_LOST_JOBS = 100_000
 """Jobs that accounting did not know, of which the time of the last query is remembered."""
 
 
