@@ -62,7 +62,8 @@ class EndedJobs:
         answer = self._answers.get(info.jid)
         if answer is None or answer.info != info:
             return None
-        self._answers[info.jid] = replace(answer, revision=revision)
+        if answer.revision != revision:
+            self._answers[info.jid] = replace(answer, revision=revision)
         return answer.read()
 
     def remember(self, info: JobInfo, body: bytes, revision: Hashable) -> None:
@@ -103,4 +104,5 @@ class RecentLogs:
         text = await self._read(jid)
         if not ended and self._reads.is_current((jid, ended)):
             self._texts[jid] = (asked, text)
+        self._texts.expire()
         return text

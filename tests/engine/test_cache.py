@@ -209,3 +209,6 @@ async def test_logs_are_kept_no_longer_than_they_are_good_for(clock: Callable[[f
     await recent.get("job-x", ended=False)
 
     assert list(recent._texts) == ["job-x"]
+    clock(104)
+    await recent.get("job-y", ended=True)  # which is not stored
+    assert recent._texts.expire() == []
