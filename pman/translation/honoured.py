@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
 
 def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
     def row(part: str, name: str, declared: Mapping[str, Any], honoured: Mapping[str, bool]) -> Row:
-        return Row(name, part, honoured, dict(_limits(read, part, name)), _meaning(name, declared))
+        limits = {engine: text for engine in read if (text := _limit(engine, part, name))}
+        return Row(name, part, honoured, limits, _meaning(name, declared))
 
     fields = [
         row("request", name, declared, {e: not read[e].isdisjoint(declared["x-reaches"]) for e in read})
@@ -86,14 +87,9 @@ def _read(engine: str, templates: Sequence[str], engines: Sequence[str]) -> froz
     return Translation(settings).read_by_templates
 
 
-def _limits(engines: Mapping[str, frozenset[str]], part: str, name: str) -> Iterator[tuple[str, str]]:
-    for engine in engines:
-        narrowed = properties(engine_schema(engine, part)).get(name)
-        if narrowed and (text := _narrowing(narrowed)):
-            yield engine, text
-
-
-def _narrowing(narrowed: Mapping[str, Any]) -> str:
+def _limit(engine: str, part: str, name: str) -> str:
+    """Says what an engine takes in place of all values; '' where it takes them all."""
+    narrowed = properties(engine_schema(engine, part)).get(name, {})
     inner = narrowed.get("items", {})
     description = narrowed.get("description") or inner.get("description") or ""
     return str(description or ", ".join(map(str, narrowed.get("enum", ()))))

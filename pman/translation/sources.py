@@ -92,15 +92,6 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def source(search: BaseLoader, name: str) -> Source | None:
-    """Reads a template; None where there is none. Raises ConfigError for one that cannot be parsed."""
-    try:
-        text, path, _ = search.get_source(SYNTAX, name)
-    except TemplateNotFound:
-        return None
-    return parsed(name, Path(path or name), text)
-
-
 @lru_cache(maxsize=256)
 def parsed(name: str, path: Path, text: str) -> Source:
     """Raises ConfigError, naming file and line."""
@@ -125,10 +116,12 @@ def lineage(search: BaseLoader, name: str) -> tuple[Source, ...]:
     sources: list[Source] = []
     next_name: str | None = name
     while next_name and next_name not in {nearer.name for nearer in sources}:
-        if (one := source(search, next_name)) is None:
+        try:
+            text, path, _ = search.get_source(SYNTAX, next_name)
+        except TemplateNotFound:
             break
-        sources.append(one)
-        next_name = one.extends
+        sources.append(parsed(next_name, Path(path or next_name), text))
+        next_name = sources[-1].extends
     return tuple(sources)
 
 
