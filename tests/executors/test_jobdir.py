@@ -55,6 +55,26 @@ def test_of_many_who_create_one_name_one_does(directories: JobDirectories) -> No
         assert sum(threads.map(attempt, range(50))) == 1
 
 
+def test_a_name_that_becomes_free_while_it_is_taken_is_had(
+    directories: JobDirectories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(directories, "a", "old")
+    rename = Path.rename
+
+    def delete_after(source: Path, target: Path) -> Path:
+        """What another pman may do between a refused rename and the next look."""
+        try:
+            return rename(source, target)
+        finally:
+            monkeypatch.undo()
+            directories.set_aside("a")
+
+    monkeypatch.setattr(Path, "rename", delete_after)
+    create(directories, "a", "new")
+
+    assert (directories.path("a") / "job.json").read_text() == "new"
+
+
 @pytest.mark.parametrize("jid", [".", "..", ".hidden", "a/b", "a\0b"])
 def test_what_leads_elsewhere_is_no_name(directories: JobDirectories, jid: str) -> None:
     with pytest.raises(UnknownJob):

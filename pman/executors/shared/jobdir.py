@@ -45,12 +45,21 @@ class JobDirectories:
             new = Path(temporary, jid)
             new.mkdir(mode=0o700)
             yield new
+            self._rename(new, jid)
+
+    def _rename(self, new: Path, jid: str) -> None:
+        for is_last in (False, True):
             try:
                 new.rename(self.path(jid))
             except OSError as error:
-                if error.errno in (errno.EEXIST, errno.ENOTEMPTY) or self.path(jid).exists():
+                is_there, is_refused = self.path(jid).exists(), error.errno in (errno.EEXIST, errno.ENOTEMPTY)
+                if is_refused and not is_there and not is_last:
+                    continue  # what had the name was deleted meanwhile
+                if is_refused or is_there:
                     raise NameTaken(f"{jid} is there already") from error
                 raise
+            else:
+                return
 
     def set_aside(self, jid: str, incarnation: str = "") -> Path:
         """Free the job's name; where its directory is now, to be deleted.
