@@ -18,14 +18,17 @@ from aiohttp import web
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pman.errors import ConfigError, EngineUnreachable
-from pman.executors.kubernetes import access, api, connect, informer, store
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable
+from pman.executors.kubernetes import access, api, connect, informer, objects, store
 from pman.executors.kubernetes.access import Access, authorization
-from pman.executors.kubernetes.api import Api, is_name, path
+from pman.executors.kubernetes.api import JOBS, Api, is_name, path
+from pman.executors.kubernetes.bundle import Bundle
 from pman.executors.kubernetes.connections import Connections
 from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.informer import EventHandler, Informer, _events
+from pman.executors.kubernetes.manifests import Manifest
 from pman.executors.kubernetes.metadata import uid as uid_of
+from pman.executors.kubernetes.objects import Objects, name_taken
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
@@ -668,6 +671,50 @@ async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_fo
         assert "KUBECONFIG" in raised.value.hint
         hung.unlink()
         assert await there.read("/version") == {}
+
+
+async def test_a_strangers_object_that_is_being_deleted_is_no_earlier_jobs_and_is_not_awaited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "NAME_RETRY_SECONDS", 0)
+    metadata = {"name": "a-map", "uid": "1", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    posts: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "POST":
+            posts.append(request.path)
+            return web.json_response({"message": 'configmaps "a-map" already exists'}, status=409)
+        if request.path.endswith("/configmaps/a-map"):
+            return web.json_response({"kind": "ConfigMap", "metadata": metadata})
+        return web.json_response({"message": "not found"}, status=404)
+
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a-map"}}
+    manifests = [Manifest("a", body, "/api/v1 configmaps"), Manifest("a", {"kind": "Job", **job()}, JOBS)]
+    async with served(answer, tmp_path) as there:
+        with pytest.raises(EngineRefused, match="already exists"):
+            await Bundle(Objects(there), manifests).apply()
+
+    assert len(posts) == 1
+
+
+async def test_a_creation_that_something_between_answers_with_no_json_finds_its_own_job(
+    tmp_path: Path,
+) -> None:
+    posts: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.json_response(job())
+        posts.append(request.path)
+        if len(posts) == 1:
+            return web.Response(text='{"kind": "Jo')
+        return web.json_response({"message": 'jobs "a" already exists'}, status=409)
+
+    async with served(answer, tmp_path) as there:
+        created = await Objects(there).create(Manifest("a", {"kind": "Job", **job()}, JOBS), name_taken)
+
+    assert created == (job(), True)
+    assert len(posts) == 2
 
 
 async def test_watches_that_something_between_cuts_go_on_where_they_were(

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 
-from pman.errors import EngineRefused, EngineUnreachable
+from pman.errors import ConnectionCut, EngineRefused, EngineUnreachable
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.connections import Connections, Request
 from pman.executors.shared.http import engine_errors
@@ -172,13 +172,13 @@ class Api:
                 log.debug("%s %s %.1f ms", call, status or "unanswered", took)
 
     def answer(self, status: int, content: bytes) -> Answer:
-        """Parse a body. Raises EngineUnreachable for a success that is no JSON."""
+        """Parse a body. Raises ConnectionCut for a success that is no JSON: the call may have worked."""
         try:
             body = json.loads(content)
         except ValueError as error:
             text = content.decode(errors="replace")
             if status < 400:
-                raise EngineUnreachable(
+                raise ConnectionCut(
                     f"what answers at {self.address} is no Kubernetes: {text:.200}", self._access.source
                 ) from error
             body = text

@@ -49,6 +49,10 @@ class Manifest:
         """Tell whether an object belongs to this job, or to an earlier one of its name."""
         return labels(existing).get(JID_LABEL) == self.jid or bool(self.owners_of(existing))
 
+    def may_await(self, existing: Object) -> bool:
+        """Tell whether the deletion of an object is worth the wait: of any Job, else of no stranger's."""
+        return self.is_the_job or self.is_of_the_same_name(existing)
+
 
 def owner_reference(job: Object) -> Mapping[str, Any]:
     return {

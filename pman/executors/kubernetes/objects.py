@@ -57,7 +57,7 @@ class Objects:
             if answer.status < 400:
                 return answer.content, True
             message, existing = answer.message, await self.get(manifest)
-            if existing and is_terminating(existing):
+            if existing and is_terminating(existing) and manifest.may_await(existing):
                 message = _terminating(existing)
             elif existing and (resolved := await resolve(Conflict(existing, message, attempt))):
                 return resolved, False
