@@ -200,6 +200,17 @@ def _tracked(function: Callable[..., Any]) -> Callable[..., Any]:
     return tracked
 
 
+def _unescaping(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter whose result is text, which Escaping escapes again."""
+
+    @wraps(function)
+    def unescaping(*args: Any, **options: Any) -> Any:
+        result = function(*args, **options)
+        return without_marks(str(result)) if isinstance(result, Markup) else result
+
+    return unescaping
+
+
 def _tested(test: Callable[..., Any]) -> Callable[..., Any]:
     """A test of the true values: a template decides by them. It leaves an iterator to who asks."""
 
@@ -297,12 +308,17 @@ class TaintTracking(Escaping):
     intercepted_binops = frozenset(Escaping.default_binop_table)
     intercepted_unops = frozenset(Escaping.default_unop_table)
     joined = staticmethod(partial(_both, Escaping.joined))
-    sliced = staticmethod(partial(_both, Escaping.sliced))
 
     def __init__(self, loader: BaseLoader, language: str, notes: Notes | None = None) -> None:
         super().__init__(loader, language, notes)
         tests: Mapping[str, Any] = self.tests
         self.tests = {name: _tested(test) for name, test in tests.items()}
+
+    @staticmethod
+    def sliced(value: Any, *bounds: Any) -> Any:
+        if isinstance(value, list | tuple) and not any(isinstance(bound, Tainted) for bound in bounds):
+            return Escaping.sliced(value, *bounds)  # hands on what they hold
+        return _both(Escaping.sliced, value, *bounds)
 
     def text(self, value: Any) -> Any:
         if not isinstance(value, Markup) or not is_tainted(value):
@@ -316,10 +332,13 @@ class TaintTracking(Escaping):
         return f"{MARK}{_true(literal)}{MARK}{MARK}{SHOWN}{literal.shown}{MARK}"
 
     def filtered(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        return _chosen(function) if name in _CHOOSING else _tracked(function)
+        return _chosen(function) if name in _CHOOSING else _tracked(_unescaping(function))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        return _both(self.binop_table[operator], self.text(left), self.text(right))
+        left, right, compute = self.text(left), self.text(right), self.binop_table[operator]
+        if isinstance(left, str | Tainted) or isinstance(right, Tainted):
+            return _both(compute, left, right)
+        return compute(left, right)  # two lists hand on what they hold
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
         return _both(self.unop_table[operator], arg)

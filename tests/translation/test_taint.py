@@ -138,7 +138,6 @@ WAYS = [
     "{{ 100 / (job.text[-2:] | float) }}",
     "{{ 'abcdefghijklmnopqrstuvwxyz0123456789'[job.text[-2:] | int] }}",
     "{{ 'abcdefghijklmnopqrstuvwxyz0123456789'[job.text[-2:] | int:] }}",
-    "{% for number in range(job.text[-2:] | int) %}{{ number }}, {% endfor %}1",
     "{{ job.text.encode().hex() }}",
     "{{ job.text.encode() | list }}",
     "{{ job.text | list | map('upper') | join('-') }}",
@@ -149,6 +148,7 @@ WAYS = [
     "{{ {'a': job.text} ~ '' }}",
     "{{ {'a': job.text}.values() ~ '' }}",
     "{{ {'a': job.text}.get('a') }}",
+    "{% for number in range(job.text[-2:] | int) %}{{ number }}, {% endfor %}1",
     "{{ {job.text: 1}.keys() | list | first }}",
     "{{ {job.text: 1} }}",
     "{{ {'T=open sesame, 17': 'a', 'T=iket hehibe, 29': 'b'}[job.text] }}",
@@ -179,6 +179,11 @@ WAYS = [
     "{{ [x, x] | join(x) | json }}",
     "{{ job.text is upper }}",
     "{{ 4 is divisibleby(job.text) }}",
+    "{{ [x, 'a'][(job.text | length) - 17] }}",
+    "{{ [m(x)] * (job.text | length) }}",
+    "{{ [m(x), 'a'][: job.text | length] }}",
+    "{{ range(job.text | length) }}",
+    "{{ range(job.text | length) ~ '' }}",
     "{% set g = job.text | list | map('upper') %}{% if g is not string %}{{ g | list }}{% endif %}",
     "{% set g = job.text | map('upper') %}{% if g is iterable %}{{ g | join('-') }}{% endif %}",
     "{% set g = ['a', 'b'] | map('upper') %}{% if g is not string %}{{ g | list }}{% endif %}",
@@ -191,6 +196,18 @@ ENVIRONMENTS = {
     for kind in (Escaping, TaintTracking)
     for language in ("yaml", "sh")
 }
+
+
+HANDED_ON = [
+    "{% set ns = namespace(p=[]) %}{% for e in ['a'] %}{% set ns.p = ns.p + [m(x)] %}{% endfor %}{{ ns.p }}",
+    "{{ ['a'] + [m(job.text)] }}",
+    "{{ 2 * [m(job.text)] }}",
+    "{{ [x] | join(' ') }}",
+    "{{ ['a', m(job.text)] | join }}",
+    "{{ [x, 'a'][0:1] }}",
+    "{{ (m(job.text), x)[1:] | join(',') }}",
+]
+"""A dry run refuses none of them: they only hand on what is tainted, or escaped already."""
 
 
 def outcomes(environment: Escaping, text: str, values: list[str]) -> list[tuple[str, str]]:
@@ -250,8 +267,17 @@ def test_whatever_a_method_does_with_a_value_it_sends_the_same_and_shows_nothing
 
 
 @pytest.mark.parametrize("language", ["yaml", "sh"])
-@pytest.mark.parametrize("ways", [ESCAPES, RESHAPED, WAYS], ids=["escapes", "reshaped", "ways"])
+@pytest.mark.parametrize(
+    "ways", [ESCAPES, RESHAPED, WAYS, HANDED_ON], ids=["escapes", "reshaped", "ways", "handed on"]
+)
 def test_whatever_a_template_does_with_a_value_it_sends_the_same_and_shows_nothing_of_it(
     language: str, ways: list[str]
 ) -> None:
     assert_all_send_the_same_and_show_nothing(language, (way for way in ways if "random" not in way))
+
+
+@pytest.mark.parametrize("language", ["yaml", "sh"])
+def test_a_dry_run_refuses_no_template_that_only_hands_values_on(language: str) -> None:
+    environment, secrets = ENVIRONMENTS[TaintTracking, language], list(map(variable, SECRETS))
+
+    assert not [way for way in HANDED_ON for _, refusal in outcomes(environment, way, secrets) if refusal]
