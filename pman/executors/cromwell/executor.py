@@ -150,8 +150,6 @@ class CromwellExecutor:
         await self._workflows.close()
         await self._server.close()
 
-    # --- what Cromwell says only later -------------------------------------------------------------
-
     async def _until(self, workflow: str, holds: Callable[[Metadata], bool], seconds: float) -> bool:
         """Wait until the metadata are so; False where that takes too long."""
         async for _ in Attempts(0.05, 0.5, within=seconds):
@@ -160,8 +158,6 @@ class CromwellExecutor:
                 return True
         log.debug("%s: not as it should be after %.0f s", workflow, seconds)
         return False
-
-    # --- the state of a job ------------------------------------------------------------------------
 
     async def _files(self, metadata: Metadata) -> Mapping[str, Any]:
         root = _root(metadata)

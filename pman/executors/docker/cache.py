@@ -79,8 +79,6 @@ class Cache:
 
         self._has_warned = False
 
-    # --- what is known -------------------------------------------------------------------------
-
     def age(self, jid: str) -> float | None:
         """Seconds since the engine was asked, where what it said then still holds; else None."""
         revision = self._revisions.get(jid)
@@ -104,8 +102,6 @@ class Cache:
             return None
         log.debug("%s from the cache, %.1f s old", jid, age)
         return body
-
-    # --- what fills it, and what empties it ----------------------------------------------------
 
     @contextlib.contextmanager
     def asking(self, jid: str) -> Iterator[Question]:
@@ -186,8 +182,6 @@ class Cache:
         level = logging.DEBUG if self._has_warned else logging.WARNING
         self._has_warned = True
         log.log(level, "polls ask %s for now, since its events do not come: %s", self._api.kind, why)
-
-    # --- the engine's events -------------------------------------------------------------------
 
     async def _listen(self) -> None:
         """Read events for ever; while there are none, nothing is known."""

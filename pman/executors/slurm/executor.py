@@ -55,8 +55,6 @@ class SlurmExecutor:
         self._submission = Submission(self._directories, transport, self._listing)
         self._recording: asyncio.Task[None] | None = None
 
-    # --- the protocol ------------------------------------------------------------------------------
-
     async def facts(self) -> Mapping[str, Any]:
         version = await self._transport.version()
         try:
@@ -195,8 +193,6 @@ class SlurmExecutor:
         if isinstance(self._transport, Closable):
             await self._transport.close()
 
-    # --- how jobs end ------------------------------------------------------------------------------
-
     async def _tidy(self) -> None:
         await self._submission.tidy(await self._listing.get())
 
@@ -208,8 +204,6 @@ class SlurmExecutor:
         return native["source"] in ("kept", "files", "lost") or bool(
             native["job"] and has_ended(native["job"])
         )
-
-    # --- removal -----------------------------------------------------------------------------------
 
     async def _running(self, jid: str) -> Sequence[Entry]:
         """SLURM's jobs of the name that have not ended.
