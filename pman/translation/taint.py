@@ -79,6 +79,9 @@ class _Real(Tainted, float):
     pass
 
 
+for _kind, _name in ((_Text, "str"), (_Integer, "int"), (_Real, "float")):
+    _kind.__name__ = _name  # a TypeError says it
+
 _KINDS: Mapping[type, tuple[Callable[[Any], Any], Any]] = {
     str: (_Text, MASK),
     int: (_Integer, 0),
@@ -250,9 +253,10 @@ def _twice(
     except FAILURES as error:
         raise _said(error, instead) from None
     try:
-        return _paired(result, _listed(instead()))
-    except FAILURES:
-        return _paired(result, _NOTHING)
+        twin_result = _listed(instead())
+    except Exception:  # what is shown may be anything, e.g. too short: Jinja's truncate asserts a length
+        twin_result = _NOTHING
+    return _paired(result, twin_result)
 
 
 def _applied(
@@ -272,7 +276,7 @@ def _said(error: Exception, instead: Callable[[], Any]) -> Exception:
     """Finds the error that what is shown meets; the message of the true one may hold a value."""
     try:
         instead()
-    except FAILURES as same:
+    except Exception as same:
         if type(same) is type(error):
             return same
     return TemplateRuntimeError(UNSHOWN)

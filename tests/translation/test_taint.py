@@ -188,6 +188,7 @@ WAYS = [
     "{% set g = job.text | map('upper') %}{% if g is iterable %}{{ g | join('-') }}{% endif %}",
     "{% set g = ['a', 'b'] | map('upper') %}{% if g is not string %}{{ g | list }}{% endif %}",
     "{{ 'a' is in(['a', 'b'] | map('upper')) }}",
+    "{{ job.text | truncate((job.text | length) - 6, true, '0123456789') }}",
 ]
 
 
@@ -281,3 +282,9 @@ def test_a_dry_run_refuses_no_template_that_only_hands_values_on(language: str) 
     environment, secrets = ENVIRONMENTS[TaintTracking, language], list(map(variable, SECRETS))
 
     assert not [way for way in HANDED_ON for _, refusal in outcomes(environment, way, secrets) if refusal]
+
+
+def test_a_dry_runs_message_names_the_types_of_values_as_a_template_knows_them() -> None:
+    (_, refusal), *_ = outcomes(ENVIRONMENTS[TaintTracking, "yaml"], "{{ job.text < 5 }}", [variable("A=b")])
+
+    assert refusal == "TypeError: '<' not supported between instances of 'str' and 'int'"
