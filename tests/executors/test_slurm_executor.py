@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import pytest
 
 from pman.engine.engine import Engine
 from pman.errors import BadRequest, ConfigError, EngineRefused, EngineUnreachable, NameTaken, UnknownJob
+from pman.executors.slurm import directory
 from pman.executors.slurm.cli import Cli
+from pman.executors.slurm.directory import Directories
 from pman.executors.slurm.executor import SlurmExecutor
 from pman.executors.slurm.listing import POLL_INTERVAL_SECONDS
 from pman.executors.slurm.native import Entry
@@ -367,6 +371,27 @@ async def test_files_of_a_job_are_its_users_only_and_none_keeps_the_environment(
     directory = tmp_path / ".pman/jobs" / JID
     modes = {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
     assert modes == {JID: 0o700, "job.json": 0o600, "job.sh": 0o600}
+
+
+def test_many_threads_read_more_jobs_than_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "CACHED_DOCUMENTS", 5)
+    directories = Directories(tmp_path / "root", None)
+    directories.prepare()
+    jids = [f"a-job-{number}" for number in range(6)]
+    for jid in jids:
+        directories.create(jid, {"job": {"name": jid}, "notes": {}}, "")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            records = list(threads.map(directories.read, jids * 200))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert [record.job["name"] for record in records if record] == jids * 200
+    directories.set_aside(jids[-1])
+    assert jids[-1] not in directories._documents
 
 
 async def test_a_directory_that_pman_does_not_see_stops_the_start(tmp_path: Path) -> None:

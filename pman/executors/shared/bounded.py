@@ -15,7 +15,8 @@ class Bounded(LRUCache[K, V]):
     """A dictionary that drops what was read or written longest ago once it is larger than `maxsize`.
 
     `getsizeof` tells the size of a value; without it each counts as 1. `in` is no read. A value that is
-    larger than the whole table is not taken, which no caller has to look out for.
+    larger than the whole table is not taken, which no caller has to look out for. It is for one thread: a
+    table that several use needs a lock, for reads too.
     """
 
     def __setitem__(self, key: K, value: V) -> None:

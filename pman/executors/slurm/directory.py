@@ -14,6 +14,7 @@ import logging
 import os
 import pwd
 import shutil
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,8 +68,11 @@ class Directories:
         """`root` as pman sees it; `user`: who the jobs run as, where that may be somebody else."""
         self._directories = JobDirectories(root)
         self._user = user
-        self._documents: Bounded[tuple[str, str], Mapping[str, Any]] = Bounded(CACHED_DOCUMENTS)
-        """The content of job.json, by jid and incarnation."""
+        self._documents: Bounded[str, tuple[str, Mapping[str, Any]]] = Bounded(CACHED_DOCUMENTS)
+        """Incarnation and content of job.json, by jid."""
+
+        self._lock = threading.Lock()
+        """Held while the documents are used: every call may come from a thread of its own."""
 
     def prepare(self) -> None:
         """Raises OSError where pman may not write, or does not see it."""
@@ -120,9 +124,7 @@ class Directories:
 
     def _read(self, jid: str, directory: Path) -> Record:
         incarnation = incarnation_of(directory)
-        if (content := self._documents.get((jid, incarnation))) is None:
-            content = json.loads((directory / "job.json").read_bytes())
-            self._documents[jid, incarnation] = content
+        content = self._document(jid, incarnation, directory / "job.json")
         end = text_of(directory / "end.json")
         record = Record(
             jid=jid,
@@ -137,6 +139,15 @@ class Directories:
         )
         # Deleted while it was read, a job would seem to be one that has been submitted, and has no id.
         return record if incarnation_of(directory) == incarnation else self._read(jid, directory)
+
+    def _document(self, jid: str, incarnation: str, file: Path) -> Mapping[str, Any]:
+        with self._lock:
+            cached, content = self._documents.get(jid, ("", {}))
+        if cached != incarnation:
+            content = json.loads(file.read_bytes())
+            with self._lock:
+                self._documents[jid] = incarnation, content
+        return content
 
     def script(self, jid: str) -> str:
         """Raises FileNotFoundError once it has been submitted."""
@@ -206,7 +217,10 @@ class Directories:
 
     def set_aside(self, jid: str, incarnation: str = "") -> Path:
         """See JobDirectories."""
-        return self._directories.set_aside(jid, incarnation)
+        aside = self._directories.set_aside(jid, incarnation)
+        with self._lock:
+            self._documents.pop(jid, None)
+        return aside
 
     def delete(self, aside: Path) -> None:
         """Raises EngineRefused."""
