@@ -128,6 +128,8 @@ def _source(search: BaseLoader, name: str) -> StateSource:
     except UnicodeDecodeError as error:
         message = f"no UTF-8: {error.reason} at byte {error.start}"
         return StateSource(name, "", {}, (Mistake("unreadable-file", name, message),))
+    except OSError as error:
+        return StateSource(name, "", {}, (Mistake("unreadable-file", name, str(error.strerror or error)),))
     return parsed(name, path or f"templates/{name}", text)
 
 
@@ -140,11 +142,22 @@ def _extends_nothing(search: BaseLoader, source: StateSource, names: list[str]) 
     if extended in names:
         message = f"templates/{extended} extends itself; the shipped one is {shipped}"
         return Mistake("rules-schema", source.name, message, source.path, line)
-    others = [name for name in search.list_templates() if name != source.name and not name.endswith(".j2")]
-    if extended in others:
+    if not extended.endswith(".j2") and _exists(search, extended):
         return None
+    others = [name for name in search.list_templates() if name != source.name and not name.endswith(".j2")]
     message, hint = f"templates/{extended}, which it extends, does not exist", meant(extended, sorted(others))
     return Mistake("unknown-template", source.name, message, source.path, line, hint)
+
+
+def _exists(search: BaseLoader, name: str) -> bool:
+    """Asks for the file itself: a listing of templates does not follow links to directories."""
+    try:
+        search.get_source(SYNTAX, name)
+    except TemplateNotFound:
+        return False
+    except (OSError, UnicodeDecodeError):
+        pass  # reading it says so
+    return True
 
 
 @lru_cache(maxsize=256)

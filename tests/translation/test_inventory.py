@@ -151,6 +151,17 @@ def test_a_file_that_is_not_utf_8_is_listed_with_its_fault_at_its_line(tmp_path:
     assert found[PODMAN].fault == Fault(PODMAN, "what it extends is not UTF-8", str(site / PODMAN))
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that root cannot read")
+def test_rules_that_the_system_does_not_read_are_listed_with_their_fault(tmp_path: Path) -> None:
+    file = site_templates(tmp_path, {}) / "docker/state.yaml"
+    file.parent.mkdir(parents=True)
+    file.symlink_to("/proc/self/mem")
+
+    (docker,) = engines([tmp_path], ["docker"])
+
+    assert (docker.rules, [fault.message for fault in docker.faults]) == ((), ["Input/output error"])
+
+
 def test_a_name_that_leads_out_of_the_templates_is_not_there(tmp_path: Path) -> None:
     site = site_templates(tmp_path / "site", {"../secret.j2": "x", DOCKER: extending("docker")})
 

@@ -367,6 +367,14 @@ def test_a_sites_rules_come_first_and_the_shipped_ones_remain(tmp_path: Path) ->
     assert rules.read("a", states.native("docker", "exited-3")).image == "localhost/pman-test:1"
 
 
+def test_rules_may_extend_a_file_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
+    texts = {"mounted/state.yaml": EXTENDS, "site/docker/state.yaml": "extends: shared/state.yaml\n"}
+    site_templates(tmp_path, texts)
+    (tmp_path / "site/shared").symlink_to(tmp_path / "mounted", target_is_directory=True)
+
+    assert Rules("docker", loader([tmp_path / "site"])).written("fields") == RULES["docker"].written("fields")
+
+
 def test_a_sites_field_replaces_the_shipped_one(tmp_path: Path) -> None:
     rules = site_rules(tmp_path, EXTENDS + "fields: {image: native.Image}")
 
