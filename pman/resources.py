@@ -1,6 +1,7 @@
 """Where templates, schemas and recorded states are: pman's own, and those of packages with an engine."""
 
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +22,16 @@ STATES = _ROOT / "states"
 def packages() -> tuple[Path, ...]:
     """The folders of other packages' engines, which have templates/ and schema/ as pman's own root has."""
     modules = {entry.module for entry in entry_points(group=ENGINES)}
-    specs = [find_spec(module) for module in sorted(modules) if not module.startswith("pman.")]
+    specs = [_spec(module) for module in sorted(modules) if not module.startswith("pman.")]
     return tuple(Path(folder) for spec in specs if spec for folder in spec.submodule_search_locations or ())
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Finds no package in one that cannot be imported: who chooses its engine is told (executors.connect)."""
+    try:
+        return find_spec(module)
+    except Exception:  # it is another's code
+        return None
 
 
 def shipped_name(file: Path | str) -> str | None:

@@ -85,19 +85,51 @@ def load(name: str) -> Mapping[str, Any]:
 
 @cache
 def registry() -> Registry[Any]:
-    own = (folder / "schema" for folder in packages())
-    files = [file for folder in (SCHEMA, *own) for file in sorted(folder.rglob("*.json"))]
-    schemas = [json.loads(file.read_text("utf-8")) for file in files]
+    schemas = [json.loads(file.read_text("utf-8")) for file in sorted(SCHEMA.rglob("*.json"))]
+    schemas += [schema for schema in _of_packages().values() if isinstance(schema, Mapping)]
     return Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
 
 
 def engines_settings() -> Mapping[str, Mapping[str, Any]]:
     """The settings that engines of other packages declare as theirs, by `x-engines` in schema/engines/."""
+    schemas = [schema for schema in _of_packages().values() if isinstance(schema, Mapping)]
+    return {name: declared for schema in schemas for name, declared in _settings(schema)}
+
+
+def check_engine(engine: str) -> None:
+    """Raises ConfigError for an engine whose package has a schema that cannot be used."""
+    for file, schema in _of_packages().items():
+        if file.stem == engine and isinstance(schema, str):
+            raise ConfigError(f"the engine {engine} cannot be used: {file}: {schema}")
+
+
+@cache
+def _of_packages() -> Mapping[Path, Mapping[str, Any] | str]:
+    """Reads schema/engines/ of other packages: each file's schema, or what is wrong with it."""
     files = (file for folder in packages() for file in sorted((folder / "schema/engines").glob("*.json")))
-    schemas = [json.loads(file.read_text("utf-8")) for file in files]
-    narrowings = [schema.get("$defs", {}).get("settings", {}) for schema in schemas]
-    properties = (each.get("properties", {}) for each in narrowings)
-    return {name: each for own in properties for name, each in own.items() if "x-engines" in each}
+    schemas: dict[Path, Mapping[str, Any] | str] = {}
+    for file in files:
+        try:
+            schemas[file] = _usable(json.loads(file.read_text("utf-8")))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            schemas[file] = str(error)
+    return schemas
+
+
+def _usable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raises an error that says what is missing, or that there is no JSON object where one has to be."""
+    if not isinstance(schema["$id"], str):
+        raise TypeError("$id is no text")
+    for name, declared in _settings(schema):
+        for word in ("type", "x-reaches"):
+            if word not in declared:
+                raise ValueError(f"the setting {name} has no {word}")
+    return schema
+
+
+def _settings(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    properties = schema.get("$defs", {}).get("settings", {}).get("properties", {})
+    return ((name, declared) for name, declared in properties.items() if "x-engines" in declared)
 
 
 def validator(schema: Mapping[str, Any]) -> Validator:

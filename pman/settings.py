@@ -96,6 +96,7 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
     engine = values.setdefault("CONTAINER_ENV", DECLARED["CONTAINER_ENV"]["default"])
     if engine not in engines:
         raise ConfigError.of([*faults, _fault("CONTAINER_ENV", engine, one_of(engine, engines))])
+    schema.check_engine(engine)
     for declared in (properties(engine_schema(engine, "settings")), DECLARED):  # the engine's own first
         defaults = {name: each["default"] for name, each in declared.items() if "default" in each}
         values = {**defaults, **values}

@@ -109,9 +109,14 @@ def names() -> list[str]:
 
 
 def connect(engine: str, settings: Mapping[str, Any]) -> Executor:
-    """A client for an engine; nothing is sent yet. Raises ConfigError for one that lacks methods."""
+    """A client for an engine; nothing is sent yet. Raises ConfigError for one that cannot be used."""
     (entry,) = entry_points(group=ENGINES, name=engine)
-    executor: Executor = entry.load()(settings)
+    try:
+        client = entry.load()
+    except Exception as error:  # it is another's code
+        message = f"the engine {engine} cannot be used: {entry.module} cannot be imported"
+        raise ConfigError(message, f"{type(error).__name__}: {error}") from error
+    executor: Executor = client(settings)
     if missing := sorted(_missing(executor)):
         raise ConfigError(
             f"the engine {engine} cannot be used: its executor has no {', '.join(missing)}",

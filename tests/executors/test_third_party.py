@@ -153,3 +153,50 @@ def test_an_engine_that_lacks_a_method_is_refused_at_the_start_and_by_a_check(
     assert (server.returncode, check.returncode) == (2, 1)
     assert refused in server.stderr
     assert refused in " ".join(check.stdout.split())
+
+
+def test_a_package_that_is_broken_stops_only_a_pman_that_has_chosen_its_engine(tmp_path: Path) -> None:
+    entries = "[pman.executors]\nbroken = broken.engine:connect\nbare = bare:connect\n"
+    unusable = (
+        '{"$id": "urn:pman:engines:bare", "$defs": {"settings": {"properties": {"A_B": {"x-engines": []}}}}}'
+    )
+    files = {
+        "shelf-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: shelf\nVersion: 1\n",
+        "shelf-1.dist-info/entry_points.txt": entries,
+        "broken/__init__.py": "raise RuntimeError('another release of a library')",
+        "bare/__init__.py": "",
+        "bare/schema/unrelated.json": "{}",
+        "bare/schema/engines/bare.json": unusable,
+        "bare/schema/engines/worse.json": "{",
+        "bare/schema/engines/list.json": "[]",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    script = """
+from pman import executors, settings
+from pman.errors import ConfigError
+
+for engine in ("docker", "bare", "worse", "list", "broken"):
+    try:
+        chosen = settings.load({"CONTAINER_ENV": engine}, [engine])
+        if engine == "broken":
+            executors.connect(engine, chosen)
+        print(engine, "is fine")
+    except ConfigError as error:
+        print(error, error.hint)
+"""
+
+    command = [sys.executable, "-c", script]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+    docker, bare, worse, a_list, broken = run.stdout.splitlines() or [run.stderr]
+    refused = f"cannot be used: {tmp_path}/bare/schema/engines"
+    assert docker == "docker is fine"
+    assert bare.strip() == f"the engine bare {refused}/bare.json: the setting A_B has no type"
+    assert worse.startswith(f"the engine worse {refused}/worse.json: Expecting property name")
+    assert a_list.startswith(f"the engine list {refused}/list.json: ")
+    assert broken.startswith(
+        "the engine broken cannot be used: broken.engine cannot be imported RuntimeError: another"
+    )
