@@ -85,6 +85,12 @@ class _Generator(CodeGenerator):
             self.visit(bound or nodes.Const(None), frame)
         self.write(")")
 
+    def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
+        """The letters of what is escaped are those of the text."""
+        text = nodes.EnvironmentAttribute("text")
+        node.iter = nodes.Call(text, [node.iter], [], None, None, lineno=node.lineno)
+        super().visit_For(node, frame)
+
     def visit_FilterBlock(self, node: nodes.FilterBlock, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         self.fail(_NO_FILTER, node.lineno)
 

@@ -125,8 +125,8 @@ def _tainted(value: Any, shown: Any) -> Any:
 
 def is_tainted(value: object) -> bool:
     """Says whether a value, or something in it, is not to be shown."""
-    if type(value) is str:  # most are
-        return False
+    if type(value) is str:  # as most are; with marks only where a template turns escaping off
+        return MARK + SHOWN in value
     if isinstance(value, Markup | TemplateModule):
         return MARK + SHOWN in str(value)
     if isinstance(value, Mapping) and not isinstance(value, Context):
