@@ -498,6 +498,15 @@ def test_a_sites_mistake_is_found_at_its_line(
         assert (found[0].file, found[0].line) == (str(tmp_path / name), line)
 
 
+def test_rules_that_extend_nothing_are_checked_all_the_same(tmp_path: Path) -> None:
+    rule = "{when: natvie.State.ExitCode == 3, status: started, message: so}"
+    site_templates(tmp_path, {"slurm/state.yaml": f"extends: builtin/slrum/state.yaml\nrules: [{rule}]\n"})
+
+    mistakes = [(finding.rule, finding.line) for finding in errors(tmp_path)]
+
+    assert mistakes == [("unknown-template", 1), ("unknown-name", 2)]
+
+
 def test_a_part_in_another_encoding_is_found_where_a_template_extends_it(tmp_path: Path) -> None:
     site_templates(tmp_path, {"docker/container.yaml.j2": '{% extends "docker/_own.j2" %}'})
     (tmp_path / "docker/_own.j2").write_bytes(b"caf\xe9\n")
