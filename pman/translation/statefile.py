@@ -15,6 +15,7 @@ from jinja2.exceptions import TemplateNotFound
 from pman import schema
 from pman.errors import ConfigError
 from pman.suggest import meant
+from pman.translation.functions import FUNCTIONS
 from pman.translation.languages.yaml import repeated
 from pman.translation.sources import BUILTIN, SYNTAX, Mistake, place
 
@@ -183,7 +184,8 @@ def _parsed(name: str, path: str, text: str) -> StateSource:
         for key in _twice(root)
     ]
     source = StateSource(name, path, content if isinstance(content, dict) else {}, (), root)
-    return replace(source, mistakes=tuple(dict.fromkeys([*twice, *_against_schema(source, content)])))
+    mistakes = [*twice, *_against_schema(source, content), *_hiding_functions(source)]
+    return replace(source, mistakes=tuple(dict.fromkeys(mistakes)))
 
 
 def _line(node: yaml.Node) -> int:
@@ -222,3 +224,11 @@ def _against_schema(source: StateSource, content: object) -> Iterator[Mistake]:
         line = source.line(*error.absolute_path, *names[:1])
         message, at = schema.message(error), schema.json_path(error)
         yield Mistake("rules-schema", source.name, message, source.path, line, at=at)
+
+
+def _hiding_functions(source: StateSource) -> Iterator[Mistake]:
+    """Finds values in whose reach no expression could call the function of their name."""
+    values = source.content.get("values")
+    for name in FUNCTIONS.keys() & (values if isinstance(values, dict) else {}).keys():
+        message, line = f"a value cannot be named {name}: it is a function", source.line("values", name)
+        yield Mistake("rules-schema", source.name, message, source.path, line, at=f"$.values.{name}")

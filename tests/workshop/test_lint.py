@@ -384,6 +384,12 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "slurm/state.yaml",
         2,
     ),
+    "a value with the name of a function": (
+        {"docker/state.yaml": "extends: builtin/docker/state.yaml\nvalues:\n  oldest: native\n"},
+        "rules-schema",
+        "docker/state.yaml",
+        3,
+    ),
     "a wrong value through a macro": (
         {
             "docker/_limits.j2": "{% macro pids(number) %}\n  PidsLimit: {{ number }}\n{% endmacro %}\n",
