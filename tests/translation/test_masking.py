@@ -30,6 +30,7 @@ values = st.text(
         ([], {"spec": [{"Env": [f"TOKEN={TOKEN}"]}]}),
         ([f"TOKEN={TOKEN}"], {"labels": {"document": f'{{"Env": ["TOKEN={TOKEN}"]}}'}}),
         ([f"TOKEN={TOKEN}"], {"State": {"Error": f"no such user {TOKEN}"}}),
+        ([f"TOKEN={TOKEN}"], {"State": {"Error": f"no such user {TOKEN}, nor a group {TOKEN}"}}),
         ([], {"registry": {"password": TOKEN}}),
         ([], {"authToken": TOKEN}),
     ],
