@@ -105,7 +105,7 @@ def test_a_container_that_is_removed_behind_pmans_back_is_unknown_at_once(
 def test_a_container_that_is_started_again_or_killed_from_outside_is_seen(
     pman: Watched, engine: engines.Engine
 ) -> None:
-    request = pman.live.script("echo x >> $out/runs; test $(wc -l < $out/runs) -lt 2 || sleep 60")
+    request = pman.live.script("echo x >> $out/runs; test $(wc -l < $out/runs) -lt 2 || sleep 600")
     pman.live.run(request)
     pman.settled(request["jid"])
     assert engine.native is not None
