@@ -33,7 +33,7 @@ class Fault:
         return f"{place}{line}: {self.message}"
 
     def answer(self) -> Mapping[str, str | int]:
-        """As every answer of the API has it: with file and line, where a template or a rule is at fault."""
+        """Write it as the API answers it: with file and line, where a template or a rule is at fault."""
         place: Mapping[str, str | int] = {"file": self.file, "line": self.line} if self.file else {}
         return {"path": self.path, "message": self.message, **place}
 

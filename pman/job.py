@@ -33,7 +33,7 @@ class Job:
     image: str
     entrypoint: tuple[str, ...]
     args: tuple[str, ...]
-    """What follows the entrypoint, the directories included: the command is entrypoint + args."""
+    """The words after the entrypoint, the directories included: the command is entrypoint + args."""
 
     env: tuple[str, ...]
     """NAME=value. Carries a user's API token: never logged, masked where shown."""
@@ -54,14 +54,14 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """What tells an identical repeat of a request from another one of the same name."""
+        """Tell an identical repeat of a request from another of the same name: SHA-256, hexadecimal."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobInfo:
-    """What pman answers for a job, but for its logs."""
+    """The answer for a job, but for its logs."""
 
     jid: str
     image: str = ""
@@ -75,10 +75,10 @@ class JobInfo:
     """ISO 8601; '' when none."""
 
     exit_code: int | None = None
-    """Of an ended job, 128 + number for a signal; None where there is none."""
+    """The exit code of an ended job, 128 + number for a signal; None where there is none."""
 
     digest: str = ""
-    """Of the request that made the job; see Job.digest."""
+    """The digest of the request that made the job; see Job.digest."""
 
     overdue: bool = False
     """It runs or waits, and should not any longer."""
@@ -108,12 +108,12 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetails:
-    """What API v2 answers more, as far as the engine holds it."""
+    """The rest of what API v2 answers, as far as the engine holds it."""
 
     info: JobInfo
     created: datetime | None = None
     started: datetime | None = None
-    """None before, and where the engine does not tell."""
+    """The moment its first process began; None before, and where the engine does not tell."""
 
     finished: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class Document:
     """One rendered document, as it is sent."""
 
     name: str
-    """Of the template without `.j2`, e.g. `container.yaml`."""
+    """The name of the template without `.j2`, e.g. `container.yaml`."""
 
     text: str
     content: object

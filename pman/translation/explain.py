@@ -34,7 +34,7 @@ class Tried:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     info: JobInfo | None
-    """What pman answers; None where that is 503, since the deciding rule says `unavailable`."""
+    """The answer of pman; None where that is 503, since the deciding rule says `unavailable`."""
 
     message: str
     hint: str

@@ -23,7 +23,7 @@ class Row:
     """`request` or `settings`."""
 
     honoured: Mapping[str, bool]
-    """Whether each engine honours it."""
+    """True for each engine that honours it."""
 
     limits: Mapping[str, str]
     """The narrower values of the engines that narrow it."""

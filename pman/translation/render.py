@@ -40,10 +40,10 @@ class Rendering:
     """The variables that the templates read, e.g. `job.image`, on the way that this job took."""
 
     shown: tuple[Document, ...] = ()
-    """Of `show`: they are the same, but for literals that hold a tainted value."""
+    """The documents of `show`: the same, but for literals that hold a tainted value."""
 
     source_maps: tuple[SourceMap, ...] = ()
-    """Of `traced`: where each piece of a document's text comes from, one for each document."""
+    """The source maps of `traced`, one a document: where each piece of its text comes from."""
 
 
 def _language(name: str) -> str:

@@ -29,10 +29,10 @@ FAILURES = (
     AttributeError,
     RecursionError,
 )
-"""What a template, or an expression of a rule, may raise that meets values it was not written for."""
+"""Raised by a template, or an expression of a rule, that meets values it was not written for."""
 
 NativeState = Mapping[str, Any]
-"""All that an engine says of a job, as plain data."""
+"""The whole of what an engine says of a job, as plain data."""
 
 ANSWERED = ("image", "argv", "timestamp", "exit_code", "digest")
 """The fields that each poll needs; the others are read where API v2 asks for them (fields.py)."""

@@ -19,18 +19,18 @@ BUILTIN = "builtin/"
 """Begins the name of a shipped template or rules, also where a site's stands in their place."""
 
 SYNTAX = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-"""As templates are read (pman.render). What is only parsed needs none of its filters."""
+"""The syntax of templates, as environment.py has it. What is only parsed needs none of its filters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong with one of a site's files. Lint lists it; what has to use the file raises it."""
+    """A mistake in one of a site's files. Lint lists it; code that has to use the file raises it."""
 
     rule: str
     """The name that lint has for such mistakes."""
 
     name: str
-    """As the file is extended, e.g. `docker/state.yaml`."""
+    """The name by which the file is extended, e.g. `docker/state.yaml`."""
 
     message: str
     file: str = ""
@@ -67,7 +67,7 @@ class Source:
     """One template, or state.yaml, as a loader finds it."""
 
     name: str
-    """As it is extended: `docker/container.yaml.j2`, or `builtin/docker/container.yaml.j2`."""
+    """The name by which it is extended: `docker/container.yaml.j2`, or `builtin/docker/container.yaml.j2`."""
 
     path: Path
     text: str

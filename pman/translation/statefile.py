@@ -20,7 +20,7 @@ from pman.translation.languages.yaml import repeated
 from pman.translation.sources import BUILTIN, SYNTAX, Mistake, place
 
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
-"""What parsing YAML raises; ValueError: of a date that there is none of."""
+"""Raised by parsing YAML; ValueError for a date that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class StateSource:
     """One state.yaml as it is written; the same text of the same file is the same object."""
 
     name: str
-    """As it is extended: `docker/state.yaml`, or `builtin/docker/state.yaml`."""
+    """The name by which it is extended: `docker/state.yaml`, or `builtin/docker/state.yaml`."""
 
     path: str
     content: Mapping[str, Any]

@@ -19,7 +19,7 @@ class Arrivals:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._awaited: dict[str, set[asyncio.Future[None]]] = {}
-        """Those who wait, by what they wait for."""
+        """The callers that wait, by what they wait for."""
         self._querying: asyncio.Task[None] | None = None
 
     async def arrive(self, workflow: str, seconds: float) -> None:

@@ -17,13 +17,13 @@ class Block:
     name: str
     line: int
     doc: str
-    """What it is for, by the comment at the top of the shipped template."""
+    """The purpose, by the comment at the top of the shipped template."""
 
     source: str
     """From `{% block %}` to `{% endblock %}`."""
 
     digest: str
-    """Of what is between the two: what a site's block that is made from it records."""
+    """The digest of the body: a site's block that is made from it records this."""
 
     written_in: str
     """The name of its template, e.g. `builtin/docker/container.yaml.j2`; `line` is a line of it."""

@@ -29,7 +29,7 @@ class Variable:
 
     type: str
     unit: str
-    """Of a number; '' for what has none."""
+    """The unit of a number; '' for what has none."""
 
     example: Any
     description: str
@@ -55,7 +55,7 @@ class TemplateDocs:
     doc: str
     blocks: tuple[BlockDocs, ...]
     variables: tuple[Variable, ...]
-    """Of a state.yaml: `native`, the named values with their expressions for a meaning, and functions."""
+    """List what rules may use: `native`, the named values with their expressions, and functions."""
 
 
 def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:

@@ -24,7 +24,7 @@ _MORE = re.compile(r"^ {7,}(\S.*)$")
 @dataclass(frozen=True, slots=True)
 class Header:
     text: str
-    """What is said of the document as a whole."""
+    """The text about the document as a whole."""
 
     blocks: dict[str, str]
 

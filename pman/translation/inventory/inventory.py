@@ -20,7 +20,7 @@ from pman.translation.sources import BUILTIN, Source, lineage, parsed
 from pman.translation.statefile import Rule
 
 _UNREADABLE = (ConfigError, ValueError, OSError, RecursionError)
-"""What reading a site's templates raises; ValueError: of what is not UTF-8."""
+"""Raised by reading a site's templates; ValueError for what is not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class TemplateFile:
     path: Path
     shipped: bool
     overrides: str | None
-    """Of a site's file: the shipped one that it stands in for, extending it or not."""
+    """The shipped file that a site's file stands in for, extending it or not."""
 
     overridden_by: str | None
     """Path of the file that is read in its place."""
@@ -39,14 +39,14 @@ class TemplateFile:
     text: str
     extends: str | None = None
     ancestors: tuple[Path, ...] = ()
-    """What it extends, and what that extends."""
+    """The template that it extends, and the one that this extends."""
 
     doc: str = ""
     blocks: tuple[Block, ...] = ()
-    """Those that are written in it."""
+    """The blocks that are written in it."""
 
     inherited: tuple[Block, ...] = ()
-    """Those of what it extends, where it has none of the name: a site may override them, too."""
+    """The blocks of what it extends, where it has none of the name: a site may override them, too."""
 
     fault: Fault | None = None
     """Why it, or what it extends, cannot be read; its text is there nevertheless."""
@@ -59,7 +59,7 @@ class EngineTemplates:
     """A site's before the shipped ones."""
 
     rules: tuple[Rule, ...]
-    """As they are tried: a site's own first; none where they cannot be read."""
+    """The rules in the order in which they are tried: a site's own first; none where they cannot be read."""
 
     @property
     def faults(self) -> tuple[Fault, ...]:

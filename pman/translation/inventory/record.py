@@ -1,4 +1,4 @@
-"""What a site's template was made from: a comment in it, and beside it the shipped text of that time.
+"""Records what a site's template was made from: a comment in it, and beside it the shipped text of that time.
 
 The comment names the shipped template, the block, pman's version and the digest of the text:
 

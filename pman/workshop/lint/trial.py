@@ -42,17 +42,17 @@ def syntax(template: str) -> nodes.Template:
 class Trial:
     engine: str
     path: str
-    """Of the engine's state.yaml."""
+    """The path of the engine's state.yaml."""
 
     rules: tuple[Rule, ...] = ()
     decided: dict[str, int | None] = field(default_factory=dict)
-    """By the state: the number of the rule that decides it."""
+    """The number of the rule that decides a state, by the state."""
 
     holding: dict[int, set[str]] = field(default_factory=dict)
-    """By the number of a rule: the states it holds for."""
+    """The states that a rule holds for, by the number of the rule."""
 
     words: dict[str, set[str]] = field(default_factory=dict)
-    """By an expression that a rule compares with a word: what it was in the states."""
+    """The values in the states of an expression that a rule compares with a word, by the expression."""
 
     def add(self, rules: Rules, state: str, native: Mapping[str, Any]) -> Iterator[Finding]:
         try:
