@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from jinja2 import nodes
+from jinja2.visitor import NodeTransformer
 
 from pman.resources import shipped_name
 from pman.translation.languages.marks import MARK, NOTE, SHOWN, WORDS
@@ -100,7 +101,7 @@ class SourceMap:
 
 def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
     """Adds notes to a template."""
-    _Noting(file, notes).body(tree.body)
+    _Noting(file, notes).visit(tree)
     return tree
 
 
@@ -123,7 +124,7 @@ def without_notes(text: str, notes: Notes) -> tuple[str, list[int], list[Origin]
     return "".join(pieces), starts, origins
 
 
-class _Noting:
+class _Noting(NodeTransformer):
     """Walks a template's tree and changes it in place."""
 
     def __init__(self, file: str, notes: Notes) -> None:
@@ -134,54 +135,53 @@ class _Noting:
         self._captured = False
         """True within text that a variable takes: it may be compared with another, so it gets no notes."""
 
-    def body(self, body: list[nodes.Node]) -> None:
-        for node in body:
-            self._statement(node)
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802  (Jinja's name)
+        self.generic_visit(node)
+        node.nodes = node.nodes if self._captured else list(self._pieces(node.nodes))
+        return node
 
-    def _statement(self, node: nodes.Node) -> None:
-        match node:
-            case nodes.Output():
-                self._expressions(node)
-                node.nodes = node.nodes if self._captured else list(self._pieces(node.nodes))
-            case nodes.If():
-                self._if(node)
-            case nodes.For():
-                self._expressions(node, only=("iter", "test"))
-                self._branch(node.body, node.lineno, "the body of this for")
-                if node.else_:
-                    self._branch(node.else_, first_line(node.else_[0]), "the else of this for")
-            case nodes.Block():
-                outer, self._block = self._block, node.name
-                number = self._branch(node.body, node.lineno, "the block")
-                self._notes.blocks[number] = (self._file, node.name)
-                self._block = outer
-            case nodes.AssignBlock():
-                outer_captured, self._captured = self._captured, True
-                self.body(node.body)
-                self._captured = outer_captured
-            case nodes.Macro() | nodes.CallBlock() | nodes.FilterBlock() | nodes.With() | nodes.Scope():
-                self._expressions(node, only=("defaults", "values", "call", "filter"))
-                self.body(node.body)
-            case nodes.ScopedEvalContextModifier() | nodes.EvalContextModifier():
-                self.body(getattr(node, "body", []))
-            case _:
-                self._expressions(node)
-
-    def _if(self, node: nodes.If) -> None:
-        self._expressions(node, only=("test",))
-        self._branch(node.body, node.lineno, "the body of this if")
+    def visit_If(self, node: nodes.If, word: str = "if") -> nodes.Node:  # noqa: N802  (Jinja's name)
+        node.test = self.visit(node.test)
+        self._branch(node.body, node.lineno, f"the body of this {word}")
         for other in node.elif_:
-            self._expressions(other, only=("test",))
-            self._branch(other.body, other.lineno, "the body of this elif")
+            self.visit_If(other, "elif")
         if node.else_:
             self._branch(node.else_, first_line(node.else_[0]), "the else of this if")
-        else:
+        elif word == "if":
             self._branch(node.else_, node.lineno, "the way past this if")
+        return node
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802  (Jinja's name)
+        node.iter = self.visit(node.iter)
+        node.test = self.visit(node.test) if node.test else None
+        self._branch(node.body, node.lineno, "the body of this for")
+        if node.else_:
+            self._branch(node.else_, first_line(node.else_[0]), "the else of this for")
+        return node
+
+    def visit_Block(self, node: nodes.Block) -> nodes.Node:  # noqa: N802  (Jinja's name)
+        outer, self._block = self._block, node.name
+        number = self._branch(node.body, node.lineno, "the block")
+        self._notes.blocks[number] = (self._file, node.name)
+        self._block = outer
+        return node
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:  # noqa: N802  (Jinja's name)
+        outer, self._captured = self._captured, True
+        self.generic_visit(node)
+        self._captured = outer
+        return node
+
+    def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802  (Jinja's name)
+        node.expr1 = self._chosen(node.expr1, node.lineno, "if")
+        if node.expr2 is not None:
+            node.expr2 = self._chosen(node.expr2, node.lineno, "else")
+        return self.generic_visit(node)
 
     def _branch(self, body: list[nodes.Node], line: int, description: str) -> int:
         number = self._numbered(line, description)
         outer, self._within = self._within, number
-        self.body(body)
+        body[:] = map(self.visit, body)
         self._within = outer
         body.insert(0, nodes.ExprStmt(_take([nodes.Const(number)], line), lineno=line))
         return number
@@ -203,15 +203,6 @@ class _Noting:
     def _note(self, line: int) -> nodes.TemplateData:
         self._notes.origins.append(Origin(self._file, line))
         return nodes.TemplateData(f"{MARK}{NOTE}{len(self._notes.origins) - 1}{MARK}", lineno=line)
-
-    def _expressions(self, node: nodes.Node, only: tuple[str, ...] | None = None) -> None:
-        """Notes the ways of each `a if b else c` in it."""
-        for child in node.iter_child_nodes(only=only):
-            for choice in [child, *child.find_all(nodes.CondExpr)]:
-                if isinstance(choice, nodes.CondExpr):
-                    choice.expr1 = self._chosen(choice.expr1, choice.lineno, "if")
-                    if choice.expr2 is not None:
-                        choice.expr2 = self._chosen(choice.expr2, choice.lineno, "else")
 
     def _chosen(self, value: nodes.Expr, line: int, way: str) -> nodes.Expr:
         number = self._numbered(line, f"the value of the {way} in this expression")
