@@ -66,19 +66,17 @@ def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
-    def row(part: str, name: str, declared: Mapping[str, Any], honoured: Mapping[str, bool]) -> Row:
-        limits = {engine: text for engine in read if (text := _limit(engine, part, name))}
-        return Row(name, part, honoured, limits, _meaning(name, declared))
-
-    fields = [
-        row("request", name, declared, {e: not read[e].isdisjoint(declared["x-reaches"]) for e in read})
-        for name, declared in PROPERTIES.items()
+    return [
+        Row(
+            option=name,
+            part=part,
+            honoured={engine: honours(engine, declared, read[engine]) for engine in read},
+            limits={engine: text for engine in read if (text := _limit(engine, part, name))},
+            meaning=_meaning(name, declared),
+        )
+        for part, options in (("request", PROPERTIES), ("settings", DECLARED))
+        for name, declared in options.items()
     ]
-    settings = [
-        row("settings", name, declared, {engine: honours(engine, name, read[engine]) for engine in read})
-        for name, declared in DECLARED.items()
-    ]
-    return [*fields, *settings]
 
 
 def _read(engine: str, templates: Sequence[str], engines: Sequence[str]) -> frozenset[str]:

@@ -78,9 +78,8 @@ def _value(job: Mapping[str, Any], name: str) -> str:
     return f"{job[name]}: " if isinstance(job.get(name), int) else ""
 
 
-def honours(engine: str, name: str, read: frozenset[str]) -> bool:
-    """Says whether a setting reaches the jobs of an engine whose templates read these variables."""
-    declared = DECLARED[name]
+def honours(engine: str, declared: Mapping[str, Any], read: frozenset[str]) -> bool:
+    """Says whether a field or setting reaches the jobs of an engine whose templates read these variables."""
     if any(variable.startswith(("job.", "site.")) for variable in declared["x-reaches"]):
         return not read.isdisjoint(declared["x-reaches"])
     return "*" in declared["x-engines"] or engine in declared["x-engines"]
@@ -96,5 +95,5 @@ def unread_settings(settings: Settings, read: frozenset[str]) -> list[Fault]:
         for name, declared in DECLARED.items()
         if settings.is_set(name)
         and not declared.get("x-address")
-        and not honours(settings.engine, name, read)
+        and not honours(settings.engine, declared, read)
     ]

@@ -135,7 +135,7 @@ def test_a_field_that_asks_for_nothing_may_go_unread() -> None:
 def test_the_engines_that_a_setting_names_are_those_whose_templates_read_it(engine: str, name: str) -> None:
     declared = DECLARED[name]["x-engines"]
 
-    assert honours(engine, name, a_translation(engine).read_by_templates) is (
+    assert honours(engine, DECLARED[name], a_translation(engine).read_by_templates) is (
         "*" in declared or engine in declared
     )
 
@@ -144,4 +144,4 @@ def test_the_engines_that_a_setting_names_are_those_whose_templates_read_it(engi
 def test_what_reaches_no_template_is_honoured_by_the_engines_that_it_names(name: str) -> None:
     for engine in ("docker", "kubernetes"):
         expected = bool({"*", engine} & set(DECLARED[name]["x-engines"]))
-        assert honours(engine, name, frozenset()) is expected
+        assert honours(engine, DECLARED[name], frozenset()) is expected

@@ -51,7 +51,7 @@ def test_all_that_an_engine_honours_is_asked_for_in_some_sample(engine: str) -> 
         if any(where.startswith(("job.", "site.")) for where in declared["x-reaches"])
         and any(example != declared.get("default") for example in declared["examples"])
     }
-    honoured = {name for name in variables if honours(engine, name, read)}
+    honoured = {name for name in variables if honours(engine, DECLARED[name], read)}
 
     refused = {"gpu_limit", "number_of_workers"} - _asked_of(engine)  # by what the engine's schema narrows
     assert (fields | honoured) - refused <= asked
