@@ -17,8 +17,7 @@ from pman.translation.inventory import inventory
 from pman.translation.overrides import RULES, unread
 from pman.translation.render import Templates, loader
 from pman.workshop import drift
-from pman.workshop.lint import answers, documents, honoured, shell, states, templates
-from pman.workshop.lint.documents import Trial
+from pman.workshop.lint import answers, documents, honoured, states, templates
 from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault
 from pman.workshop.lint.native import KUBERNETES
 from pman.workshop.lint.states import SHIPPED
@@ -104,15 +103,12 @@ def _of_engine(
     findings += _of_rules(search, engine, directories)
     if not renderable:
         return findings
-    if sources and directories and _are_shipped(sources, directories):
-        trial = _trial_of_shipped(engine, kubernetes, shell.bash())
-    else:
-        try:
-            compiled = Templates(engine, search, _documents(engine))
-        except ConfigError as error:
-            faults = [of_fault("template-syntax", fault) for fault in error.faults]
-            return findings + (faults or [Finding("template-syntax", str(error), "")])
-        trial = documents.of_engine(compiled, engine, kubernetes)
+    try:
+        compiled = Templates(engine, search, _documents(engine))
+    except ConfigError as error:
+        faults = [of_fault("template-syntax", fault) for fault in error.faults]
+        return findings + (faults or [Finding("template-syntax", str(error), "")])
+    trial = documents.of_engine(compiled, engine, kubernetes)
     findings += trial.findings
     if directories and engine in SHIPPED and not has_errors(findings):
         findings += honoured.of_engine(trial.unread, engine, directories)
@@ -129,13 +125,8 @@ def _documents(engine: str) -> list[str]:
     return list(properties(engine_schema(engine, "documents")))
 
 
-def _are_shipped(names: Sequence[str], directories: Sequence[Path]) -> bool:
-    """Says whether a site has none of these files itself; shipped ones refer to shipped ones alone."""
-    return not any((directory / name).is_file() for directory in directories for name in names)
-
-
 def _of_rules(search: BaseLoader, engine: str, directories: Sequence[Path]) -> Sequence[Finding]:
-    if directories and _are_shipped([f"{engine}/{RULES}"], directories):
+    if directories and not any((directory / engine / RULES).is_file() for directory in directories):
         return _of_shipped_rules(engine)
     findings = list(states.of_engine(search, engine))
     return findings if has_errors(findings) else [*findings, *answers.of_engine(search, engine)]
@@ -143,13 +134,8 @@ def _of_rules(search: BaseLoader, engine: str, directories: Sequence[Path]) -> S
 
 @cache
 def _of_shipped_rules(engine: str) -> Sequence[Finding]:
+    """Checks them once, for the many sites that have templates alone."""
     return _of_rules(loader([]), engine, [])
-
-
-@cache
-def _trial_of_shipped(engine: str, kubernetes: str, _: str | None) -> Trial:
-    """Without a shell, scripts are not checked: it is part of the key."""
-    return documents.of_engine(Templates(engine, loader([]), _documents(engine)), engine, kubernetes)
 
 
 def _overrides(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[Finding]:
