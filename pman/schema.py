@@ -199,7 +199,8 @@ def message(error: ValidationError, secrets: frozenset[str] = frozenset()) -> st
     wanted = schema.get("description")
     if error.validator == "required":
         properties = schema.get("properties", {})
-        return f"missing; {_describe(properties.get(missing(error), {})) or wanted or 'required'}"
+        described = resolved(properties.get(missing(error), {})).get("description")
+        return f"missing; {described or wanted or 'required'}"
     if error.validator == "enum":
         return _not_one_of(error, wanted, secrets)
     if error.validator in {"maxBytes", "maxLength"}:
@@ -243,11 +244,12 @@ def _not_one_of(error: ValidationError, wanted: str | None, secrets: frozenset[s
     return ": ".join(part for part in parts if part)
 
 
-def _describe(schema: Mapping[str, Any]) -> str:
-    if "$ref" in schema:
-        resolved = registry().resolver("urn:pman:request").lookup(schema["$ref"]).contents
-        return str(resolved.get("description", ""))
-    return str(schema.get("description", ""))
+def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Lays what a schema says itself over what it refers to, by a `$ref` that is absolute or a request's."""
+    if "$ref" not in schema:
+        return schema
+    target = registry().resolver("urn:pman:request").lookup(schema["$ref"]).contents
+    return {**resolved(target), **{key: value for key, value in schema.items() if key != "$ref"}}
 
 
 def _shown(value: object, secrets: frozenset[str]) -> str:

@@ -116,20 +116,12 @@ def functions_table() -> str:
 def variables(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Lists what the templates of an engine are given, as it is declared; `job` first."""
     for name, declared in VARIABLES["job"]["properties"].items():
-        yield f"job.{name}", _resolved(declared)
+        yield f"job.{name}", schema.resolved(declared)
     facts = VARIABLES["site"]["properties"]
     settings = {name.lower(): declared for name, declared in DECLARED.items() if name.lower() not in facts}
     for name, declared in {**facts, **settings}.items():
         if not {engine, "*"}.isdisjoint(declared.get("x-engines", ["*"])):
             yield f"site.{name}", declared
-
-
-def _resolved(declared: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Lays what a declaration says itself over what it refers to."""
-    if "$ref" not in declared:
-        return declared
-    target = schema.registry().resolver("urn:pman:request").lookup(declared["$ref"]).contents
-    return {**_resolved(target), **{key: value for key, value in declared.items() if key != "$ref"}}
 
 
 def _type(declared: Mapping[str, Any]) -> str:

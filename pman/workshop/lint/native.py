@@ -54,18 +54,12 @@ def mistakes(engine: str, document: Document, kubernetes: str) -> list[Mistake]:
     Raises Unknown; ConfigError for a version of Kubernetes that has no schema.
     """
     declared = engine_schema(engine, "documents")
-    if _keyword(declared, "x-schemas") == "kubernetes-validate":
+    if schema.resolved(declared).get("x-schemas") == "kubernetes-validate":
         return _of_kubernetes(document.content, kubernetes)
     narrowed = properties(declared).get(document.name)
     if not narrowed:
         raise Unknown(f"no schema of {document.name} is known for {engine}")
     return _checked(schema.validator(narrowed), document.content)
-
-
-def _keyword(declared: Mapping[str, Any], keyword: str) -> object:
-    while "$ref" in declared:
-        declared = schema.registry().resolver().lookup(declared["$ref"]).contents
-    return declared.get(keyword)
 
 
 def _checked(checker: Validator, content: object) -> list[Mistake]:
@@ -152,16 +146,12 @@ def _loaded(file: Path) -> Validator:
 def _kubernetes(version: str) -> Path:
     """Finds the directory with the closed schemas of a version."""
     try:
-        import kubernetes_validate  # type: ignore[import-untyped]  # noqa: PLC0415  (100 MB, so an extra)
+        from kubernetes_validate import utils  # type: ignore[import-untyped]  # noqa: PLC0415  (100 MB, so an extra)
     except ImportError:
         raise NotInstalled("the schemas of Kubernetes are not installed") from None
-    root = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    versions = {utils.major_minor(full): full for full in utils.all_versions()}
     wanted = re.fullmatch(r"v?(\d+\.\d+)(?:\.\d+)?", version)
-    versions = {
-        path.name.split("-")[0].removeprefix("v").rpartition(".")[0]: path
-        for path in root.glob("v*-local-strict")
-    }
     if not wanted or wanted[1] not in versions:
-        ordered = sorted(versions, key=lambda name: [int(part) for part in name.split(".")])
-        raise ConfigError(f"--kubernetes-version={version!r}: use {', '.join(ordered)}")
-    return versions[wanted[1]]
+        raise ConfigError(f"--kubernetes-version={version!r}: use {', '.join(versions)}")
+    root = Path(utils.__file__).parent / "kubernetes-json-schema"
+    return root / f"v{versions[wanted[1]]}-local-strict"
