@@ -187,6 +187,14 @@ def uses_super(block: str) -> bool:
     )
 
 
+def accesses(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
+    """Lists the fields of variables that a template names (`job.image`, `job["image"]`), with their lines."""
+    for node in (*tree.find_all(nodes.Getattr), *tree.find_all(nodes.Getitem)):
+        field = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+        if isinstance(node.node, nodes.Name) and isinstance(field, str):
+            yield node.node.name, field, node.lineno
+
+
 def place(root: yaml.Node | None, path: Sequence[str | int]) -> yaml.Mark | None:
     """Finds where the value at a path begins, or its key; where there is none, what is around it."""
     node, mark = root, root.start_mark if root else None

@@ -8,8 +8,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from jinja2 import nodes
-
 from pman import schema
 from pman.settings import DECLARED
 from pman.translation import statefile
@@ -17,7 +15,7 @@ from pman.translation.functions import FUNCTIONS, TESTS
 from pman.translation.inventory.inventory import TemplateFile, find
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
-from pman.translation.sources import SYNTAX, parsed
+from pman.translation.sources import SYNTAX, accesses, parsed
 
 VARIABLES: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
@@ -134,15 +132,8 @@ def _type(declared: Mapping[str, Any]) -> str:
 
 def _read(text: str) -> list[str]:
     """Lists the variables of `job` and `site` that a piece of a template names."""
-    tree = SYNTAX.parse(text)
-    accesses = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
-    accesses += [
-        (node.node, str(node.arg.value))
-        for node in tree.find_all(nodes.Getitem)
-        if isinstance(node.arg, nodes.Const)
-    ]
-    names = [f"{node.name}.{name}" for node, name in accesses if isinstance(node, nodes.Name)]
-    return [name for name in dict.fromkeys(names) if name.partition(".")[0] in VARIABLES]
+    names = [(owner, f"{owner}.{field}") for owner, field, _ in accesses(SYNTAX.parse(text))]
+    return [name for owner, name in dict.fromkeys(names) if owner in VARIABLES]
 
 
 def _outside(file: TemplateFile) -> str:

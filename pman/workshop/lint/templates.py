@@ -5,29 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from jinja2 import BaseLoader, Environment, meta, nodes
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 
-from pman import schema
 from pman.errors import ConfigError
 from pman.settings import DECLARED
 from pman.suggest import did_you_mean, meant
+from pman.translation.inventory.docs import VARIABLES
 from pman.translation.overrides import lost
 from pman.translation.render import compile_template, environment_for
-from pman.translation.sources import lineage
+from pman.translation.sources import accesses, lineage
 from pman.workshop.lint.findings import Finding, has_errors, of_fault, of_mistake
-
-_DECLARED: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
 
 def variables(engine: str) -> Mapping[str, frozenset[str]]:
     """The fields of `job` and `site`, as the templates of an engine are given them."""
-    facts = _DECLARED["site"]["properties"].items()
+    facts = VARIABLES["site"]["properties"].items()
     site = {name for name, declared in facts if engine in declared.get("x-engines", [engine])}
     return {
-        "job": frozenset(_DECLARED["job"]["properties"]),
+        "job": frozenset(VARIABLES["job"]["properties"]),
         "site": frozenset(map(str.lower, DECLARED)) | site,
     }
 
@@ -114,21 +112,14 @@ def _variables(tree: nodes.Template, file: str, engine: str, environment: Enviro
         undeclared = meta.find_undeclared_variables(tree)
     except TemplateSyntaxError:  # an unknown filter, which has a finding of its own
         undeclared = set(given)
-    accesses: list[nodes.Getattr | nodes.Getitem] = [
-        *tree.find_all(nodes.Getattr),
-        *tree.find_all(nodes.Getitem),
-    ]
-    for node in accesses:
-        owner, field = node.node, _field(node)
-        if isinstance(owner, nodes.Name) and owner.name in given.keys() & undeclared and field is not None:
-            fields = given[owner.name]
-            if field not in fields and field not in ("get", "items", "keys"):
-                yield _unknown(f"{owner.name}.{field}", [f"{owner.name}.{one}" for one in fields], file, node)
+    for owner, field, line in accesses(tree):
+        if owner in given.keys() & undeclared and field not in {*given[owner], "get", "items", "keys"}:
+            yield _unknown(f"{owner}.{field}", [f"{owner}.{one}" for one in given[owner]], file, line)
     search = cast(BaseLoader, environment.loader)
     undeclared -= _assigned(search, tree) | environment.globals.keys() | given.keys()
     for one in tree.find_all(nodes.Name):
         if one.ctx == "load" and one.name in undeclared:
-            yield _unknown(one.name, [*given, *environment.globals], file, one)
+            yield _unknown(one.name, [*given, *environment.globals], file, one.lineno)
 
 
 def _assigned(search: BaseLoader, tree: nodes.Template) -> set[str]:
@@ -153,14 +144,8 @@ def _extended(search: BaseLoader, tree: nodes.Template) -> list[nodes.Template]:
         return []
 
 
-def _field(node: nodes.Getattr | nodes.Getitem) -> str | None:
-    if isinstance(node, nodes.Getattr):
-        return node.attr
-    return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str) else None
-
-
-def _unknown(name: str, names: Sequence[str], file: str, node: nodes.Node) -> Finding:
-    return Finding("unknown-variable", f"{name} is not known", file, node.lineno, meant(name, sorted(names)))
+def _unknown(name: str, names: Sequence[str], file: str, line: int) -> Finding:
+    return Finding("unknown-variable", f"{name} is not known", file, line, meant(name, sorted(names)))
 
 
 _UNSAFE = (

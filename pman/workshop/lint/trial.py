@@ -12,7 +12,7 @@ the first that does. From that alone:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from jinja2 import nodes
 from pman.errors import ConfigError, EngineUnreachable
 from pman.resources import shipped_name
 from pman.suggest import nearest
-from pman.translation.rules import Rules, environment
+from pman.translation.rules import Rules, environment, expression
 from pman.translation.statefile import Rule
 from pman.workshop.lint.findings import Finding
 
@@ -75,9 +75,9 @@ class Trial:
         variables = {"native": native, **rules.values(native)}
         for rule in self.rules:
             for path, _ in _compared(str(rule.source.get("when", ""))):
-                value = _valued(variables, path)
+                value = expression(path)(**variables)
                 if isinstance(value, str):
-                    self.words.setdefault(".".join(path), set()).add(value)
+                    self.words.setdefault(path, set()).add(value)
 
     def findings(self) -> Iterator[Finding]:
         yield from self._without_rule()
@@ -156,11 +156,11 @@ class Trial:
 
     def _misspelt(self, rule: Rule) -> Iterator[Finding]:
         for path, words in _compared(str(rule.source.get("when", ""))):
-            said = self.words.get(".".join(path), set())
+            said = self.words.get(path, set())
             for word in words - said:
                 near = nearest(word, sorted(said), CLOSE)
                 if near and len(word) > 3:
-                    message = f"{'.'.join(path)} was never {word!r} in the recorded states"
+                    message = f"{path} was never {word!r} in the recorded states"
                     yield Finding("unknown-word", message, rule.file, rule.line, f"did you mean {near!r}?")
 
 
@@ -174,13 +174,13 @@ def _unconditional(rule: Rule) -> bool:
 
 
 @cache
-def _compared(when: str) -> list[tuple[tuple[str, ...], set[str]]]:
+def _compared(when: str) -> list[tuple[str, set[str]]]:
     """Finds the fields that an expression compares with words: `a.b == 'word'`, `a.b in ('one', 'other')`."""
     if not when:
         return []
     compared = []
     for compare in syntax("{{ " + when + " }}").find_all(nodes.Compare):
-        path = path_of(compare.expr)
+        path = ".".join(path_of(compare.expr))
         for operand in compare.ops if path else ():
             if operand.op in ("eq", "ne", "in", "notin"):
                 words = {
@@ -201,10 +201,3 @@ def path_of(node: nodes.Node) -> tuple[str, ...]:
         owner = path_of(node.node)
         return (*owner, node.attr) if owner else ()
     return ()
-
-
-def _valued(variables: Mapping[str, Any], path: Sequence[str]) -> object:
-    value: Any = variables
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
