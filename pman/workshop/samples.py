@@ -116,7 +116,7 @@ def _site(engine: str, given: tuple[tuple[str, str], ...]) -> tuple[Mapping[str,
         return environ, settings.load(environ, [engine])
     except ConfigError as error:
         missing = {fault.path for fault in error.faults} - environ.keys()
-    environ |= {name: written(name, _examples(name, {})[0]) for name in missing if name in DECLARED}
+    environ |= {name: written(name, DECLARED[name]["examples"][0]) for name in missing if name in DECLARED}
     try:
         return environ, settings.load(environ, [engine])
     except ConfigError:
@@ -171,7 +171,7 @@ def _settings_options(engine: str) -> dict[str, list[Any]]:
         default = own.get("default", declared.get("default"))
         chosen = "enum" in own or declared["type"] == "boolean" or _is_variable(declared)
         if {"*", engine} & {*declared["x-engines"]} and chosen and not declared.get("x-address"):
-            values = own.get("examples") or own.get("enum") or declared.get("enum") or _examples(name, own)
+            values = own.get("examples") or own.get("enum") or _values(declared)
             if others := [value for value in values if value != default]:
                 options[name] = others
     return options
@@ -184,10 +184,6 @@ def _facts(engine: str) -> Mapping[str, list[Any]]:
         for name, declared in FACTS.items()
         if engine in declared.get("x-engines", [engine]) and "enum" in declared
     }
-
-
-def _examples(name: str, own: Mapping[str, Any]) -> list[Any]:
-    return list(own.get("examples") or DECLARED[name].get("examples", ()))
 
 
 def _values(declared: Mapping[str, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from pman.errors import ConfigError, Fault
 from pman.resources import TEMPLATES
-from pman.translation.inventory.header import header
+from pman.translation.inventory.blocks import header
 from pman.translation.inventory.inventory import TemplateFile, engines, find
 from pman.translation.sources import SYNTAX, digest, parsed
 from tests.a_job import ENGINES, site_templates

@@ -1,15 +1,30 @@
-"""The blocks of a template: those that it writes and inherits, and which file's stand in their place."""
+"""The blocks of a template: those that it writes and inherits, and which file's stand in their place.
+
+What each is for says the comment at the top, beside what the document is:
+
+{# Body of POST /containers/create, Docker Engine API 1.41; one container a job.
+   Blocks:
+     image: what the container is made from
+     command: what runs in it, in place of
+       the image's own
+   Variables: job (schema/request.json), site (schema/settings.json). #}
+"""
 
 from __future__ import annotations
 
+import re
 from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 from pman.resources import shipped_name
-from pman.translation.inventory.header import header
+from pman.translation.inventory.record import records
 from pman.translation.sources import BUILTIN, Source, body, digest
+
+_BLOCK = re.compile(r"^ {5}(\w+): (.+)$")
+_MORE = re.compile(r"^ {7,}(\S.*)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +95,31 @@ def _overridden(block: str, path: Path, effective: Sequence[Source]) -> str | No
         if source.block(block):
             return str(source.path)
     return str(effective[0].path) if effective else None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    text: str
+    """The text about the document as a whole."""
+
+    blocks: dict[str, str]
+
+
+def header(source: Source) -> Header:
+    """Reads the first comment that is not a record (record.py); empty where a template has none."""
+    first = next((comment for comment in source.comments if not any(records(comment))), None)
+    if first is None:
+        return Header("", {})
+    text, separator, after = first.partition("\n   Blocks:\n")
+    blocks: dict[str, str] = {}
+    name, lines = "", after.split("\n") if separator else []
+    while lines:
+        if match := _BLOCK.match(lines[0].rstrip()):
+            name = match[1]
+            blocks[name] = match[2]
+        elif name and (more := _MORE.match(lines[0].rstrip())):
+            blocks[name] += f" {more[1]}"
+        else:
+            break
+        lines.pop(0)
+    return Header(dedent(f"   {text.strip()}\n" + "\n".join(lines)).strip(), blocks)

@@ -12,8 +12,7 @@ from pman.errors import ConfigError, Fault
 from pman.resources import TEMPLATES
 from pman.suggest import one_of
 from pman.translation import statefile
-from pman.translation.inventory.blocks import Block, blocks_of
-from pman.translation.inventory.header import header
+from pman.translation.inventory.blocks import Block, blocks_of, header
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
 from pman.translation.sources import BUILTIN, Source, lineage, parsed
