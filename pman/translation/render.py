@@ -162,13 +162,10 @@ class Templates:
     ) -> Rendering:
         pairs, variables = [], (Fields("job", job), Fields("site", site))
         for name, template in templates:
-            marked, starts, pieces = without_notes(_rendered(name, template, variables), notes)
-            source_map = SourceMap("", starts, pieces)
+            marked, source_map = without_notes(_rendered(name, template, variables), notes)
             try:
-                text = placed(_language(name), marked)
-                source_map = SourceMap(text, starts, pieces)
-                for document, begin in _documents(name, text):
-                    pairs.append((document, source_map.part(begin, document.text)))
+                for document, begin in _documents(name, placed(_language(name), marked)):
+                    pairs.append((document, source_map.after(begin)))
             except _IN_THE_TEXT as error:
                 origin = source_map.suspect(error.index) if isinstance(error, UnreadableError) else None
                 origin = origin or source_map.at(error.index)

@@ -61,9 +61,8 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class SourceMap:
-    """Tells what wrote the character at a place of a text, and what wrote each of its lines."""
+    """Tells what wrote the character at a place of a text."""
 
-    text: str
     starts: Sequence[int]
     """Where in the text each of the origins begins, ascending."""
 
@@ -85,18 +84,9 @@ class SourceMap:
         own = (one for one in before if not shipped_name(one.file))
         return next(own, self.at(index))
 
-    @property
-    def lines(self) -> tuple[Origin, ...]:
-        """Tells what wrote each line of the text."""
-        written, index = [], 0
-        for line in _lines(self.text):
-            written.append(self.at(index + len(line) - len(line.lstrip() or line)))
-            index += len(line)
-        return tuple(written)
-
-    def part(self, begin: int, text: str) -> SourceMap:
-        """Makes the map of a text that is a part of this one."""
-        return SourceMap(text, [start - begin for start in self.starts], self.origins)
+    def after(self, begin: int) -> SourceMap:
+        """Makes the map of the text that begins at a place of this one."""
+        return SourceMap([start - begin for start in self.starts], self.origins)
 
 
 def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
@@ -105,7 +95,7 @@ def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
     return tree
 
 
-def without_notes(text: str, notes: Notes) -> tuple[str, list[int], list[Origin]]:
+def without_notes(text: str, notes: Notes) -> tuple[str, SourceMap]:
     """The text with the marks of its literals only, and where each origin begins once those are gone, too."""
     pieces: list[str] = []
     starts: list[int] = []
@@ -121,7 +111,7 @@ def without_notes(text: str, notes: Notes) -> tuple[str, list[int], list[Origin]
         else:
             pieces.append(part)
             length += len(part)
-    return "".join(pieces), starts, origins
+    return "".join(pieces), SourceMap(starts, origins)
 
 
 class _Noting(NodeTransformer):

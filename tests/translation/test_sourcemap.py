@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from pman.errors import ConfigError
 from pman.resources import TEMPLATES
 from pman.translation.render import Rendering, Templates, loader
+from pman.translation.sourcemap import Origin
 from pman.translation.variables import job_variables, site_variables
 from tests.a_job import ENGINES, FACTS, a_job, a_translation, site_templates
 
@@ -19,8 +22,15 @@ def traced(directory: Path, files: dict[str, str], **job: object) -> Rendering:
     return Templates("site", loader([site_templates(directory, files)], [])).traced(job, {})
 
 
+def origins(found: Rendering) -> Iterator[list[Origin]]:
+    """Lists what wrote each line of each document, by the first of its characters that is no blank."""
+    for document, source_map in zip(found.documents, found.source_maps, strict=True):
+        lines = re.finditer(r"[^\n]*\n|[^\n]+", document.text)
+        yield [source_map.at(line.end() - len(line[0].lstrip() or line[0])) for line in lines]
+
+
 def lines(found: Rendering) -> list[tuple[str, int]]:
-    return [(Path(origin.file).name, origin.line) for origin in found.source_maps[0].lines]
+    return [(Path(origin.file).name, origin.line) for origin in next(origins(found))]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -34,8 +44,8 @@ def test_what_is_traced_is_what_is_rendered(engine: str) -> None:
 
     assert found.documents == templates.render(job, site).documents
     assert found.read == templates.render(job, site).read
-    for source_map in found.source_maps:
-        assert {Path(origin.file).is_relative_to(TEMPLATES) for origin in source_map.lines} == {True}
+    for written in origins(found):
+        assert {Path(origin.file).is_relative_to(TEMPLATES) for origin in written} == {True}
 
 
 @given(texts=st.lists(st.text(alphabet=st.characters(blacklist_categories=["Cs"])), min_size=1))
@@ -80,7 +90,7 @@ def test_a_line_is_traced_through_blocks_macros_includes_and_indentation(tmp_pat
 def test_each_document_of_a_file_has_its_own_lines(tmp_path: Path) -> None:
     found = traced(tmp_path, {"site/body.yaml.j2": "a: 1\n---\n# second\nb: 1\n---\nc: 1\nd: 1\n"})
 
-    assert [[origin.line for origin in source_map.lines] for source_map in found.source_maps] == [
+    assert [[origin.line for origin in written] for written in origins(found)] == [
         [1],
         [3, 4],
         [6, 7],
