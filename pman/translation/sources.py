@@ -189,7 +189,11 @@ def uses_super(block: str) -> bool:
 
 def accesses(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
     """Lists the fields of variables that a template names (`job.image`, `job["image"]`), with their lines."""
-    for node in (*tree.find_all(nodes.Getattr), *tree.find_all(nodes.Getitem)):
+    named: list[nodes.Getattr | nodes.Getitem] = [
+        *tree.find_all(nodes.Getattr),
+        *tree.find_all(nodes.Getitem),
+    ]
+    for node in named:
         field = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
         if isinstance(node.node, nodes.Name) and isinstance(field, str):
             yield node.node.name, field, node.lineno

@@ -38,9 +38,6 @@ class Sample:
 
     request: Mapping[str, Any]
     job: Job
-    environ: Mapping[str, str]
-    """The settings, CONTAINER_ENV included, as the environment has them."""
-
     settings: Settings
     facts: Mapping[str, Any]
     """The engine's statements on itself, the storebase included."""
@@ -85,16 +82,15 @@ def _sample(engine: str, name: str, choices: Choices) -> Sample | None:
     """The plain request with these choices; None where the engine does not take them together."""
     request = {**_PLAIN, **{option: value for option, value in choices.items() if option in PROPERTIES}}
     given = tuple((option, written(option, choices[option])) for option in choices if option in DECLARED)
-    site = _site(engine, given)
-    job = _job(engine, json.dumps(request)) if site else None
-    if site is None or job is None:
+    loaded = _settings(engine, given)
+    job = _job(engine, json.dumps(request)) if loaded else None
+    if loaded is None or job is None:
         return None
-    environ, loaded = site
     facts = {
-        "storebase": environ.get("STOREBASE", ASSUMED_FACTS["storebase"]),
+        "storebase": loaded["STOREBASE"] or ASSUMED_FACTS["storebase"],
         **{option: choices.get(option, stated[0]) for option, stated in _facts(engine).items()},
     }
-    return Sample(name, request, job, environ, loaded, facts)
+    return Sample(name, request, job, loaded, facts)
 
 
 def _filled(engine: str, choices: Choices) -> Choices:
@@ -109,16 +105,16 @@ def _filled(engine: str, choices: Choices) -> Choices:
 
 
 @lru_cache(maxsize=1024)
-def _site(engine: str, given: tuple[tuple[str, str], ...]) -> tuple[Mapping[str, str], Settings] | None:
-    """The environment with what the engine cannot do without, and the settings that it makes."""
+def _settings(engine: str, given: tuple[tuple[str, str], ...]) -> Settings | None:
+    """The settings with what is given, and with examples of what the engine cannot do without."""
     environ = {"CONTAINER_ENV": engine, **dict(given)}
     try:
-        return environ, settings.load(environ, [engine])
+        return settings.load(environ, [engine])
     except ConfigError as error:
         missing = {fault.path for fault in error.faults} - environ.keys()
     environ |= {name: written(name, DECLARED[name]["examples"][0]) for name in missing if name in DECLARED}
     try:
-        return environ, settings.load(environ, [engine])
+        return settings.load(environ, [engine])
     except ConfigError:
         return None
 
