@@ -466,13 +466,13 @@ async def test_many_who_ask_for_names_that_nobody_submitted_cost_few_calls(cromw
 
     assert {type(answer) for answer in found} == {UnknownJob}
     assert len(server.asked) < 4 * len(names) + 20
-    assert not executor._workflows._arrivals._awaited
+    assert not executor._workflows._awaited
 
 
 async def test_who_asks_for_one_unknown_name_too_many_has_to_come_again(
     cromwell: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pman.executors.cromwell.arrivals.MAX_AWAITED", 2)
+    monkeypatch.setattr("pman.executors.cromwell.workflows.MAX_AWAITED", 2)
     _, connect = cromwell
     executor = connect()
 

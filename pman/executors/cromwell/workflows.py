@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
+import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import count
+from typing import Any
 
 from cachetools import TTLCache
 
 from pman.errors import EngineUnreachable, UnknownJob
-from pman.executors.cromwell.arrivals import Arrivals
 from pman.executors.cromwell.cache import REMOVED_LABEL, MetadataCache
-from pman.executors.cromwell.server import Metadata, Server
+from pman.executors.cromwell.server import QUERY_SIZE, Metadata, Server
 from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.tasks import SingleFlight
 
 NAMESPACE = uuid.UUID("8f1c5c5e-3f0a-4d0e-9a53-5b8f6c0f5d1e")
 """The namespace of pman's jobs; with another one pman would lose sight of all of them."""
@@ -24,13 +29,23 @@ SUBMITTED_SECONDS = 600.0
 MAX_GENERATIONS = 20_000
 """Deleted names whose generation is known without asking; another one is asked for from its first one on."""
 
+QUERY_INTERVAL_SECONDS = 0.25
+"""Between two queries for what Cromwell does not tell of yet, however many wait for it."""
+
+MAX_AWAITED = 2 * QUERY_SIZE
+"""Workflows at a time, most of which were never submitted; whoever asks for one more has to come again."""
+
 
 class Workflows:
     def __init__(self, server: Server, lag: float) -> None:
         """`lag`: seconds until Cromwell surely tells of what it has taken."""
         self._server = server
         self._cache = MetadataCache(server)
-        self._arrivals = Arrivals(server)
+        self._awaited = Counter[str]()
+        """How many wait for each workflow that Cromwell does not tell of yet."""
+
+        self._queries = SingleFlight[str, Mapping[str, Mapping[str, Any]]]()
+        self._next_query_at = float("-inf")
         self._lag = lag
         self._generations: Bounded[str, int] = Bounded(MAX_GENERATIONS)
         """The generation that may be there, of names that were deleted: those below are gone for good."""
@@ -92,9 +107,31 @@ class Workflows:
         return await self._cache.read(workflow)
 
     async def visible(self, workflow: str) -> Metadata | None:
-        """The metadata as soon as Cromwell tells of it; None once it would have."""
-        await self._arrivals.arrive(workflow, self._lag)
+        """The metadata as soon as Cromwell tells of it; None once it would have. Raises EngineUnreachable."""
+        if workflow not in self._awaited and len(self._awaited) >= MAX_AWAITED:
+            raise EngineUnreachable(
+                f"{MAX_AWAITED} jobs are asked for at once that Cromwell does not tell of",
+                "it may have taken them just now, or nobody ever submitted jobs of these names",
+            )
+        self._awaited[workflow] += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._lag):
+                    while workflow not in await self._queries.run("", self._query):
+                        pass
+        finally:
+            self._awaited[workflow] -= 1
+            if not self._awaited[workflow]:
+                del self._awaited[workflow]
         return await self._cache.read(workflow)
+
+    async def _query(self) -> Mapping[str, Mapping[str, Any]]:
+        """What Cromwell tells of those that are awaited, by id; a pause after the last query."""
+        await asyncio.sleep(self._next_query_at - time.monotonic())
+        try:
+            return await self._server.rows(list(self._awaited))
+        finally:
+            self._next_query_at = time.monotonic() + QUERY_INTERVAL_SECONDS
 
     async def label(self, workflow: str, labels: Mapping[str, str]) -> bool:
         """Label it once Cromwell tells of it, which labels nothing else; False where it does not."""
@@ -109,7 +146,7 @@ class Workflows:
         )
 
     async def close(self) -> None:
-        await self._arrivals.close()
+        await self._queries.close()
         await self._cache.close()
 
 
