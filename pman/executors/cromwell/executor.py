@@ -96,9 +96,9 @@ class CromwellExecutor:
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = self._end_check(jid)
         directory = await self._directory(jid)
-        while follow and not await _has_begun(directory) and not await ended():
+        while follow and directory is None and not await ended():
             await asyncio.sleep(END_CHECK_SECONDS / 4)
-            directory = directory or await self._directory(jid)
+            directory = await self._directory(jid)
         if directory is None:
             return
         if await asyncio.to_thread(directory.is_visible):
@@ -191,10 +191,6 @@ class CromwellExecutor:
         mine = [{"label": f"{KIND_LABEL}:job"}, {"excludeLabelOr": f"{REMOVED_LABEL}:yes"}]
         rows = await self._server.query([*mine, *filters])
         return sorted({row["labels"][JID_LABEL] for row in rows})
-
-
-async def _has_begun(directory: CallDirectory | None) -> bool:
-    return directory is not None and await asyncio.to_thread(directory.has_begun)
 
 
 def _native(

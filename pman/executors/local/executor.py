@@ -80,9 +80,8 @@ class LocalExecutor:
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = partial(self._has_ended, jid) if follow else None
-        with contextlib.suppress(FileNotFoundError):
-            async for chunk in chunks(self._directories.path(jid) / "log", tail, ended):
-                yield chunk
+        async for chunk in chunks(self._directories.path(jid) / "log", tail, ended):
+            yield chunk
 
     async def end(self, jid: str, reason: str) -> None:
         await asyncio.to_thread(self._end, jid, reason)

@@ -42,9 +42,8 @@ class Cli:
         self._turns = asyncio.Semaphore(_MAX_PROGRAMS)
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
-        given = {**self._environment, **(job.get("environment") or {})}
         words = ["--parsable", *options.options({**job, "begin_time": HELD_UNTIL})]
-        code, output, errors = await self._run("sbatch", words, script, given)
+        code, output, errors = await self._run("sbatch", words, script, job.get("environment"))
         if code:
             raise self._refusal("submit", "sbatch", code, errors)
         return int(output.split()[-1].partition(";")[0])
@@ -72,7 +71,7 @@ class Cli:
             return None
         fields = "JobIDRaw,JobName,State,ExitCode,Start,End,NodeList"
         words = ["--allocations", "--parsable2", "--noheader", f"--jobs={job_id}", f"--format={fields}"]
-        code, output, errors = await self._run("sacct", words, zone="UTC")
+        code, output, errors = await self._run("sacct", words, environment={"TZ": "UTC"})
         if "disabled" in errors:
             return None
         if code:
@@ -104,10 +103,9 @@ class Cli:
         words: Sequence[str],
         given: str = "",
         environment: Mapping[str, str] | None = None,
-        zone: str = "",
     ) -> tuple[int, str, str]:
-        """Exit code, and what it wrote. Raises EngineUnreachable."""
-        variables = {**(environment or self._environment), **({"TZ": zone} if zone else {})}
+        """Exit code, and what it wrote; `environment`: more than it has anyway. Raises EngineUnreachable."""
+        variables = {**self._environment, **(environment or {})}
         if (path := self._which(program)) is None:
             raise EngineUnreachable(
                 f"{program} is not on pman's PATH", "install SLURM's client programs, or use SLURM_MODE=rest"
