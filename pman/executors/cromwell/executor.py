@@ -24,11 +24,12 @@ log = logging.getLogger(__name__)
 KIND_LABEL = f"{LABEL_PREFIX}kind"
 """A label that all of pman's workflows have; its value is `job`."""
 
-FORM = {"workflow.wdl": "workflowSource", "labels.json": "labels", "options.json": "workflowOptions"}
-"""The field of a submission, by document."""
-
-_FILES = {"workflowSource": "workflow", "labels": "labels", "workflowOptions": "options"}
-"""The name among the submittedFiles of metadata, by field of a submission."""
+FORM = {
+    "workflow.wdl": ("workflowSource", "workflow"),
+    "labels.json": ("labels", "labels"),
+    "options.json": ("workflowOptions", "options"),
+}
+"""The field of a submission, and the name among the submittedFiles of metadata, by document."""
 
 REMOVAL_TIMEOUT_SECONDS = 30.0
 """For a removal to see a job's end, which Cromwell may see five minutes late."""
@@ -61,7 +62,7 @@ class CromwellExecutor:
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         """Returns as soon as Cromwell has taken the job; it tells of it seconds later only."""
-        form = {FORM[document.name]: document.text for document in documents}
+        form = {FORM[document.name][0]: document.text for document in documents}
         content = {document.name: document.content for document in documents}
         for generation, workflow in self._workflows.ids(jid):
             try:
@@ -91,7 +92,7 @@ class CromwellExecutor:
         _, metadata, _ = await self._workflows.find(jid, fresh=False)
         submitted = await self._server.metadata(metadata["id"], ["submittedFiles"]) or {}
         files = submitted.get("submittedFiles") or {}
-        return {name: text for name, field in FORM.items() if (text := files.get(_FILES[field]))}
+        return {name: text for name, (_, file) in FORM.items() if (text := files.get(file))}
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = self._end_check(jid)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client.configuration import Configuration
@@ -16,16 +14,6 @@ from pman.executors.kubernetes.access import authorization
 
 MAX_CALLS = 64
 """Calls at a time; more of them wait. Streams last, so they have connections of their own, with no limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    method: str
-    path: str
-    query: Mapping[str, str] | None
-    body: object
-    timeout: aiohttp.ClientTimeout
-    stream: bool
 
 
 class Connections:
@@ -51,32 +39,27 @@ class Connections:
         self._calls.maxsize, self._streams.maxsize = MAX_CALLS, 0  # 0: no limit
 
     @asynccontextmanager
-    async def in_use(self) -> AsyncIterator[None]:
-        """Hold them for one request. Replaced ones are closed after their last request: a set is 350 KiB."""
+    async def send(
+        self, method: str, path: str, body: object, limits: aiohttp.ClientTimeout, *, stream: bool
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response whose body is still to be read; `path` with its query.
+
+        Connections that were replaced are closed after their last request: a set is 350 KiB.
+        """
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        client, url = self._streams if stream else self._calls, f"{self.address}{path}"
         self._requests += 1
         try:
-            yield
+            async with self._credentials_timeout():
+                credentials = await authorization(self._configuration)
+            headers = {"Content-Type": kind, "User-Agent": "pman", **credentials}
+            answer = await client.request(method, url, headers, body, _request_timeout=limits)  # type: ignore[no-untyped-call]
+            async with answer.response as response:
+                yield response
         finally:
             self._requests -= 1
             if self.is_replaced and not self._requests:
                 await self.close()
-
-    async def send(self, request: Request) -> aiohttp.ClientResponse:
-        kind = "application/merge-patch+json" if request.method == "PATCH" else "application/json"
-        async with self._credentials_timeout():
-            credentials = await authorization(self._configuration)
-        headers = {"Content-Type": kind, "User-Agent": "pman", **credentials}
-        query = f"?{urlencode(request.query)}" if request.query else ""
-        client = self._streams if request.stream else self._calls
-        answer = await client.request(  # type: ignore[no-untyped-call]
-            request.method,
-            f"{self.address}{request.path}{query}",
-            headers,
-            request.body,
-            _request_timeout=request.timeout,
-        )
-        response: aiohttp.ClientResponse = answer.response
-        return response
 
     async def close(self) -> None:
         await self._calls.close()

@@ -45,8 +45,6 @@ class LocalExecutor:
         self._timeout = float(settings["ENGINE_TIMEOUT"])
         self._namespaces = namespaces
 
-    # --- the protocol --------------------------------------------------------------------------
-
     async def facts(self) -> Mapping[str, Any]:
         return await asyncio.to_thread(self._facts)
 
@@ -98,8 +96,6 @@ class LocalExecutor:
     async def ping(self) -> str:
         return f"local processes of {platform.node()} ({platform.platform(terse=True)}), not isolated"
 
-    # --- at start ------------------------------------------------------------------------------
-
     def _facts(self) -> Mapping[str, Any]:
         if not Path(self._storebase).is_dir():
             raise ConfigError(f"STOREBASE={self._storebase!r}: no such directory on this machine")
@@ -138,8 +134,6 @@ class LocalExecutor:
         for directory in self._directories.abandoned():
             with contextlib.suppress(OSError):
                 delete(directory, self._timeout)
-
-    # --- a job ---------------------------------------------------------------------------------
 
     def _create(self, jid: str, documents: Sequence[Document], job: object) -> str:
         """Create the whole directory at once; its incarnation. Raises NameTaken, EngineRefused."""
