@@ -15,7 +15,6 @@ from typing import IO, Any
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm import options
 from pman.executors.slurm.native import Entry, entries
-from pman.executors.slurm.transport import HELD_UNTIL
 
 _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthentication", "munge", "redential",
          "Zero Bytes", "slurm_load", "configuration source", "slurm.conf", "standby", "rotocol")  # fmt: skip
@@ -42,14 +41,13 @@ class Cli:
         self._turns = asyncio.Semaphore(_MAX_PROGRAMS)
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
-        words = ["--parsable", *options.options({**job, "begin_time": HELD_UNTIL})]
+        words = ["--parsable", *options.options(job)]
         code, output, errors = await self._run("sbatch", words, script, job.get("environment"))
         if code:
             raise self._refusal("submit", "sbatch", code, errors)
         return int(output.split()[-1].partition(";")[0])
 
-    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
-        begin = job.get("begin_time", "now")
+    async def release(self, job_id: int, begin: str) -> None:
         await self._change("release", "scontrol", "update", f"JobId={job_id}", f"StartTime={begin}")
 
     async def cancel(self, job_id: int) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors.shared.http import Http
 from pman.executors.slurm.native import Entry, accounted, body, changes, entries, error_numbers, words
-from pman.executors.slurm.transport import HELD_UNTIL
 
 OLDEST, NEWEST = 36, 43
 """The versions of the API, 0.0.N, whose answers native.py reads."""
@@ -65,16 +64,14 @@ class Rest:
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         paths = await self._serving()
-        sent = body({**job, "begin_time": HELD_UNTIL}, script, paths.version)
-        status, answer = await self._call("POST", paths.submit, sent)
+        status, answer = await self._call("POST", paths.submit, body(job, script, paths.version))
         if job_id := int(answer.get("job_id") or (answer.get("result") or {}).get("job_id") or 0):
             return job_id  # errors beside it are notes, such as why it does not begin
         raise self._refusal("submit", status, answer)
 
-    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
+    async def release(self, job_id: int, begin: str) -> None:
         paths = await self._serving()
-        sent = changes({"begin_time": job.get("begin_time", "now")}, paths.version)
-        await self._change("release", "POST", job_id, sent)
+        await self._change("release", "POST", job_id, changes({"begin_time": begin}, paths.version))
 
     async def cancel(self, job_id: int) -> None:
         await self._change("end", "DELETE", job_id)
