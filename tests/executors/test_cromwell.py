@@ -516,8 +516,8 @@ async def test_what_is_kept_of_jobs_does_not_grow_with_their_number(
         assert (await applied(executor, name))["metadata"]["id"] == workflow_id(name, 2)
         assert (await executor.inspect(name))["metadata"]["id"] == workflow_id(name, 2)
     assert len(executor._workflows._generations) <= 2
-    assert len(executor._workflows._cache._cached) <= 5
-    assert not executor._workflows._submitted
+    assert len(executor._workflows.cache._cached) <= 5
+    assert not executor._workflows.submitted
 
 
 # --- logs ------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ class CromwellExecutor:
                 "labels": content["labels.json"],
                 "submittedFiles": {"options": form["workflowOptions"]},
             }
-            self._workflows.submitted(workflow, metadata)
+            self._workflows.submitted[workflow] = metadata
             return _native(metadata, is_visible=False)
         raise AssertionError  # there is always a next generation
 
@@ -154,7 +154,7 @@ class CromwellExecutor:
     async def _until(self, workflow: str, holds: Callable[[Metadata], bool], seconds: float) -> bool:
         """Wait until the metadata are so; False where that takes too long."""
         async for _ in Attempts(0.05, 0.5, within=seconds):
-            metadata = await self._workflows.read(workflow)
+            metadata = await self._workflows.cache.read(workflow)
             if metadata and holds(metadata):
                 return True
         log.debug("%s: not as it should be after %.0f s", workflow, seconds)

@@ -40,7 +40,7 @@ class Workflows:
     def __init__(self, server: Server, lag: float) -> None:
         """`lag`: seconds until Cromwell surely tells of what it has taken."""
         self._server = server
-        self._cache = MetadataCache(server)
+        self.cache = MetadataCache(server)
         self._awaited = Counter[str]()
         """How many wait for each workflow that Cromwell does not tell of yet."""
 
@@ -50,7 +50,7 @@ class Workflows:
         self._generations: Bounded[str, int] = Bounded(MAX_GENERATIONS)
         """The generation that may be there, of names that were deleted: those below are gone for good."""
 
-        self._submitted: TTLCache[str, Metadata] = TTLCache(math.inf, SUBMITTED_SECONDS)
+        self.submitted: TTLCache[str, Metadata] = TTLCache(math.inf, SUBMITTED_SECONDS)
         """The metadata of workflows that this pman has submitted and Cromwell does not tell of yet, by id."""
 
     def ids(self, jid: str) -> Iterator[tuple[int, str]]:
@@ -64,16 +64,16 @@ class Workflows:
         A caller who asks for a name that Cromwell does not tell of waits until it surely would: the job may
         have been submitted by another pman, or by this one before a restart.
         """
-        read = self._cache.read if fresh else self._cache.poll
+        read = self.cache.read if fresh else self.cache.poll
         for generation, workflow in self.ids(jid):
             metadata = await read(workflow)
-            if metadata is None and (submitted := self._submitted.get(workflow)):
+            if metadata is None and (submitted := self.submitted.get(workflow)):
                 return generation, submitted, False
             if metadata is None:
                 metadata = await self.visible(workflow)
             if metadata is None:
                 raise UnknownJob(jid)
-            self._submitted.pop(workflow, None)
+            self.submitted.pop(workflow, None)
             if not is_removed(metadata):
                 return generation, metadata, True
             self.forget(jid, generation, workflow)
@@ -84,7 +84,7 @@ class Workflows:
 
         Raises EngineUnreachable where Cromwell does not tell of it.
         """
-        if workflow in self._submitted:
+        if workflow in self.submitted:
             return False
         metadata = await self.visible(workflow)
         if metadata is None:
@@ -93,18 +93,10 @@ class Workflows:
             self.forget(jid, generation, workflow)
         return is_removed(metadata)
 
-    def submitted(self, workflow: str, metadata: Metadata) -> None:
-        """Tell of a new workflow by this metadata until Cromwell does."""
-        self._submitted[workflow] = metadata
-
     def forget(self, jid: str, generation: int, workflow: str) -> None:
         """The job was deleted, by any pman; the next one of its name is of the next generation."""
-        self._submitted.pop(workflow, None)
+        self.submitted.pop(workflow, None)
         self._generations[jid] = max(generation + 1, self._generations.get(jid, 1))
-
-    async def read(self, workflow: str) -> Metadata | None:
-        """Ask for its metadata now; None where Cromwell does not tell of it."""
-        return await self._cache.read(workflow)
 
     async def visible(self, workflow: str) -> Metadata | None:
         """The metadata as soon as Cromwell tells of it; None once it would have. Raises EngineUnreachable."""
@@ -123,7 +115,7 @@ class Workflows:
             self._awaited[workflow] -= 1
             if not self._awaited[workflow]:
                 del self._awaited[workflow]
-        return await self._cache.read(workflow)
+        return await self.cache.read(workflow)
 
     async def _query(self) -> Mapping[str, Mapping[str, Any]]:
         """What Cromwell tells of those that are awaited, by id; a pause after the last query."""
@@ -147,7 +139,7 @@ class Workflows:
 
     async def close(self) -> None:
         await self._queries.close()
-        await self._cache.close()
+        await self.cache.close()
 
 
 def workflow_id(jid: str, generation: int) -> str:

@@ -82,8 +82,10 @@ class Api:
         return self._connections.address if self._connections else "an address not known yet"
 
     def path(self, resource: str, name: str = "") -> str:
-        """See `path` below."""
-        return path(self.namespace, resource, name)
+        """The path of a resource such as `/api/v1 pods`, or of one object of it."""
+        prefix, plural = resource.split()
+        where = f"{namespace_path(self.namespace, prefix)}/{plural}"
+        return f"{where}/{quote(name, safe='')}" if name else where
 
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """GET what must be there: any refusal is EngineUnreachable."""
@@ -269,12 +271,6 @@ def is_name(text: str) -> bool:
 
 def namespace_path(namespace: str, prefix: str = "/api/v1") -> str:
     return f"{prefix}/namespaces/{quote(namespace, safe='')}"
-
-
-def path(namespace: str, resource: str, name: str = "") -> str:
-    """The path of a resource such as `/api/v1 pods`, or of one object of it."""
-    prefix, plural = resource.split()
-    return f"{namespace_path(namespace, prefix)}/{plural}{'/' if name else ''}{quote(name, safe='')}"
 
 
 def _pause(response: aiohttp.ClientResponse) -> float | None:
