@@ -20,13 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors.kubernetes import access, api, connect, informer, objects, store
-from pman.executors.kubernetes.access import Access, authorization
+from pman.executors.kubernetes.access import Access, Connections, authorization
 from pman.executors.kubernetes.api import JOBS, Api, is_name
 from pman.executors.kubernetes.bundle import Bundle
-from pman.executors.kubernetes.connections import Connections
-from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.informer import EventHandler, Informer, _events
-from pman.executors.kubernetes.manifests import Manifest
+from pman.executors.kubernetes.manifests import Manifest, dropped, has
 from pman.executors.kubernetes.metadata import uid as uid_of
 from pman.executors.kubernetes.objects import Objects, name_taken
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended

@@ -31,6 +31,9 @@ class MetadataCache:
         self._polled: set[str] = set()
         """The workflows that the next answer is for."""
 
+        self._round = 0
+        """The number of that answer."""
+
         self._answers = SingleFlight[int, Mapping[str, Metadata | BaseException | None]]()
         self._answering = asyncio.Lock()
         self._turns = asyncio.Semaphore(PARALLEL_REQUESTS)
@@ -39,7 +42,7 @@ class MetadataCache:
         """The metadata as of now, or of the next answer to all who poll. Raises EngineUnreachable."""
         polled = self._polled
         polled.add(workflow)
-        answers = await self._answers.run(id(polled), lambda: self._answer(polled))
+        answers = await self._answers.run(self._round, lambda: self._answer(polled))
         answer = answers[workflow]
         if isinstance(answer, BaseException):
             raise answer
@@ -64,7 +67,7 @@ class MetadataCache:
     async def _answer(self, polled: set[str]) -> Mapping[str, Metadata | BaseException | None]:
         """Answer one poll by its metadata; of many, read the metadata of those that a query cannot answer."""
         async with self._answering:  # who polls meanwhile is answered with the others
-            self._polled = set()
+            self._polled, self._round = set(), self._round + 1
             rows = await self._server.rows(list(polled)) if len(polled) > 1 else {}
 
             async def one(workflow: str) -> Metadata | None:

@@ -18,8 +18,7 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 
 from pman.errors import ConnectionCut, EngineRefused, EngineUnreachable
-from pman.executors.kubernetes.access import Access
-from pman.executors.kubernetes.connections import Connections
+from pman.executors.kubernetes.access import Access, Connections
 from pman.executors.shared.http import engine_errors
 
 log = logging.getLogger(__name__)

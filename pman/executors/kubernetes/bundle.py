@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.kubernetes.api import Object
-from pman.executors.kubernetes.fields import has
-from pman.executors.kubernetes.manifests import Manifest, owner_reference
+from pman.executors.kubernetes.manifests import Manifest, has, owner_reference
 from pman.executors.kubernetes.metadata import is_pmans, is_terminating, name, resource_version, uid
 from pman.executors.kubernetes.objects import NAME_ATTEMPTS, Objects, Resolve
 from pman.job import LABEL_PREFIX

@@ -11,10 +11,9 @@ from pman.errors import UnknownJob
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object, is_name
 from pman.executors.kubernetes.bundle import Bundle
-from pman.executors.kubernetes.fields import IgnoredFields
 from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.logs import Logs
-from pman.executors.kubernetes.manifests import Manifests
+from pman.executors.kubernetes.manifests import IgnoredFields, Manifests
 from pman.executors.kubernetes.metadata import name, without_managed_fields
 from pman.executors.kubernetes.objects import Objects, name_taken
 from pman.executors.kubernetes.permissions import check_claim, check_namespace, missing_permissions

@@ -12,8 +12,7 @@ from typing import Any
 
 from pman.errors import ConnectionCut, EngineRefused, NameTaken
 from pman.executors.kubernetes.api import Answer, Api, Object
-from pman.executors.kubernetes.fields import has
-from pman.executors.kubernetes.manifests import Manifest
+from pman.executors.kubernetes.manifests import Manifest, has
 from pman.executors.kubernetes.metadata import is_terminating, name, resource_version, uid
 
 NAME_RETRY_SECONDS = 0.25
