@@ -42,7 +42,7 @@ class Workflows:
         self._server = server
         self.cache = MetadataCache(server)
         self._awaited = Counter[str]()
-        """How many wait for each workflow that Cromwell does not tell of yet."""
+        """The number of callers that wait, by the workflow that Cromwell does not tell of yet."""
 
         self._queries = SingleFlight[str, Mapping[str, Mapping[str, Any]]]()
         self._next_query_at = float("-inf")
@@ -118,7 +118,7 @@ class Workflows:
         return await self.cache.read(workflow)
 
     async def _query(self) -> Mapping[str, Mapping[str, Any]]:
-        """What Cromwell tells of those that are awaited, by id; a pause after the last query."""
+        """The rows of those that are awaited, by id; with a pause after the query before."""
         await asyncio.sleep(self._next_query_at - time.monotonic())
         try:
             return await self._server.rows(list(self._awaited))
