@@ -466,13 +466,13 @@ async def test_many_who_ask_for_names_that_nobody_submitted_cost_few_calls(cromw
 
     assert {type(answer) for answer in found} == {UnknownJob}
     assert len(server.asked) < 4 * len(names) + 20
-    assert not executor._workflows._arrivals._awaited
+    assert not executor._workflows._awaited
 
 
 async def test_who_asks_for_one_unknown_name_too_many_has_to_come_again(
     cromwell: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pman.executors.cromwell.arrivals.MAX_AWAITED", 2)
+    monkeypatch.setattr("pman.executors.cromwell.workflows.MAX_AWAITED", 2)
     _, connect = cromwell
     executor = connect()
 
@@ -516,8 +516,8 @@ async def test_what_is_kept_of_jobs_does_not_grow_with_their_number(
         assert (await applied(executor, name))["metadata"]["id"] == workflow_id(name, 2)
         assert (await executor.inspect(name))["metadata"]["id"] == workflow_id(name, 2)
     assert len(executor._workflows._generations) <= 2
-    assert len(executor._workflows._cache._cached) <= 5
-    assert not executor._workflows._submitted
+    assert len(executor._workflows.cache._cached) <= 5
+    assert not executor._workflows.submitted
 
 
 # --- logs ------------------------------------------------------------------------------------------

@@ -20,13 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors.kubernetes import access, api, connect, informer, objects, store
-from pman.executors.kubernetes.access import Access, authorization
-from pman.executors.kubernetes.api import JOBS, Api, is_name, path
+from pman.executors.kubernetes.access import Access, Connections, authorization
+from pman.executors.kubernetes.api import JOBS, Api, is_name
 from pman.executors.kubernetes.bundle import Bundle
-from pman.executors.kubernetes.connections import Connections
-from pman.executors.kubernetes.fields import dropped, has
 from pman.executors.kubernetes.informer import EventHandler, Informer, _events
-from pman.executors.kubernetes.manifests import Manifest
+from pman.executors.kubernetes.manifests import Manifest, dropped, has
 from pman.executors.kubernetes.metadata import uid as uid_of
 from pman.executors.kubernetes.objects import Objects, name_taken
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
@@ -478,8 +476,9 @@ def test_fields_that_the_api_server_drops_are_named_and_their_values_are_not() -
 
 
 def test_names_stay_inside_of_their_path() -> None:
-    assert path("default", "/api/v1 pods", "a.b-c") == "/api/v1/namespaces/default/pods/a.b-c"
-    assert path("a/b", "/api/v1 pods") == "/api/v1/namespaces/a%2Fb/pods"
+    there = Api(Access(None), 5, "default")
+    assert there.path("/api/v1 pods", "a.b-c") == "/api/v1/namespaces/default/pods/a.b-c"
+    assert Api(Access(None), 5, "a/b").path("/api/v1 pods") == "/api/v1/namespaces/a%2Fb/pods"
     assert is_name("a") and is_name("a.b-1")
     for wrong in ("", ".", "..", "a/b", "a%2fb", "A", "-a", "a\n", "a" * 254):
         assert not is_name(wrong)

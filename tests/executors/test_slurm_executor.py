@@ -21,6 +21,7 @@ from pman.executors.slurm.directory import Directories
 from pman.executors.slurm.executor import SlurmExecutor
 from pman.executors.slurm.listing import POLL_INTERVAL_SECONDS
 from pman.executors.slurm.native import Entry
+from pman.executors.slurm.submission import HELD_UNTIL
 from pman.job import JID_LABEL, Document
 from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of, site_templates
@@ -70,6 +71,7 @@ class Way:
             raise Crash
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
+        assert job["begin_time"] == HELD_UNTIL  # or it would run before its id stands in its directory
         await self._at("-submit")
         await self.cluster.takes_jobs.wait()
         if "nonsense" in job:
@@ -86,7 +88,7 @@ class Way:
         await self._at("+submit")
         return job_id
 
-    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
+    async def release(self, job_id: int, begin: str) -> None:
         await self._at("-release")
         self.cluster.released.append(job_id)
         self.cluster.change(job_id, "RUNNING")
@@ -167,7 +169,7 @@ async def test_what_was_submitted_in_vain_is_cancelled_and_the_job_is_not(tmp_pa
     cluster = Cluster()
     executor = await a_pman(tmp_path, cluster)
     await executor.apply(JID, documents())
-    await Way(cluster).submit(JOB, "stray")
+    await Way(cluster).submit({**JOB, "begin_time": HELD_UNTIL}, "stray")
 
     await executor._submission.tidy(await executor._listing.get(since=time.monotonic()))
 
@@ -181,7 +183,7 @@ async def test_a_job_that_somebody_holds_is_left_alone(tmp_path: Path) -> None:
     executor = await a_pman(tmp_path, cluster)
     await executor.apply(JID, documents())
     cluster.entries[1].update(states=["PENDING"], reason="JobHeldUser")
-    other = {"name": "other", "comment": json.dumps({JID_LABEL: "other"})}
+    other = {"name": "other", "begin_time": HELD_UNTIL, "comment": json.dumps({JID_LABEL: "other"})}
     await Way(cluster).submit(other, "of another storebase")
 
     await executor._submission.tidy(await executor._listing.get(since=time.monotonic()))
@@ -488,7 +490,8 @@ async def test_nothing_of_pmans_environment_reaches_sbatch(
     monkeypatch.setenv("SLURM_JWT", "a-secret")
     cli = a_cli(tmp_path, monkeypatch, sbatch=f'env >{tmp_path}/env; echo "$@" >{tmp_path}/args; echo "7;c"')
 
-    assert await cli.submit({"name": "a", "environment": {"B": "c,d"}}, "#!/bin/sh\n") == 7
+    job = {"name": "a", "begin_time": HELD_UNTIL, "environment": {"B": "c,d"}}
+    assert await cli.submit(job, "#!/bin/sh\n") == 7
 
     names = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names - {"PWD", "_", "SHLVL", "OLDPWD"} == {"PATH", "HOME", "SLURM_CONF", "B"}

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from pman.errors import BadRequest, ConfigError, EngineUnreachable
 from pman.executors.slurm.native import accounted, body, changes, entry, has_ended, words
 from pman.executors.slurm.options import OPTIONS, options
-from pman.executors.slurm.rest import paths
-from pman.executors.slurm.token import expired, token
+from pman.executors.slurm.rest import expired, paths, token
 from pman.settings import DECLARED
 from pman.translation.translation import PROBE
 from tests.a_job import FACTS, a_body, a_job, a_translation, settings_of, site_templates

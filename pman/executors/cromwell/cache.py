@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from pman.errors import EngineUnreachable
 from pman.executors.cromwell.server import KEYS, OPTIONS, Metadata, Server
 from pman.executors.shared.bounded import Bounded
-from pman.executors.shared.tasks import cancel
+from pman.executors.shared.tasks import SingleFlight
 from pman.job import LABEL_PREFIX, REASON_LABEL
 
 REMOVED_LABEL = f"{LABEL_PREFIX}removed"
@@ -22,8 +21,6 @@ MAX_BYTES = 32 * 2**20
 PARALLEL_REQUESTS = 16
 """Requests for metadata at a time; more of them wait."""
 
-Polls = dict[str, asyncio.Future[Metadata | None]]
-
 
 class MetadataCache:
     """Metadata by a workflow's id; None where Cromwell does not know it, or does not tell of it yet."""
@@ -31,16 +28,25 @@ class MetadataCache:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._cached: Bounded[str, Metadata] = Bounded(MAX_BYTES, _size)
-        self._polls: Polls = {}
-        self._answering: asyncio.Task[None] | None = None
+        self._polled: set[str] = set()
+        """The workflows that the next answer is for."""
+
+        self._round = 0
+        """The number of that answer."""
+
+        self._answers = SingleFlight[int, Mapping[str, Metadata | BaseException | None]]()
+        self._answering = asyncio.Lock()
         self._turns = asyncio.Semaphore(PARALLEL_REQUESTS)
 
     async def poll(self, workflow: str) -> Metadata | None:
         """The metadata as of now, or of the next answer to all who poll. Raises EngineUnreachable."""
-        future = self._polls.setdefault(workflow, asyncio.get_running_loop().create_future())
-        if self._answering is None:
-            self._answering = asyncio.create_task(self._answer_all())
-        return await asyncio.shield(future)
+        polled = self._polled
+        polled.add(workflow)
+        answers = await self._answers.run(self._round, lambda: self._answer(polled))
+        answer = answers[workflow]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     async def read(self, workflow: str) -> Metadata | None:
         """The metadata by a request of its own. Raises EngineUnreachable."""
@@ -56,46 +62,26 @@ class MetadataCache:
         return metadata
 
     async def close(self) -> None:
-        await cancel(self._answering)
+        await self._answers.close()
 
-    async def _answer_all(self) -> None:
-        while self._polls:
-            polls, self._polls = self._polls, {}
-            try:
-                await self._answer(polls)
-            except Exception as error:  # raised to all who polled; the next polls ask anew
-                for future in polls.values():
-                    if not future.done():
-                        _fail(future, error)
-            except BaseException:
-                for future in polls.values():
-                    future.cancel()
-                raise
-        self._answering = None
-
-    async def _answer(self, polls: Polls) -> None:
+    async def _answer(self, polled: set[str]) -> Mapping[str, Metadata | BaseException | None]:
         """Answer one poll by its metadata; of many, read the metadata of those that a query cannot answer."""
-        rows = await self._server.rows(list(polls)) if len(polls) > 1 else {}
+        async with self._answering:  # who polls meanwhile is answered with the others
+            self._polled, self._round = set(), self._round + 1
+            rows = await self._server.rows(list(polled)) if len(polled) > 1 else {}
 
-        async def one(workflow: str, future: asyncio.Future[Metadata | None]) -> None:
-            before, row = self._cached.get(workflow), rows.get(workflow)
-            same = before and row and _is_unchanged(before, row)
-            try:
-                future.set_result(before if same else await self.read(workflow))
-            except EngineUnreachable as error:
-                _fail(future, error)
+            async def one(workflow: str) -> Metadata | None:
+                before, row = self._cached.get(workflow), rows.get(workflow)
+                same = before and row and _is_unchanged(before, row)
+                return before if same else await self.read(workflow)
 
-        await asyncio.gather(*(one(*item) for item in polls.items()))
+            answers = await asyncio.gather(*map(one, polled), return_exceptions=True)
+            return dict(zip(polled, answers, strict=True))
 
 
 def _size(metadata: Metadata) -> int:
     """Bytes, roughly."""
     return 2000 + len((metadata.get("submittedFiles") or {}).get("options") or "")
-
-
-def _fail(future: asyncio.Future[Metadata | None], error: Exception) -> None:
-    future.set_exception(error)
-    future.exception()  # whoever polled may have gone
 
 
 def _is_unchanged(before: Metadata, row: Mapping[str, Any]) -> bool:

@@ -30,10 +30,6 @@ class CallDirectory:
         """Asks the file system."""
         return self._path.is_dir()
 
-    def has_begun(self) -> bool:
-        """Tell whether there is something to read, or there never will be here; asks the file system."""
-        return (self._path / "stdout").exists() or not self.is_visible()
-
     def native(self) -> Mapping[str, Any]:
         """The part that the rules read, see templates/cromwell/state.yaml; asks the file system."""
         native: dict[str, Any] = {"directory": self._name}
@@ -49,15 +45,13 @@ class CallDirectory:
         """The output of the job, in the order it was written; where there is none, why it did not begin."""
         empty = True
         for name in ("stdout", "stderr"):  # the shipped template writes both into the first
-            with contextlib.suppress(FileNotFoundError):
-                async for chunk in self._chunks(name, tail, ended if name == "stdout" else None):
-                    empty = False
-                    yield chunk
+            async for chunk in self._chunks(name, tail, ended if name == "stdout" else None):
+                empty = False
+                yield chunk
         for name in ("stderr.submit", "stderr.slurm"):
             if empty:
-                with contextlib.suppress(FileNotFoundError):
-                    async for chunk in self._chunks(name, tail):
-                        yield chunk
+                async for chunk in self._chunks(name, tail):
+                    yield chunk
 
     def _chunks(
         self, name: str, tail: int, ended: Callable[[], Awaitable[bool]] | None = None

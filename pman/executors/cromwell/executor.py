@@ -24,11 +24,12 @@ log = logging.getLogger(__name__)
 KIND_LABEL = f"{LABEL_PREFIX}kind"
 """A label that all of pman's workflows have; its value is `job`."""
 
-FORM = {"workflow.wdl": "workflowSource", "labels.json": "labels", "options.json": "workflowOptions"}
-"""The field of a submission, by document."""
-
-_FILES = {"workflowSource": "workflow", "labels": "labels", "workflowOptions": "options"}
-"""The name among the submittedFiles of metadata, by field of a submission."""
+FORM = {
+    "workflow.wdl": ("workflowSource", "workflow"),
+    "labels.json": ("labels", "labels"),
+    "options.json": ("workflowOptions", "options"),
+}
+"""The field of a submission, and the name among the submittedFiles of metadata, by document."""
 
 REMOVAL_TIMEOUT_SECONDS = 30.0
 """For a removal to see a job's end, which Cromwell may see five minutes late."""
@@ -61,7 +62,7 @@ class CromwellExecutor:
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         """Returns as soon as Cromwell has taken the job; it tells of it seconds later only."""
-        form = {FORM[document.name]: document.text for document in documents}
+        form = {FORM[document.name][0]: document.text for document in documents}
         content = {document.name: document.content for document in documents}
         for generation, workflow in self._workflows.ids(jid):
             try:
@@ -78,7 +79,7 @@ class CromwellExecutor:
                 "labels": content["labels.json"],
                 "submittedFiles": {"options": form["workflowOptions"]},
             }
-            self._workflows.submitted(workflow, metadata)
+            self._workflows.submitted[workflow] = metadata
             return _native(metadata, is_visible=False)
         raise AssertionError  # there is always a next generation
 
@@ -91,14 +92,14 @@ class CromwellExecutor:
         _, metadata, _ = await self._workflows.find(jid, fresh=False)
         submitted = await self._server.metadata(metadata["id"], ["submittedFiles"]) or {}
         files = submitted.get("submittedFiles") or {}
-        return {name: text for name, field in FORM.items() if (text := files.get(_FILES[field]))}
+        return {name: text for name, (_, file) in FORM.items() if (text := files.get(file))}
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = self._end_check(jid)
         directory = await self._directory(jid)
-        while follow and not await _has_begun(directory) and not await ended():
+        while follow and directory is None and not await ended():
             await asyncio.sleep(END_CHECK_SECONDS / 4)
-            directory = directory or await self._directory(jid)
+            directory = await self._directory(jid)
         if directory is None:
             return
         if await asyncio.to_thread(directory.is_visible):
@@ -153,7 +154,7 @@ class CromwellExecutor:
     async def _until(self, workflow: str, holds: Callable[[Metadata], bool], seconds: float) -> bool:
         """Wait until the metadata are so; False where that takes too long."""
         async for _ in Attempts(0.05, 0.5, within=seconds):
-            metadata = await self._workflows.read(workflow)
+            metadata = await self._workflows.cache.read(workflow)
             if metadata and holds(metadata):
                 return True
         log.debug("%s: not as it should be after %.0f s", workflow, seconds)
@@ -191,10 +192,6 @@ class CromwellExecutor:
         mine = [{"label": f"{KIND_LABEL}:job"}, {"excludeLabelOr": f"{REMOVED_LABEL}:yes"}]
         rows = await self._server.query([*mine, *filters])
         return sorted({row["labels"][JID_LABEL] for row in rows})
-
-
-async def _has_begun(directory: CallDirectory | None) -> bool:
-    return directory is not None and await asyncio.to_thread(directory.has_begun)
 
 
 def _native(

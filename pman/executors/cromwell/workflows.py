@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
+import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import count
+from typing import Any
 
 from cachetools import TTLCache
 
 from pman.errors import EngineUnreachable, UnknownJob
-from pman.executors.cromwell.arrivals import Arrivals
 from pman.executors.cromwell.cache import REMOVED_LABEL, MetadataCache
-from pman.executors.cromwell.server import Metadata, Server
+from pman.executors.cromwell.server import QUERY_SIZE, Metadata, Server
 from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.tasks import SingleFlight
 
 NAMESPACE = uuid.UUID("8f1c5c5e-3f0a-4d0e-9a53-5b8f6c0f5d1e")
 """The namespace of pman's jobs; with another one pman would lose sight of all of them."""
@@ -24,18 +29,28 @@ SUBMITTED_SECONDS = 600.0
 MAX_GENERATIONS = 20_000
 """Deleted names whose generation is known without asking; another one is asked for from its first one on."""
 
+QUERY_INTERVAL_SECONDS = 0.25
+"""Between two queries for what Cromwell does not tell of yet, however many wait for it."""
+
+MAX_AWAITED = 2 * QUERY_SIZE
+"""Workflows at a time, most of which were never submitted; whoever asks for one more has to come again."""
+
 
 class Workflows:
     def __init__(self, server: Server, lag: float) -> None:
         """`lag`: seconds until Cromwell surely tells of what it has taken."""
         self._server = server
-        self._cache = MetadataCache(server)
-        self._arrivals = Arrivals(server)
+        self.cache = MetadataCache(server)
+        self._awaited = Counter[str]()
+        """The number of callers that wait, by the workflow that Cromwell does not tell of yet."""
+
+        self._queries = SingleFlight[str, Mapping[str, Mapping[str, Any]]]()
+        self._next_query_at = float("-inf")
         self._lag = lag
         self._generations: Bounded[str, int] = Bounded(MAX_GENERATIONS)
         """The generation that may be there, of names that were deleted: those below are gone for good."""
 
-        self._submitted: TTLCache[str, Metadata] = TTLCache(math.inf, SUBMITTED_SECONDS)
+        self.submitted: TTLCache[str, Metadata] = TTLCache(math.inf, SUBMITTED_SECONDS)
         """The metadata of workflows that this pman has submitted and Cromwell does not tell of yet, by id."""
 
     def ids(self, jid: str) -> Iterator[tuple[int, str]]:
@@ -49,16 +64,16 @@ class Workflows:
         A caller who asks for a name that Cromwell does not tell of waits until it surely would: the job may
         have been submitted by another pman, or by this one before a restart.
         """
-        read = self._cache.read if fresh else self._cache.poll
+        read = self.cache.read if fresh else self.cache.poll
         for generation, workflow in self.ids(jid):
             metadata = await read(workflow)
-            if metadata is None and (submitted := self._submitted.get(workflow)):
+            if metadata is None and (submitted := self.submitted.get(workflow)):
                 return generation, submitted, False
             if metadata is None:
                 metadata = await self.visible(workflow)
             if metadata is None:
                 raise UnknownJob(jid)
-            self._submitted.pop(workflow, None)
+            self.submitted.pop(workflow, None)
             if not is_removed(metadata):
                 return generation, metadata, True
             self.forget(jid, generation, workflow)
@@ -69,7 +84,7 @@ class Workflows:
 
         Raises EngineUnreachable where Cromwell does not tell of it.
         """
-        if workflow in self._submitted:
+        if workflow in self.submitted:
             return False
         metadata = await self.visible(workflow)
         if metadata is None:
@@ -78,23 +93,37 @@ class Workflows:
             self.forget(jid, generation, workflow)
         return is_removed(metadata)
 
-    def submitted(self, workflow: str, metadata: Metadata) -> None:
-        """Tell of a new workflow by this metadata until Cromwell does."""
-        self._submitted[workflow] = metadata
-
     def forget(self, jid: str, generation: int, workflow: str) -> None:
         """The job was deleted, by any pman; the next one of its name is of the next generation."""
-        self._submitted.pop(workflow, None)
+        self.submitted.pop(workflow, None)
         self._generations[jid] = max(generation + 1, self._generations.get(jid, 1))
 
-    async def read(self, workflow: str) -> Metadata | None:
-        """Ask for its metadata now; None where Cromwell does not tell of it."""
-        return await self._cache.read(workflow)
-
     async def visible(self, workflow: str) -> Metadata | None:
-        """The metadata as soon as Cromwell tells of it; None once it would have."""
-        await self._arrivals.arrive(workflow, self._lag)
-        return await self._cache.read(workflow)
+        """The metadata as soon as Cromwell tells of it; None once it would have. Raises EngineUnreachable."""
+        if workflow not in self._awaited and len(self._awaited) >= MAX_AWAITED:
+            raise EngineUnreachable(
+                f"{MAX_AWAITED} jobs are asked for at once that Cromwell does not tell of",
+                "it may have taken them just now, or nobody ever submitted jobs of these names",
+            )
+        self._awaited[workflow] += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._lag):
+                    while workflow not in await self._queries.run("", self._query):
+                        pass
+        finally:
+            self._awaited[workflow] -= 1
+            if not self._awaited[workflow]:
+                del self._awaited[workflow]
+        return await self.cache.read(workflow)
+
+    async def _query(self) -> Mapping[str, Mapping[str, Any]]:
+        """The rows of those that are awaited, by id; with a pause after the query before."""
+        await asyncio.sleep(self._next_query_at - time.monotonic())
+        try:
+            return await self._server.rows(list(self._awaited))
+        finally:
+            self._next_query_at = time.monotonic() + QUERY_INTERVAL_SECONDS
 
     async def label(self, workflow: str, labels: Mapping[str, str]) -> bool:
         """Label it once Cromwell tells of it, which labels nothing else; False where it does not."""
@@ -109,8 +138,8 @@ class Workflows:
         )
 
     async def close(self) -> None:
-        await self._arrivals.close()
-        await self._cache.close()
+        await self._queries.close()
+        await self.cache.close()
 
 
 def workflow_id(jid: str, generation: int) -> str:

@@ -145,11 +145,13 @@ class DockerExecutor:
     async def remove(self, jid: str) -> None:
         container = await self._containers.find(jid)
         # The marker goes first: whoever waits for the image then knows that nobody wants the job.
-        marked = await self._markers.remove_all(jid)
+        marked = await asyncio.gather(
+            self._markers.remove("pending", jid), self._markers.remove("failed", jid)
+        )
         if container:
             await self._containers.delete(container["Id"])
             self._cache.forget(jid)
-        elif not marked:
+        elif not any(marked):
             raise UnknownJob(jid)
 
     async def list(self) -> Sequence[str]:

@@ -91,10 +91,6 @@ class Markers:
             raise EngineRefused("remove", status, words(answer))
         return status == 204
 
-    async def remove_all(self, jid: str) -> bool:
-        """Delete the job's markers; False where there are none. Raises EngineRefused."""
-        return any(await asyncio.gather(self.remove("pending", jid), self.remove("failed", jid)))
-
     async def jids(self, kinds: Sequence[Kind]) -> set[str]:
         """The jobs that have a marker of these kinds."""
         answer = await self._api.json("/volumes", filtered(label=[JID_LABEL]))

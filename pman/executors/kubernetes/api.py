@@ -7,24 +7,27 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 
 from pman.errors import ConnectionCut, EngineRefused, EngineUnreachable
-from pman.executors.kubernetes.access import Access
-from pman.executors.kubernetes.connections import Connections, Request
+from pman.executors.kubernetes.access import Access, Connections
 from pman.executors.shared.http import engine_errors
 
 log = logging.getLogger(__name__)
 
 Object = Mapping[str, Any]
 """A Kubernetes object, as plain data."""
+
+Send = Callable[[Connections], AbstractAsyncContextManager[aiohttp.ClientResponse]]
+"""Sends one request over these connections."""
 
 JOBS = "/apis/batch/v1 jobs"
 PODS = "/api/v1 pods"
@@ -78,8 +81,10 @@ class Api:
         return self._connections.address if self._connections else "an address not known yet"
 
     def path(self, resource: str, name: str = "") -> str:
-        """See `path` below."""
-        return path(self.namespace, resource, name)
+        """The path of a resource such as `/api/v1 pods`, or of one object of it."""
+        prefix, plural = resource.split()
+        where = f"{namespace_path(self.namespace, prefix)}/{plural}"
+        return f"{where}/{quote(name, safe='')}" if name else where
 
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """GET what must be there: any refusal is EngineUnreachable."""
@@ -157,13 +162,14 @@ class Api:
         timeout = aiohttp.ClientTimeout(total=self.timeout)
         if stream:
             timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=idle_timeout)
-        request, call = Request(method, path, query, body, timeout, stream), f"{method} {path}"
+        target, call = f"{path}?{urlencode(query)}" if query else path, f"{method} {path}"
+        send = partial(Connections.send, method=method, path=target, body=body, limits=timeout, stream=stream)
         errors = engine_errors(
             "Kubernetes", self.address, call, self.timeout, hint=self._access.source, server="the API server"
         )
         try:
             with errors:
-                async with self._send(connections, request) as response:
+                async with self._send(connections, send) as response:
                     status = response.status
                     yield response
         finally:
@@ -208,16 +214,16 @@ class Api:
             await self._connections.close()
 
     @asynccontextmanager
-    async def _send(self, refused: Connections, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _send(self, refused: Connections, send: Send) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send the request; once more with other credentials where the first ones are refused."""
-        async with refused.in_use(), await refused.send(request) as response:
+        async with send(refused) as response:
             clients = refused
             if response.status == 401 or (response.status == 403 and refused.is_anonymous):
                 clients = await self._reconnect(refused)
             if clients is refused:
                 yield response
                 return
-        async with clients.in_use(), await clients.send(request) as response:
+        async with send(clients) as response:
             yield response
 
     async def _connect(self) -> Connections:
@@ -264,12 +270,6 @@ def is_name(text: str) -> bool:
 
 def namespace_path(namespace: str, prefix: str = "/api/v1") -> str:
     return f"{prefix}/namespaces/{quote(namespace, safe='')}"
-
-
-def path(namespace: str, resource: str, name: str = "") -> str:
-    """The path of a resource such as `/api/v1 pods`, or of one object of it."""
-    prefix, plural = resource.split()
-    return f"{namespace_path(namespace, prefix)}/{plural}{'/' if name else ''}{quote(name, safe='')}"
 
 
 def _pause(response: aiohttp.ClientResponse) -> float | None:

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.kubernetes.api import Object
-from pman.executors.kubernetes.fields import has
-from pman.executors.kubernetes.manifests import Manifest, owner_reference
+from pman.executors.kubernetes.manifests import Manifest, has, owner_reference
 from pman.executors.kubernetes.metadata import is_pmans, is_terminating, name, resource_version, uid
-from pman.executors.kubernetes.objects import NAME_ATTEMPTS, Conflict, Objects, Resolve
+from pman.executors.kubernetes.objects import NAME_ATTEMPTS, Objects, Resolve
 from pman.job import LABEL_PREFIX
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ class Bundle:
         return created
 
     async def _create_job(self) -> Object:
-        return await self._create(self._job, lambda conflict: self._complete(conflict.existing))
+        return await self._create(self._job, lambda existing, *_: self._complete(existing))
 
     async def _complete(self, job: Object) -> None:
         """Add what a call for the same job left undone. Raises NameTaken, unless the Job goes meanwhile."""
@@ -113,23 +112,25 @@ class Bundle:
     async def _ensure(self, manifest: Manifest, job: Object | None) -> Object:
         """The object: created, or as an earlier call left it. Raises NameTaken, EngineRefused."""
 
-        async def resolve(conflict: Conflict) -> Object | None:
-            if not manifest.is_of_the_same_name(conflict.existing):
-                raise EngineRefused(f"create {manifest.kind}", 409, conflict.message)
-            return await self._settle(manifest, conflict, job)
+        async def resolve(existing: Object, message: str, attempt: int) -> Object | None:
+            if not manifest.is_of_the_same_name(existing):
+                raise EngineRefused(f"create {manifest.kind}", 409, message)
+            return await self._settle(manifest, existing, attempt, job)
 
         return await self._create(manifest.owned_by(job) if job else manifest, resolve)
 
-    async def _settle(self, manifest: Manifest, conflict: Conflict, job: Object | None) -> Object | None:
+    async def _settle(
+        self, manifest: Manifest, existing: Object, attempt: int, job: Object | None
+    ) -> Object | None:
         """The existing object of this job, if it can stay; else delete it, since its Job went."""
-        existing, owners = conflict.existing, manifest.owners_of(conflict.existing)
+        owners = manifest.owners_of(existing)
         if job and uid(job) in owners:
             return existing
         if not owners and has(existing, manifest.body):
             return await self._adopt(manifest, existing, job) if job else existing
         if job is None and (other := await self._objects.get(self._job)) and not is_terminating(other):
             await self._complete(other)
-        if owners or conflict.attempt >= ORPHAN_ATTEMPTS:
+        if owners or attempt >= ORPHAN_ATTEMPTS:
             await self._objects.delete(manifest, existing)
         return None
 

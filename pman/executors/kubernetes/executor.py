@@ -11,13 +11,12 @@ from pman.errors import UnknownJob
 from pman.executors.kubernetes.access import Access
 from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object, is_name
 from pman.executors.kubernetes.bundle import Bundle
-from pman.executors.kubernetes.fields import IgnoredFields
 from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.logs import Logs
-from pman.executors.kubernetes.manifests import Manifests
+from pman.executors.kubernetes.manifests import IgnoredFields, Manifests
 from pman.executors.kubernetes.metadata import name, without_managed_fields
 from pman.executors.kubernetes.objects import Objects, name_taken
-from pman.executors.kubernetes.permissions import Permissions
+from pman.executors.kubernetes.permissions import check_claim, check_namespace, missing_permissions
 from pman.executors.kubernetes.reads import Reads, native
 from pman.executors.kubernetes.removal import Removal
 from pman.executors.kubernetes.status import has_ended
@@ -46,7 +45,6 @@ class KubernetesExecutor:
         self._manifests = Manifests(api)
         self._objects = Objects(api)
         self._ignored_fields = IgnoredFields()
-        self._permissions = Permissions(api)
         self._logs = Logs(api, self.inspect)
         self._removal = Removal(api, self._reads, store.delete_job)
         labelled = {"labelSelector": JID_LABEL}
@@ -69,10 +67,10 @@ class KubernetesExecutor:
         self._watch()
         claim = self._settings["VOLUME_NAME"] if self._settings["STORAGE_TYPE"] == "kubernetes_pvc" else None
         answers: Sequence[Any] = await asyncio.gather(
-            self._permissions.check_namespace(),
-            self._permissions.check_claim(claim),
+            check_namespace(self._api),
+            check_claim(self._api, claim),
             self._api.read("/version"),
-            self._permissions.missing(claim),
+            missing_permissions(self._api, claim),
             return_exceptions=True,
         )
         for answer in answers:  # in this order: without the namespace, nothing else is there either

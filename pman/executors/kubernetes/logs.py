@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pman.errors import EngineUnreachable, UnknownJob
-from pman.executors.kubernetes.api import PODS, Answer, Api, Forbidden, Object
+from pman.executors.kubernetes.api import PODS, Api, Forbidden, Object
 from pman.executors.kubernetes.metadata import name, uid
 from pman.executors.kubernetes.reads import Native
 from pman.executors.kubernetes.status import (
@@ -96,7 +96,8 @@ class Logs:
         if is_absent and not main_container_has_ended(pod):  # "waiting to start", or it never ran
             return
         error = self._api.unexpected("GET", where, answer)
-        if isinstance(error, Forbidden) or _is_from_the_api_server(answer):
+        # The others are the node's, which may be lost for ever, and its jobs have a state.
+        if isinstance(error, Forbidden) or answer.status in (401, 429, 503):
             raise error
         if recovering:
             message = f"the log of {name(pod)} cannot be read now: {answer.message}"
@@ -104,11 +105,6 @@ class Logs:
         if is_absent and follow:  # gone meanwhile
             return
         yield f"pman: the log of {name(pod)} cannot be read: {answer.message}\n".encode()
-
-
-def _is_from_the_api_server(answer: Answer) -> bool:
-    """Tell whether the error is not the node's: a node may be lost for ever, and its jobs have a state."""
-    return answer.status in (401, 429, 503)
 
 
 def _may_recover(job: Object) -> bool:

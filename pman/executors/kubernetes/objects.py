@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pman.errors import ConnectionCut, EngineRefused, NameTaken
 from pman.executors.kubernetes.api import Answer, Api, Object
-from pman.executors.kubernetes.fields import has
-from pman.executors.kubernetes.manifests import Manifest
+from pman.executors.kubernetes.manifests import Manifest, has
 from pman.executors.kubernetes.metadata import is_terminating, name, resource_version, uid
 
 NAME_RETRY_SECONDS = 0.25
@@ -24,25 +22,14 @@ NAME_ATTEMPTS = 80
 """Tries, 20 s in all: an earlier object of the name may be terminating, or the API server busy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """An object that has the name already, and is not terminating."""
-
-    existing: Object
-    message: str
-    """The API server's words."""
-
-    attempt: int
-    """The first one is 0."""
+Resolve = Callable[[Object, str, int], Awaitable[Object | None]]
+"""Takes an object that has the name already and is not terminating, the API server's words, and the number of
+the attempt, from 0. Returns the object to use in place of a new one, or None to try again; or raises."""
 
 
-Resolve = Callable[[Conflict], Awaitable[Object | None]]
-"""Returns the object to use in place of a new one, or None to try again; or raises."""
-
-
-async def name_taken(conflict: Conflict) -> None:
+async def name_taken(existing: Object, *_: object) -> None:
     """The resolution for a job of one document. Raises NameTaken."""
-    raise NameTaken(f"a Job {name(conflict.existing)} exists")
+    raise NameTaken(f"a Job {name(existing)} exists")
 
 
 class Objects:
@@ -59,7 +46,7 @@ class Objects:
             message, existing = answer.message, await self.get(manifest)
             if existing and is_terminating(existing) and manifest.may_await(existing):
                 message = _terminating(existing)
-            elif existing and (resolved := await resolve(Conflict(existing, message, attempt))):
+            elif existing and (resolved := await resolve(existing, message, attempt)):
                 return resolved, False
             await asyncio.sleep(NAME_RETRY_SECONDS)
         raise EngineRefused(f"create {manifest.kind}", 409, message)

@@ -45,8 +45,6 @@ class LocalExecutor:
         self._timeout = float(settings["ENGINE_TIMEOUT"])
         self._namespaces = namespaces
 
-    # --- the protocol --------------------------------------------------------------------------
-
     async def facts(self) -> Mapping[str, Any]:
         return await asyncio.to_thread(self._facts)
 
@@ -80,9 +78,8 @@ class LocalExecutor:
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = partial(self._has_ended, jid) if follow else None
-        with contextlib.suppress(FileNotFoundError):
-            async for chunk in chunks(self._directories.path(jid) / "log", tail, ended):
-                yield chunk
+        async for chunk in chunks(self._directories.path(jid) / "log", tail, ended):
+            yield chunk
 
     async def end(self, jid: str, reason: str) -> None:
         await asyncio.to_thread(self._end, jid, reason)
@@ -98,8 +95,6 @@ class LocalExecutor:
 
     async def ping(self) -> str:
         return f"local processes of {platform.node()} ({platform.platform(terse=True)}), not isolated"
-
-    # --- at start ------------------------------------------------------------------------------
 
     def _facts(self) -> Mapping[str, Any]:
         if not Path(self._storebase).is_dir():
@@ -139,8 +134,6 @@ class LocalExecutor:
         for directory in self._directories.abandoned():
             with contextlib.suppress(OSError):
                 delete(directory, self._timeout)
-
-    # --- a job ---------------------------------------------------------------------------------
 
     def _create(self, jid: str, documents: Sequence[Document], job: object) -> str:
         """Create the whole directory at once; its incarnation. Raises NameTaken, EngineRefused."""

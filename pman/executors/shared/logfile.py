@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from pman.executors.shared.tasks import Attempts
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +28,16 @@ async def chunks(
     *,
     within: Path | None = None,
 ) -> AsyncIterator[bytes]:
-    """The last lines; with `ended`, all that is added, too, until that says so. Raises OSError.
+    """The last lines, where there is a log; with `ended`, all that is added, too, until that says so.
 
-    `within`: see open_within, where the job itself can write beside its log.
+    Then a log that is not there yet is awaited. `within`: see open_within, where the job itself can write
+    beside its log. Raises OSError.
     """
+    async for _ in Attempts(FOLLOW_INTERVAL_SECONDS):
+        if ended is None or await asyncio.to_thread(path.exists) or await ended():
+            break
     opened = asyncio.to_thread(open_within, path, within) if within else asyncio.to_thread(path.open, "rb")
-    with await opened as file:
+    with contextlib.suppress(FileNotFoundError), await opened as file:
         await asyncio.to_thread(_seek_lines, file, tail)
         while True:
             last = ended is None or await ended()  # asked first, so that nothing is missed

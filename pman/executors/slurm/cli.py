@@ -15,7 +15,6 @@ from typing import IO, Any
 from pman.errors import EngineRefused, EngineUnreachable
 from pman.executors.slurm import options
 from pman.executors.slurm.native import Entry, entries
-from pman.executors.slurm.transport import HELD_UNTIL
 
 _AWAY = ("contact", "connect", "ommunication", "Socket", "imed out", "uthentication", "munge", "redential",
          "Zero Bytes", "slurm_load", "configuration source", "slurm.conf", "standby", "rotocol")  # fmt: skip
@@ -42,15 +41,13 @@ class Cli:
         self._turns = asyncio.Semaphore(_MAX_PROGRAMS)
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
-        given = {**self._environment, **(job.get("environment") or {})}
-        words = ["--parsable", *options.options({**job, "begin_time": HELD_UNTIL})]
-        code, output, errors = await self._run("sbatch", words, script, given)
+        words = ["--parsable", *options.options(job)]
+        code, output, errors = await self._run("sbatch", words, script, job.get("environment"))
         if code:
             raise self._refusal("submit", "sbatch", code, errors)
         return int(output.split()[-1].partition(";")[0])
 
-    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
-        begin = job.get("begin_time", "now")
+    async def release(self, job_id: int, begin: str) -> None:
         await self._change("release", "scontrol", "update", f"JobId={job_id}", f"StartTime={begin}")
 
     async def cancel(self, job_id: int) -> None:
@@ -72,7 +69,7 @@ class Cli:
             return None
         fields = "JobIDRaw,JobName,State,ExitCode,Start,End,NodeList"
         words = ["--allocations", "--parsable2", "--noheader", f"--jobs={job_id}", f"--format={fields}"]
-        code, output, errors = await self._run("sacct", words, zone="UTC")
+        code, output, errors = await self._run("sacct", words, environment={"TZ": "UTC"})
         if "disabled" in errors:
             return None
         if code:
@@ -104,10 +101,9 @@ class Cli:
         words: Sequence[str],
         given: str = "",
         environment: Mapping[str, str] | None = None,
-        zone: str = "",
     ) -> tuple[int, str, str]:
-        """Exit code, and what it wrote. Raises EngineUnreachable."""
-        variables = {**(environment or self._environment), **({"TZ": zone} if zone else {})}
+        """Exit code, and what it wrote; `environment`: more than it has anyway. Raises EngineUnreachable."""
+        variables = {**self._environment, **(environment or {})}
         if (path := self._which(program)) is None:
             raise EngineUnreachable(
                 f"{program} is not on pman's PATH", "install SLURM's client programs, or use SLURM_MODE=rest"

@@ -57,8 +57,14 @@ class Record:
 
     def native_state(self, source: str, entry: Entry | None) -> Mapping[str, Any]:
         """See templates/slurm/state.yaml."""
-        texts = {"source": source, "asked": self.end_reason}
-        return {**texts, "notes": self.notes, "sent": self.job, "job": entry}
+        return native_state(source, entry, self.notes, self.job, self.end_reason)
+
+
+def native_state(
+    source: str, entry: Entry | None, notes: Mapping[str, Any], job: Mapping[str, Any], asked: str = ""
+) -> Mapping[str, Any]:
+    """See templates/slurm/state.yaml."""
+    return {"source": source, "asked": asked, "notes": notes, "sent": job, "job": entry}
 
 
 class Directories:

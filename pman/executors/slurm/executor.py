@@ -12,12 +12,12 @@ from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, UnknownJob
 from pman.executors import Closable
-from pman.executors.shared.logfile import FOLLOW_INTERVAL_SECONDS, chunks
+from pman.executors.shared.logfile import chunks
 from pman.executors.shared.pathmap import seen
-from pman.executors.shared.tasks import Attempts, cancel, repeat
+from pman.executors.shared.tasks import cancel, repeat
 from pman.executors.slurm import options
 from pman.executors.slurm.cli import Cli
-from pman.executors.slurm.directory import Directories, Record, number_in
+from pman.executors.slurm.directory import Directories, Record, native_state, number_in
 from pman.executors.slurm.ends import Ends
 from pman.executors.slurm.listing import Jobs, Listing
 from pman.executors.slurm.native import Entry, has_ended, is_held, labels
@@ -90,13 +90,7 @@ class SlurmExecutor:
         except EngineRefused as refused:
             refused.leftover = incarnation
             raise
-        return {
-            "source": "controller",
-            "notes": contents[0]["notes"],
-            "sent": contents[0]["job"],
-            "asked": "",
-            "job": {"states": ["PENDING"]},
-        }
+        return native_state("controller", {"states": ["PENDING"]}, contents[0]["notes"], contents[0]["job"])
 
     async def discard(self, jid: str, leftover: str) -> None:
         """Delete the directory of a job that SLURM has not got."""
@@ -137,15 +131,9 @@ class SlurmExecutor:
         return await asyncio.to_thread(self._directories.documents, jid)
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
-        file = self._directories.directory(jid) / "log"
         ended = partial(self._has_ended, jid) if follow else None
-        if ended:
-            async for _ in Attempts(FOLLOW_INTERVAL_SECONDS):
-                if await asyncio.to_thread(file.exists) or await ended():
-                    break
-        with contextlib.suppress(FileNotFoundError):
-            async for chunk in chunks(file, tail, ended):
-                yield chunk
+        async for chunk in chunks(self._directories.directory(jid) / "log", tail, ended):
+            yield chunk
 
     async def remove(self, jid: str) -> None:
         record = await asyncio.to_thread(self._directories.read, jid)
@@ -244,6 +232,5 @@ def _without_directory(jid: str, jobs: Jobs) -> Mapping[str, Any]:
     """A job that SLURM still has, and whose directory somebody has deleted. Raises UnknownJob."""
     for entry in jobs.by_name.get(jid, ()):
         if not has_ended(entry):
-            notes = {"labels": labels(entry["comment"])}
-            return {"source": "controller", "notes": notes, "sent": {}, "asked": "", "job": entry}
+            return native_state("controller", entry, {"labels": labels(entry["comment"])}, {})
     raise UnknownJob(jid)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import getpass
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pman.errors import ConfigError, EngineRefused, EngineUnreachable
 from pman.executors.shared.http import Http
 from pman.executors.slurm.native import Entry, accounted, body, changes, entries, error_numbers, words
-from pman.executors.slurm.token import expired, token
-from pman.executors.slurm.transport import HELD_UNTIL
 
 OLDEST, NEWEST = 36, 43
 """The versions of the API, 0.0.N, whose answers native.py reads."""
@@ -62,16 +64,14 @@ class Rest:
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
         paths = await self._serving()
-        sent = body({**job, "begin_time": HELD_UNTIL}, script, paths.version)
-        status, answer = await self._call("POST", paths.submit, sent)
+        status, answer = await self._call("POST", paths.submit, body(job, script, paths.version))
         if job_id := int(answer.get("job_id") or (answer.get("result") or {}).get("job_id") or 0):
             return job_id  # errors beside it are notes, such as why it does not begin
         raise self._refusal("submit", status, answer)
 
-    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
+    async def release(self, job_id: int, begin: str) -> None:
         paths = await self._serving()
-        sent = changes({"begin_time": job.get("begin_time", "now")}, paths.version)
-        await self._change("release", "POST", job_id, sent)
+        await self._change("release", "POST", job_id, changes({"begin_time": begin}, paths.version))
 
     async def cancel(self, job_id: int) -> None:
         await self._change("end", "DELETE", job_id)
@@ -197,3 +197,30 @@ def _own_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError) as error:
         raise ConfigError("SLURM_USER is not set, and the user that pman runs as has no name") from error
+
+
+def token(settings: Mapping[str, Any]) -> str:
+    """The token for slurmrestd, given once, or in a file that somebody renews; '' where none is set.
+
+    Raises EngineUnreachable for a file that cannot be read.
+    """
+    if not (file := settings["SLURM_JWT_FILE"]):
+        return str(settings["SLURM_JWT"] or "")
+    try:
+        text = Path(file).read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise EngineUnreachable(
+            f"there is no token for slurmrestd: {error}", "SLURM_JWT_FILE names its file"
+        ) from error
+    return text.removeprefix("SLURM_JWT=")  # as `scontrol token` prints it
+
+
+def expired(text: str) -> str:
+    """When the token did; '' where it has not, or does not tell."""
+    try:
+        payload = text.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        end = float(claims["exp"])
+        return datetime.fromtimestamp(end, UTC).isoformat() if end < time.time() else ""
+    except (ValueError, LookupError, TypeError, OverflowError):
+        return ""

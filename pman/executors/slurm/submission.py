@@ -20,6 +20,10 @@ from pman.executors.slurm.transport import Transport
 
 log = logging.getLogger(__name__)
 
+HELD_UNTIL = "now+3650days"
+"""The time before which a job that is submitted does not begin, unless it is released. `hold` in its place
+would keep SLURM (22.05) from refusing what no node can give."""
+
 STRAY_SECONDS = 120
 """After so long a job that is held and does not count is cancelled; until then it may still be taken up."""
 
@@ -48,7 +52,7 @@ class Submission:
         if job_id is None:
             job_id = None if first else await self._take_up(record)
             job_id = await self._submit(record) if job_id is None else job_id
-        await self._transport.release(job_id, record.job)
+        await self._transport.release(job_id, record.job.get("begin_time", "now"))
         await asyncio.to_thread(self._directories.forget_script, record)
 
     async def _take_up(self, record: Record) -> int | None:
@@ -67,7 +71,7 @@ class Submission:
             script = await asyncio.to_thread(self._directories.script, record.jid)
         except FileNotFoundError:
             raise _deleted() from None
-        job_id = await self._transport.submit(record.job, script)
+        job_id = await self._transport.submit({**record.job, "begin_time": HELD_UNTIL}, script)
         return await self._claim(record, job_id)
 
     async def _claim(self, record: Record, job_id: int) -> int:

@@ -7,10 +7,6 @@ from typing import Any, Protocol
 
 from pman.executors.slurm.native import Entry
 
-HELD_UNTIL = "now+3650days"
-"""The time before which a job that is submitted does not begin, unless it is released. `hold` in its place
-would keep SLURM (22.05) from refusing what no node can give."""
-
 
 class Transport(Protocol):
     """Every call raises EngineUnreachable where SLURM, or what stands before it, does not answer in time."""
@@ -19,10 +15,10 @@ class Transport(Protocol):
     """The fields of a job that reach SLURM this way; empty where SLURM itself refuses others, by name."""
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
-        """The id of the job, which waits until it is released. Raises EngineRefused."""
+        """The id of the job. Raises EngineRefused."""
 
-    async def release(self, job_id: int, job: Mapping[str, Any]) -> None:
-        """Let it run; does nothing where it is not there any more. Raises EngineRefused."""
+    async def release(self, job_id: int, begin: str) -> None:
+        """Let it begin then, such as `now`; does nothing where it is gone. Raises EngineRefused."""
 
     async def cancel(self, job_id: int) -> None:
         """End it; does nothing where it has ended. Raises EngineRefused."""
