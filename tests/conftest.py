@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def downloads(config: pytest.Config) -> bool:
-    """Whether tests may ask a registry for packages."""
+    """Tell whether tests may ask a registry for packages."""
     return bool(os.environ.get("PMAN_TEST_PACKAGES")) or "packages" in config.getoption("markexpr")
 
 
@@ -53,7 +53,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.fixture(scope="session")
 def pmans(storebase: Path) -> Iterator[Callable[[str], Live]]:
-    """By the name of an engine: the one pman, as shipped, that all tests of a worker share."""
+    """Give, by the name of an engine, the one pman as shipped that all tests of a worker share."""
     running: dict[str, Live] = {}
     with ExitStack() as stack:
 
@@ -110,7 +110,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_report_header() -> list[str]:
-    """What runs, what is skipped and why, and about how long it takes where all tests are chosen."""
+    """Say what runs, what is skipped and why, and about how long all tests take."""
     lines, total = [], 0
     for name, seconds in engines.SECONDS.items():
         reason = engines.absent(name) if name else ""

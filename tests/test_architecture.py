@@ -24,7 +24,7 @@ LAYERS = {
     "pman.translation": set[str](),
     "pman.executors": set[str](),
 }
-"""What each folder may import besides itself and the ground."""
+"""The folders that each may import besides itself and the ground."""
 
 GROUND = {"pman.job", "pman.errors", "pman.settings", "pman.schema", "pman.resources", "pman.suggest"}
 """The modules directly under pman/: data, errors and settings. They import nothing but each other."""

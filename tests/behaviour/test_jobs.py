@@ -665,7 +665,7 @@ def test_a_job_that_does_not_end_in_time_is_ended(limited: tuple[Live, str]) -> 
 
 
 def is_silent(file: Path) -> bool:
-    """Whether a job that writes each second has written nothing for some."""
+    """Tell that a job that writes each second has written nothing for some."""
     before = file.read_text()
     time.sleep(3)
     return file.read_text() == before

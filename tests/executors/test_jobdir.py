@@ -62,7 +62,7 @@ def test_a_name_that_becomes_free_while_it_is_taken_is_had(
     rename = Path.rename
 
     def delete_after(source: Path, target: Path) -> Path:
-        """What another pman may do between a refused rename and the next look."""
+        """Do as another pman may between a refused rename and the next look."""
         try:
             return rename(source, target)
         finally:

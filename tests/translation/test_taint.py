@@ -33,7 +33,7 @@ values_of = st.lists(shell_texts, min_size=len(NAMES), max_size=len(NAMES))
 
 
 def documents(engine: str, runtime: str, env: list[str]) -> tuple[list[Document], list[Document]]:
-    """What is sent, and what is shown."""
+    """Return the text that is sent, and the one that is shown."""
     environ = {**NEEDED.get(engine, {}), **({"SLURM_RUNTIME": runtime} if runtime else {})}
     translation, job = a_translation(engine, **environ), a_job(env=tuple(env))
     return list(translation.render(job, FACTS)), list(translation.show(job, FACTS))
