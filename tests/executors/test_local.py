@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,11 +157,12 @@ async def local(
     await close(live)
 
 
-def open_to_others(directory: Path) -> None:
-    directory.chmod(0o777)
-    for parent in directory.parents:
-        if parent.name.startswith("pytest"):
-            parent.chmod(0o755)
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that every user may enter; pytest closes its own, also those of a run that goes on."""
+    with tempfile.TemporaryDirectory(prefix="pman-test-") as directory:
+        Path(directory).chmod(0o777)
+        yield Path(directory)
 
 
 async def close(live: Live) -> None:
@@ -248,12 +250,11 @@ async def test_a_directory_that_is_gone_is_told(supervised: Live) -> None:
 
 @root_only
 @linux_only
-def test_without_roots_rights_mounts_come_from_a_user_namespace_or_paths_are_mapped(tmp_path: Path) -> None:
-    open_to_others(tmp_path)
+def test_without_roots_rights_mounts_come_from_a_user_namespace_or_paths_are_mapped(open_path: Path) -> None:
     # The one capability is for a Python in a place that only root may enter; it grants no mount.
     another = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps=+dac_read_search"]
     done = subprocess.run(
-        [*another, "--ambient-caps=+dac_read_search", sys.executable, __file__, tmp_path],
+        [*another, "--ambient-caps=+dac_read_search", sys.executable, __file__, open_path],
         capture_output=True,
         text=True,
         check=False,
@@ -431,10 +432,9 @@ async def test_a_variable_that_a_shell_cannot_export_is_refused(local: Live, nam
 
 @root_only
 @pytest.mark.parametrize("namespaces", PROBED)
-async def test_a_job_runs_as_the_user_of_the_site(tmp_path: Path, namespaces: str) -> None:
-    open_to_others(tmp_path)
-    live = await started(tmp_path, "none" if namespaces == "none" else None, CONTAINER_USER="12345:54321")
-    open_to_others(live.outgoing)
+async def test_a_job_runs_as_the_user_of_the_site(open_path: Path, namespaces: str) -> None:
+    live = await started(open_path, "none" if namespaces == "none" else None, CONTAINER_USER="12345:54321")
+    live.outgoing.chmod(0o777)
     script = "id -u; id -g; id -G; echo there >/dev/stderr; : >scratch; echo 1 >$1/b"
 
     info, logs = await live.ran("sh", "-c", script, "sh")
