@@ -19,8 +19,8 @@ from pman.resources import TEMPLATES
 from pman.translation.translation import Translation
 from pman.web.app import create_app
 from pman.web.page.code import rows
-from pman.web.page.examples import EXAMPLES
 from pman.web.page.jobs import Query, counted, limits, news
+from pman.web.page.render import EXAMPLES
 from pman.web.page.session import COOKIE
 from pman.web.page.view import STATIC, duration, sentence
 from tests.a_job import a_job_details, settings_of, site_templates

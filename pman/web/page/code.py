@@ -9,14 +9,15 @@ from typing import Any
 from markupsafe import Markup, escape
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexer import DelegatingLexer, Lexer
+from pygments.lexer import DelegatingLexer, Lexer, RegexLexer, bygroups, using, words
 from pygments.lexers import get_lexer_for_filename
+from pygments.lexers.shell import BashLexer
 from pygments.lexers.special import TextLexer
 from pygments.lexers.templates import DjangoLexer, YamlJinjaLexer
+from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text, Whitespace
 from pygments.util import ClassNotFound
 
 from pman.errors import Fault
-from pman.web.page.wdl import WdlLexer
 
 LARGE = 64_000
 """Characters; with more of them, colours take longer than they help."""
@@ -58,6 +59,43 @@ def _coloured(text: str, name: str) -> list[str]:
 
 _FORMATTER = HtmlFormatter(nowrap=True)
 _PLAIN: Mapping[str, Any] = {"stripnl": False, "ensurenl": False}
+
+
+_WORDS = (
+    "version", "import", "as", "alias", "struct", "task", "workflow", "input", "output", "call", "scatter",
+    "if", "then", "else", "in", "meta", "parameter_meta", "runtime", "object",
+)  # fmt: skip
+_TYPES = ("Array", "Map", "Pair", "Object", "Boolean", "Int", "Float", "String", "File")
+
+
+class WdlLexer(RegexLexer):
+    """The colours of WDL 1.0, which pygments does not know; a task's command has those of a shell script.
+
+    https://github.com/openwdl/wdl/blob/main/versions/1.0/SPEC.md
+    """
+
+    name = "WDL"
+    tokens = {  # noqa: RUF012  (as pygments declares it)
+        "root": [
+            (r"\s+", Whitespace),
+            (r"#.*", Comment.Single),
+            (
+                r"(command)(\s*)(<<<)((?s:.*?))(>>>)",
+                bygroups(Keyword, Whitespace, Punctuation, using(BashLexer), Punctuation),  # type: ignore[no-untyped-call]  # it has no types
+            ),
+            (r"(version)(\s+)(\S+)", bygroups(Keyword, Whitespace, Number)),  # type: ignore[no-untyped-call]
+            (r"([a-z_]\w*)(\s*)(:)", bygroups(Name.Attribute, Whitespace, Punctuation)),  # type: ignore[no-untyped-call]
+            (words(_WORDS, suffix=r"\b"), Keyword),
+            (words(_TYPES, suffix=r"\b"), Keyword.Type),
+            (words(("true", "false"), suffix=r"\b"), Keyword.Constant),
+            (r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'', String),
+            (r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", Number),
+            (r"[A-Za-z_]\w*", Name),
+            (r"[-+*/%<>=!&|?~$]+", Operator),
+            (r"[\[\](){},.:;]", Punctuation),
+            (r".", Text),
+        ]
+    }
 
 
 def _lexer(name: str) -> Lexer:
