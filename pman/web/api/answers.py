@@ -11,8 +11,10 @@ from urllib.parse import quote
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from pman.engine.engine import Engine
 from pman.errors import PmanError, TooLarge
 from pman.translation.request import MAX_BODY
+from pman.web.api.params import flag, number, only, valid_jid
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,11 @@ def answer_errors(app: Quart) -> None:
         return {"message": "pman failed at this request, which is a bug; its log has the details"}, 500
 
 
-def streamed_log(chunks: AsyncIterator[bytes]) -> Response:
+async def streamed_log(engine: Engine, jid: str) -> Response:
+    """A job's log, as this request asks for it by `tail` and `follow`."""
+    only("tail", "follow")
+    tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
+    chunks = await engine.logs(valid_jid(jid), tail, follow=flag("follow"))
     response = Response(_text(chunks), mimetype="text/plain")
     response.timeout = None  # follows as long as the job runs
     return response

@@ -54,11 +54,15 @@ def authorised(headers: Headers, token: str | None) -> None:
     if token is None:
         return
     scheme, _, given = headers.get("Authorization", "").partition(" ")
-    # As bytes: compare_digest takes no text beyond ASCII, which a header may hold.
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+    if scheme.lower() != "bearer" or not is_token(given, token):
         raise Unauthorised(
             "this needs the site's token: Authorization: Bearer TOKEN", "AUTH_TOKEN of pman is the token"
         )
+
+
+def is_token(given: str, token: str) -> bool:
+    # As bytes: compare_digest takes no text beyond ASCII, which a header or a form may hold.
+    return hmac.compare_digest(given.strip().encode(), token.encode())
 
 
 def _same(origin: str, host: str) -> bool:

@@ -13,7 +13,7 @@ from pman.errors import EngineUnreachable, NotJson
 from pman.job import Job
 from pman.translation.request import PROPERTIES
 from pman.web.api.answers import streamed_log
-from pman.web.api.params import flag, number, only, valid_jid
+from pman.web.api.params import flag, only, valid_jid
 
 
 def add_v1(app: Quart, engine: Engine) -> None:
@@ -52,10 +52,7 @@ def add_v1(app: Quart, engine: Engine) -> None:
 
     @app.get("/api/v1/<jid>/logs/")
     async def logs(jid: str) -> Response:
-        only("tail", "follow")
-        tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
-        chunks = await engine.logs(valid_jid(jid), tail, follow=flag("follow"))
-        return streamed_log(chunks)
+        return await streamed_log(engine, jid)
 
 
 async def answering(engine: Engine) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from pman.translation.preview import Preview
 from pman.web.api import guard
 from pman.web.api.answers import streamed_log
 from pman.web.api.listing import Choice
-from pman.web.api.params import flag, number, only, valid_jid
+from pman.web.api.params import only, valid_jid
 from pman.web.api.sse import streamed_events
 from pman.web.api.v1 import answering
 
@@ -65,9 +65,7 @@ def _job(app: Quart, engine: Engine) -> None:
 
     @app.get("/api/v2/jobs/<jid>/logs")
     async def job_logs(jid: str) -> Response:
-        only("tail", "follow")
-        tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
-        return streamed_log(await engine.logs(valid_jid(jid), tail, follow=flag("follow")))
+        return await streamed_log(engine, jid)
 
     @app.get("/api/v2/jobs/<jid>/document")
     async def job_document(jid: str) -> Mapping[str, Any]:

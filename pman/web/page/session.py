@@ -6,8 +6,6 @@ What came from a page of another site is refused before that, token or not.
 
 from __future__ import annotations
 
-import hmac
-
 from itsdangerous import BadData, TimestampSigner
 from quart import Response, request
 
@@ -54,7 +52,7 @@ class Session:
         assert self._token is not None  # noqa: S101  (for the type checker)
         if not given:
             raise Unauthorised("the site's token is needed", "AUTH_TOKEN of pman is the token")
-        if not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+        if not guard.is_token(given, self._token):
             raise Unauthorised("this is not the site's token", "AUTH_TOKEN of pman is the token")
 
     def begin(self, response: Response) -> None:
