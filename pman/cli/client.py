@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import click
 import requests
 
 from pman.errors import ConfigError, Fault, PmanError
+from pman.web.loopback import is_loopback
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,7 +56,7 @@ class Client:
         self.url = f"{self.root}/api/v1/"
         self._session = requests.Session()
         # A proxy of the environment cannot reach this machine's own loopback.
-        self._session.trust_env = not _is_loopback(parts.hostname)
+        self._session.trust_env = not is_loopback(parts.hostname)
 
     def about(self) -> Mapping[str, Any]:
         """server_version, container_env, storage_type and engine: reachable, version or message."""
@@ -166,10 +166,3 @@ def _object(response: requests.Response) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -10,13 +10,14 @@ from pman.engine.engine import Engine
 from pman.engine.feed import Feed
 from pman.engine.previews import PreviewQueue
 from pman.errors import BadRequest
+from pman.settings import engine_schema, properties
 from pman.translation.request import MAX_BODY
 from pman.web import page
 from pman.web.api.answers import NO_GUESSES, answer_errors
 from pman.web.api.openapi import add_description
 from pman.web.api.v1 import add_v1
 from pman.web.api.v2 import add_v2
-from pman.web.loopback import is_of_loopback, loopback_only
+from pman.web.loopback import is_of_loopback
 
 
 def create_app(engine: Engine) -> Quart:
@@ -51,6 +52,11 @@ def create_app(engine: Engine) -> Quart:
                 )
 
     return app
+
+
+def loopback_only(engine: str) -> bool:
+    """Says whether schema/engines keeps an engine from listening beyond this machine: it isolates nothing."""
+    return "loopback" in properties(engine_schema(engine, "server"))
 
 
 def _health(app: Quart, engine: Engine) -> None:

@@ -16,8 +16,7 @@ from urllib.parse import quote
 from pman.engine.engine import Engine
 from pman.translation.request import JID
 from pman.web.api.answers import NO_GUESSES
-from pman.web.app import create_app
-from pman.web.loopback import loopback_only
+from pman.web.app import create_app, loopback_only
 
 log = logging.getLogger(__name__)
 

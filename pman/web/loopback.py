@@ -1,20 +1,13 @@
-"""Engines that isolate nothing serve this machine only."""
+"""Tells the addresses of this machine from all others."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 
-from pman.settings import engine_schema, properties
-
-
-def loopback_only(engine: str) -> bool:
-    """Says whether schema/engines keeps an engine from listening beyond this machine."""
-    return "loopback" in properties(engine_schema(engine, "server"))
-
 
 def is_loopback(host: str) -> bool:
-    """Says it of an address or a name, in brackets or not."""
+    """Says whether an address or a name is this machine's own, in brackets or not."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

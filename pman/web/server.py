@@ -14,8 +14,9 @@ from pman import __version__
 from pman.engine.engine import Engine
 from pman.errors import ConfigError
 from pman.settings import Settings
+from pman.web.app import loopback_only
 from pman.web.asgi import served
-from pman.web.loopback import is_loopback, loopback_only
+from pman.web.loopback import is_loopback
 
 log = logging.getLogger(__name__)
 
