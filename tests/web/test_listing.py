@@ -12,7 +12,7 @@ from quart import Quart
 
 from pman.errors import BadRequest
 from pman.job import JobDetails
-from pman.web.api.listing import Choice
+from pman.web.api.listing import paging
 from tests.a_job import a_job_details
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 async def chosen(query: str, jobs: list[JobDetails]) -> tuple[list[str], str | None]:
     async with Quart("test").test_request_context(f"/?{query}") as context:
-        found, following = Choice.of(context.request.args).page(jobs, NOW)
+        found, following = paging(context.request.args)(jobs, NOW)
     return [job.info.jid for job in found], following
 
 

@@ -1,14 +1,13 @@
-"""Chooses the jobs of a list, and a page of them: parameters become a choice, checked once."""
+"""Chooses the jobs of a list, and a page of them: parameters are read, and checked, once."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Self, get_args
+from typing import get_args
 
 from werkzeug.datastructures import MultiDict
 
@@ -27,67 +26,49 @@ Place = tuple[float, str]
 """Orders jobs in the list: the newest first, then by name; a job whose age is not known comes last."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Takes the jobs for which all of it holds. The API and the page mean the same by it."""
+Takes = Callable[[JobDetails, datetime], bool]
+"""Says whether a job belongs to a list, as of now."""
 
-    statuses: frozenset[str]
-    """A job has one of them; without any, all jobs are taken."""
+Page = tuple[Sequence[JobDetails], str | None]
+"""Jobs, and the cursor of the next page: a place, so it stays right when jobs come and go."""
 
-    labels: tuple[tuple[str, str | None], ...]
-    """A job has all of them, each with this value, or with any."""
 
-    newer: timedelta | None
-    older: timedelta | None
-    words: str
-    """Stand in the name or the image, in any case of the letters."""
+def taking(args: MultiDict[str, str]) -> Takes:
+    """Reads a filter, which takes the jobs for which all of it holds. Raises BadRequest.
 
-    @classmethod
-    def of(cls, args: MultiDict[str, str]) -> Self:
-        """Raises BadRequest."""
-        return cls(
-            statuses=frozenset(_status(word) for text in args.getlist("status") for word in text.split(",")),
-            labels=tuple(_label(text) for text in args.getlist("label")),
-            newer=_span("newer", args.get("newer")),
-            older=_span("older", args.get("older")),
-            words=args.get("q", "").casefold(),
-        )
+    The API and the page mean the same by it.
+    """
+    # A job has one of the statuses, or any if none is asked for, and all of the labels, each with its
+    # value, or with any; the words stand in its name or image, in any case of the letters.
+    statuses = {_status(word) for text in args.getlist("status") for word in text.split(",")}
+    labels = [_label(text) for text in args.getlist("label")]
+    newer, older = (_span(name, args.get(name)) for name in ("newer", "older"))
+    words = args.get("q", "").casefold()
 
-    def takes(self, job: JobDetails, now: datetime) -> bool:
+    def takes(job: JobDetails, now: datetime) -> bool:
         return (
-            (not self.statuses or job.info.status in self.statuses)
-            and all(name in job.labels and value in (None, job.labels[name]) for name, value in self.labels)
-            and (not self.words or self.words in f"{job.info.jid}\n{job.info.image}".casefold())
-            and (self.newer is None or (job.created is not None and now - job.created < self.newer))
-            and (self.older is None or (job.created is not None and now - job.created >= self.older))
+            (not statuses or job.info.status in statuses)
+            and all(name in job.labels and value in (None, job.labels[name]) for name, value in labels)
+            and (not words or words in f"{job.info.jid}\n{job.info.image}".casefold())
+            and (newer is None or (job.created is not None and now - job.created < newer))
+            and (older is None or (job.created is not None and now - job.created >= older))
         )
 
+    return takes
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A filter, and which page of the jobs that it takes."""
 
-    filter: Filter
-    limit: int
-    after: Place | None
-    """The last job of the page before."""
+def paging(args: MultiDict[str, str]) -> Callable[[Sequence[JobDetails], datetime], Page]:
+    """Reads a filter, and which page of the jobs that it takes. Raises BadRequest."""
+    only("status", "label", "newer", "older", "q", "limit", "cursor")
+    takes, limit = taking(args), _limit(args.get("limit", str(LIMIT)))
+    after = _place(args["cursor"]) if "cursor" in args else None  # the last job of the page before
 
-    @classmethod
-    def of(cls, args: MultiDict[str, str]) -> Self:
-        """Raises BadRequest."""
-        only("status", "label", "newer", "older", "q", "limit", "cursor")
-        return cls(
-            filter=Filter.of(args),
-            limit=_limit(args.get("limit", str(LIMIT))),
-            after=_place(args["cursor"]) if "cursor" in args else None,
-        )
+    def page(jobs: Sequence[JobDetails], now: datetime) -> Page:
+        chosen = sorted((job for job in jobs if takes(job, now)), key=_place_of)
+        left = [job for job in chosen if after is None or _place_of(job) > after]
+        return left[:limit], _cursor(_place_of(left[limit - 1])) if len(left) > limit else None
 
-    def page(self, jobs: Sequence[JobDetails], now: datetime) -> tuple[Sequence[JobDetails], str | None]:
-        """The jobs, and the cursor of the next page: a place, so it stays right when jobs come and go."""
-        chosen = sorted((job for job in jobs if self.filter.takes(job, now)), key=_place_of)
-        left = [job for job in chosen if self.after is None or _place_of(job) > self.after]
-        page = left[: self.limit]
-        return page, _cursor(_place_of(page[-1])) if len(left) > len(page) else None
+    return page
 
 
 def _place_of(job: JobDetails) -> Place:

@@ -24,7 +24,7 @@ from pman.translation.inventory.answer import answer
 from pman.translation.preview import Preview
 from pman.web.api import guard
 from pman.web.api.answers import streamed_log
-from pman.web.api.listing import Choice
+from pman.web.api.listing import paging
 from pman.web.api.params import only, valid_jid
 from pman.web.api.sse import streamed_events
 from pman.web.api.v1 import answering
@@ -42,8 +42,8 @@ def add_v2(app: Quart, engine: Engine, feed: Feed, queue: PreviewQueue) -> None:
 def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
     @app.get("/api/v2/jobs")
     async def jobs() -> Mapping[str, Any]:
-        choice, now = Choice.of(request.args), datetime.now(UTC)
-        page, following = choice.page(await feed.jobs(), now)
+        page_of, now = paging(request.args), datetime.now(UTC)
+        page, following = page_of(await feed.jobs(), now)
         return {"jobs": [details.answer(now) for details in page], "next": following}
 
     @app.get("/api/v2/jobs/<jid>")

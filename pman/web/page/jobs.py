@@ -15,7 +15,7 @@ from pman.engine.feed import Event, Feed
 from pman.errors import PmanError
 from pman.job import JobDetails
 from pman.translation.request import JID
-from pman.web.api.listing import Filter
+from pman.web.api.listing import Takes, taking
 from pman.web.api.sse import streamed_events
 from pman.web.page.view import STATUSES, View
 
@@ -37,10 +37,10 @@ class Query:
     def narrowed(self) -> bool:
         return bool(self.status or self.q)
 
-    def filter(self) -> Filter:
-        """The API's, of the same words. Raises BadRequest."""
+    def taking(self) -> Takes:
+        """The API's filter, by the same words. Raises BadRequest."""
         words = {"status": self.status, "q": self.q}
-        return Filter.of(MultiDict({name: word for name, word in words.items() if word}))
+        return taking(MultiDict({name: word for name, word in words.items() if word}))
 
     def address(self, page: int) -> str:
         given = {"status": self.status, "q": self.q, "page": str(page) if page > 1 else ""}
@@ -86,7 +86,7 @@ def routes(page: Blueprint, feed: Feed, view: View) -> None:
     @page.get("/")
     async def jobs() -> Response:
         query, error, all_jobs = _query(), None, list[JobDetails]()
-        takes = query.filter().takes
+        takes = query.taking()
         try:
             all_jobs = sorted(await feed.jobs(), key=_newest, reverse=True)
         except PmanError as failure:
