@@ -9,7 +9,8 @@ decided by them. What cannot be carried along (bytes, say) is refused: such a dr
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MappingView, Sequence
-from functools import partial, wraps
+from dataclasses import dataclass
+from functools import partial, update_wrapper
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -30,22 +31,13 @@ from pman.translation.sourcemap import Notes
 
 UNSHOWN = "fails at a value of env, which is not shown here"
 
-_CHOOSING = {
-    "batch",
-    "d",
-    "default",
-    "dictsort",
-    "first",
-    "groupby",
-    "items",
-    "last",
-    "list",
-    "map",
-    "max",
-    "min",
-}
-_CHOOSING |= {"random", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "unique"}
+_CHOOSING_ONE = {"d", "default", "first", "last", "max", "min", "random"}
+_CHOOSING_SOME = {"reject", "rejectattr", "select", "selectattr", "unique"}
+_ARRANGING = {"batch", "dictsort", "groupby", "items", "list", "map", "reverse", "slice", "sort"}
+_CHOOSING = _CHOOSING_ONE | _CHOOSING_SOME | _ARRANGING
 """Filters that hand on the values they were given, and make none."""
+
+_Call = Callable[..., Any]
 
 
 class Tainted:
@@ -82,29 +74,21 @@ class _Real(Tainted, float):
 for _kind, _name in ((_Text, "str"), (_Integer, "int"), (_Real, "float")):
     _kind.__name__ = _name  # a TypeError says it
 
-_KINDS: Mapping[type, tuple[Callable[[Any], Any], Any]] = {
-    str: (_Text, MASK),
-    int: (_Integer, 0),
-    float: (_Real, 0.0),
-}
+_KINDS: Mapping[type, tuple[_Call, Any]] = {str: (_Text, MASK), int: (_Integer, 0), float: (_Real, 0.0)}
 """How a value of a type is tainted, and what is shown where nothing can be made of what is shown."""
 
-_PLAIN: Mapping[type, Callable[[Any], Any]] = {
-    _Text: str.__str__,
-    _Integer: int.__int__,
-    _Real: float.__float__,
-}
+_PLAIN: Mapping[type, _Call] = {_Text: str.__str__, _Integer: int.__int__, _Real: float.__float__}
 
 _NOTHING: Final = object()
 """Stands for what cannot be made of what is shown."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _Function:
     """A method of a tainted value, and that of what is shown."""
 
-    def __init__(self, true: Callable[..., Any], shown: Callable[..., Any]) -> None:
-        self.true = true
-        self.shown = shown
+    true: _Call
+    shown: _Call
 
 
 class _Items(list[Any]):
@@ -153,7 +137,7 @@ def _shown(value: Any) -> Any:
     return Markup(shown(value)) if isinstance(value, Markup) else shown(str(value))  # noqa: S704  (it was)
 
 
-def _deep(leaf: Callable[[Any], Any], value: Any) -> Any:
+def _deep(leaf: _Call, value: Any) -> Any:
     """Copies a value with every tainted leaf replaced."""
     if isinstance(value, _Items):
         return (item for item in [_deep(leaf, item) for item in value])
@@ -190,58 +174,31 @@ def _listed(value: Any) -> Any:
     return _Items(value) if isinstance(value, Iterator) and not isinstance(value, LoopContext) else value
 
 
-def _both(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def _called_by(way: _Call, function: _Call) -> _Call:
+    """Makes a filter's or test's function that is called by `way`, and gets the same from Jinja."""
+    return update_wrapper(partial(way, function), function)
+
+
+def _both(function: _Call, /, *args: Any, **options: Any) -> Any:
     """Applies a function to values and to what is shown of them, and pairs what it makes."""
     return _twice(function, function, args, options)
 
 
-def _tracked(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def tracked(*args: Any, **options: Any) -> Any:
-        return _both(function, *args, **options)
-
-    return tracked
+def _chosen(function: _Call, /, *args: Any, **options: Any) -> Any:
+    """Applies a filter that chooses among values; of one value that is tainted, what it chooses is new."""
+    direct = any(isinstance(value, Tainted) for value in (*args, *options.values()))
+    return _both(function, *args, **options) if direct else function(*args, **options)
 
 
-def _unescaping(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose result is text, which Escaping escapes again."""
-
-    @wraps(function)
-    def unescaping(*args: Any, **options: Any) -> Any:
-        result = function(*args, **options)
-        return without_marks(str(result)) if isinstance(result, Markup) else result
-
-    return unescaping
+def _decided(test: _Call, /, *args: Any, **options: Any) -> Any:
+    """Applies a test to the true values: a template decides by them. It leaves an iterator to who asks."""
+    try:
+        return _applied(test, _true, args, options)()
+    except FAILURES as error:
+        raise _said(error, _applied(test, _shown, args, options)) from None
 
 
-def _tested(test: Callable[..., Any]) -> Callable[..., Any]:
-    """A test of the true values: a template decides by them. It leaves an iterator to who asks."""
-
-    @wraps(test)
-    def tested(*args: Any, **options: Any) -> Any:
-        try:
-            return _applied(test, _true, args, options)()
-        except FAILURES as error:
-            raise _said(error, _applied(test, _shown, args, options)) from None
-
-    return tested
-
-
-def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that chooses among values; of one value that is tainted, what it chooses is new."""
-    tracked = _tracked(function)
-
-    @wraps(function)
-    def chosen(*args: Any, **options: Any) -> Any:
-        direct = any(isinstance(value, Tainted) for value in (*args, *options.values()))
-        return (tracked if direct else function)(*args, **options)
-
-    return chosen
-
-
-def _twice(
-    function: Callable[..., Any], twin: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]
-) -> Any:
+def _twice(function: _Call, twin: _Call, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
     args = [_listed(value) for value in args]
     options = {name: _listed(value) for name, value in options.items()}
     true = _applied(function, _true, args, options)
@@ -259,12 +216,7 @@ def _twice(
     return _paired(result, twin_result)
 
 
-def _applied(
-    function: Callable[..., Any],
-    leaf: Callable[[Any], Any],
-    args: Sequence[Any],
-    options: Mapping[str, Any],
-) -> Callable[[], Any]:
+def _applied(function: _Call, leaf: _Call, args: Sequence[Any], options: Mapping[str, Any]) -> _Call:
     return partial(
         function,
         *(_deep(leaf, value) for value in args),
@@ -272,7 +224,7 @@ def _applied(
     )
 
 
-def _said(error: Exception, instead: Callable[[], Any]) -> Exception:
+def _said(error: Exception, instead: _Call) -> Exception:
     """Finds the error that what is shown meets; the message of the true one may hold a value."""
     try:
         instead()
@@ -316,7 +268,7 @@ class TaintTracking(Escaping):
     def __init__(self, loader: BaseLoader, language: str, notes: Notes | None = None) -> None:
         super().__init__(loader, language, notes)
         tests: Mapping[str, Any] = self.tests
-        self.tests = {name: _tested(test) for name, test in tests.items()}
+        self.tests = {name: _called_by(_decided, test) for name, test in tests.items()}
 
     @staticmethod
     def sliced(value: Any, *bounds: Any) -> Any:
@@ -335,8 +287,10 @@ class TaintTracking(Escaping):
             return f"{MARK}{literal}{MARK}"
         return f"{MARK}{_true(literal)}{MARK}{MARK}{SHOWN}{literal.shown}{MARK}"
 
-    def filtered(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        return _chosen(function) if name in _CHOOSING else _tracked(_unescaping(function))
+    def filtered(self, name: str, function: _Call) -> _Call:
+        if name in _CHOOSING:
+            return _called_by(_chosen, function)
+        return _called_by(_both, self._on_text(function))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         left, right, compute = self.text(left), self.text(right), self.binop_table[operator]
