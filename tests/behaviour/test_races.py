@@ -160,13 +160,18 @@ def test_a_job_whose_pull_has_failed_does_not_run_though_the_engine_drops_calls_
     assert not behind.output(request, "runs").exists()
 
 
-def test_a_slow_creator_does_not_start_what_another_pman_has_run(
-    plain: Live, behind: Live, hook: Hook
+@pytest.mark.parametrize("seconds", [1, 7])
+def test_a_slow_creator_and_another_pman_do_not_both_start_its_container(
+    plain: Live, behind: Live, hook: Hook, seconds: float
 ) -> None:
-    hook.become(Hook("POST", "containers/create", after=7))
+    hook.become(Hook("POST", "containers/create", after=seconds))
     request = plain.script("echo ran >> $out/runs")
 
-    answers = both((behind.post, request), (plain.post, request))
+    def second() -> requests.Response:
+        until(lambda: hook.seen)
+        return plain.post(request)
+
+    answers = both((behind.post, request), (second,))
 
     assert [answer.status_code for answer in answers] == [201, 201]
     plain.finished(request["jid"])
