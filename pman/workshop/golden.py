@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,8 +32,6 @@ class Mismatch:
     """The first line that differs; 0 where the file is missing or left over."""
 
     message: str
-    diff: str
-    """A unified diff from the golden file to what is rendered."""
 
 
 def requests(directory: Path | None, engine: str) -> Mapping[str, bytes]:
@@ -79,7 +76,7 @@ def compare(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
     """Lists the files that are missing, differ or are left over, of the engines that were rendered."""
     mismatches = [_mismatch(directory, file, text) for file, text in sorted(rendered.items())]
     left = [
-        Mismatch(file, 0, "left over: nothing renders it any more", "")
+        Mismatch(file, 0, "left over: nothing renders it any more")
         for file in _stale(directory, rendered)
         if (directory / file).exists()
     ]
@@ -115,20 +112,13 @@ def write(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
 def _mismatch(directory: Path, file: str, text: str) -> Mismatch | None:
     golden = _read(directory / file)
     if golden is None:
-        return Mismatch(file, 0, "missing: it was never rendered to here", _diff(file, "", text))
+        return Mismatch(file, 0, "missing: it was never rendered to here")
     if golden == text:
         return None
     before, after = golden.splitlines(), text.splitlines()
     same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), None)
     line = min(len(before), len(after)) + 1 if same is None else same + 1
-    return Mismatch(file, line, "differs from what is rendered", _diff(file, golden, text))
-
-
-def _diff(file: str, golden: str, text: str) -> str:
-    lines = difflib.unified_diff(
-        golden.splitlines(), text.splitlines(), f"golden/{file}", f"rendered/{file}", lineterm=""
-    )
-    return "".join(f"{line}\n" for line in lines)
+    return Mismatch(file, line, "differs from what is rendered")
 
 
 def _read(file: Path) -> str | None:

@@ -65,13 +65,12 @@ def test_line_ends_are_kept(tmp_path: Path) -> None:
     assert compare(tmp_path, rendered) == ()
 
 
-def test_a_difference_is_told_with_its_line_and_the_texts(tmp_path: Path) -> None:
+def test_a_difference_is_told_with_its_line(tmp_path: Path) -> None:
     write(tmp_path, BOTH)
 
     (found,) = compare(tmp_path, {**BOTH, "docker/a/container.yaml": "Image: a\nCmd: [x]\n"})
 
     assert (found.file, found.line) == ("docker/a/container.yaml", 2)
-    assert "-Cmd: []\n+Cmd: [x]\n" in found.diff
 
 
 @pytest.mark.parametrize(("text", "line"), [("Image: a\n", 2), ("Image: a\nCmd: []\nUser: b\n", 3), ("", 1)])
