@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from jinja2 import BaseLoader, nodes
 
-from pman.errors import ConfigError, Fault
+from pman.errors import Fault
+from pman.settings import engine_schema, properties
 from pman.suggest import meant, nearest
 from pman.translation.sources import BUILTIN, SYNTAX, Mistake, Source, first_line, lineage
 
@@ -15,11 +17,12 @@ RULES = "state.yaml"
 _READ = (".j2", ".yaml", ".yml")
 
 
-def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterator[Fault]:
+def unread(engine: str, search: BaseLoader) -> Iterator[Fault]:
     """The files of an engine's folder that nothing would read.
 
-    `documents`: those that the engine takes, e.g. `container.yaml`; none: any number of any name.
+    Its schema names the documents that it takes, e.g. `container.yaml`; without any, they may be of any name.
     """
+    documents = properties(engine_schema(engine, "documents"))
     names = [*(f"{name}.j2" for name in documents), RULES]
     for name in search.list_templates():
         folder, _, file = name.partition("/")
@@ -30,14 +33,16 @@ def unread(engine: str, search: BaseLoader, documents: Sequence[str]) -> Iterato
             yield Fault(name, f"nothing reads this file; {meant(file, names)}", path)
 
 
-def check_folders(site: str, folders: Iterable[str], engines: Sequence[str]) -> None:
-    """Raises ConfigError for a directory of PMAN_TEMPLATES with no engine's folder, or a misspelt one."""
-    visible = [folder for folder in folders if not folder.startswith(("_", "."))]
-    if not set(visible) & set(engines):
-        raise ConfigError(f"PMAN_TEMPLATES={site!r}: no folder of an engine in it; use {', '.join(engines)}")
-    for folder in visible:
-        if folder not in engines and nearest(folder, engines):
-            raise ConfigError(f"PMAN_TEMPLATES={site!r}: {folder} is no engine; {meant(folder, engines)}")
+def lost_folders(directory: Path, engines: Sequence[str]) -> Iterator[Mistake]:
+    """Finds a directory of PMAN_TEMPLATES with no engine's folder, and the folders with a misspelt name."""
+    folders = sorted(folder.name for folder in directory.iterdir() if folder.is_dir())
+    if not set(folders) & set(engines):
+        message, hint = "no folder of an engine in it, so nothing reads it", f"use {', '.join(engines)}"
+        yield Mistake("unknown-engine", directory.name, message, str(directory), hint=hint)
+    for name in folders:
+        if not name.startswith(("_", ".")) and name not in engines and (near := nearest(name, engines)):
+            message, hint = f"{name} is no engine, so nothing reads this folder", f"did you mean {near}?"
+            yield Mistake("unknown-engine", name, message, str(directory / name), hint=hint)
 
 
 def lost(search: BaseLoader, name: str) -> Iterator[Mistake]:

@@ -90,9 +90,8 @@ class _Snapshot(BaseLoader):
 class Templates:
     """The compiled templates of one engine. Raises ConfigError naming template, line and variable."""
 
-    def __init__(self, engine: str, search: BaseLoader, documents: Sequence[str] = ()) -> None:
-        """`documents`: the names that the engine takes; none: any."""
-        for fault in unread(engine, search, documents):
+    def __init__(self, engine: str, search: BaseLoader) -> None:
+        for fault in unread(engine, search):
             raise ConfigError.of([fault])
         self._search = _Snapshot(search)
         self.notes = Notes()

@@ -10,11 +10,11 @@ from typing import Any
 from pman import schema
 from pman.errors import BadRequest, ConfigError, EngineUnreachable, Fault
 from pman.job import Document, Job, JobDetails, JobInfo
-from pman.settings import KNOWN_ENGINES, Settings, engine_schema, properties
+from pman.settings import KNOWN_ENGINES, Settings, engine_schema
 from pman.translation import rules, taint
 from pman.translation.fields import FieldReader, without_fields
 from pman.translation.masking import Masking
-from pman.translation.overrides import check_folders
+from pman.translation.overrides import lost_folders
 from pman.translation.render import Rendering, Templates, loader
 from pman.translation.request import RequestParser
 from pman.translation.rules import NativeState
@@ -53,8 +53,7 @@ class Translation:
         self.rules = rules.compiled(settings.engine, search)
         self.rules.check_complete()
         self._details = FieldReader(self.rules)
-        documents = properties(engine_schema(settings.engine, "documents"))
-        self._templates = Templates(settings.engine, search, list(documents))
+        self._templates = Templates(settings.engine, search)
         self._parser = RequestParser(engine_schema(settings.engine, "request"))
         self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
         self.read_by_templates = self._probe(self.assumed_facts()).read
@@ -163,5 +162,6 @@ def _checked(directory: str, engine: str) -> Path:
     if not site.is_dir():
         raise ConfigError(f"PMAN_TEMPLATES={directory!r}: no such directory")
     engines = sorted({engine, *KNOWN_ENGINES})
-    check_folders(directory, (entry.name for entry in site.iterdir() if entry.is_dir()), engines)
+    for mistake in lost_folders(site, engines):
+        raise ConfigError(f"PMAN_TEMPLATES={directory!r}: {mistake.message}; {mistake.hint}")
     return site

@@ -39,7 +39,7 @@ EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
         ({"dokcer/container.yaml.j2": EXTENDS}, r"PMAN_TEMPLATES=.*no folder of an engine"),
         (
             {"docker/state.yaml": "{}", "podmann/state.yaml": "{}"},
-            r"podmann is no engine; did you mean podman\?",
+            r"podmann is no engine, so nothing reads this folder; did you mean podman\?",
         ),
         ({"container.yaml.j2": EXTENDS}, r"no folder of an engine"),
     ],

@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence, Set
 from functools import cache
-from pathlib import Path
 
-from pman.errors import ConfigError
-from pman.settings import engine_schema, properties
-from pman.translation.inventory import inventory
 from pman.translation.render import Templates, loader
 from pman.translation.request import PROPERTIES
-from pman.workshop import drift
+from pman.workshop.drift import Override
 from pman.workshop.lint.documents import unread
 from pman.workshop.lint.findings import Finding
 from pman.workshop.samples import samples
 
 
-def of_engine(fields: Set[str], engine: str, directories: Sequence[Path]) -> Iterator[Finding]:
+def of_engine(fields: Set[str], engine: str, overrides: Sequence[Override]) -> Iterator[Finding]:
     """Reports each field, at the block in whose place it was read. `fields`: those the site does not read."""
     lost: dict[tuple[str, str, int], list[str]] = {}
     for field in sorted(fields - _unread_by_shipped(engine)) if fields else ():
@@ -26,7 +22,7 @@ def of_engine(fields: Set[str], engine: str, directories: Sequence[Path]) -> Ite
         # There are requests that do not ask for it, such as one without a limit.
         can_be_left_out = "x-unset" in declared or declared.get("type") == "array"
         rule = "field-dropped" if can_be_left_out else "no-job-runs"
-        lost.setdefault((rule, *_place(field, engine, directories)), []).append(field)
+        lost.setdefault((rule, *_place(field, overrides)), []).append(field)
     for (rule, file, line), names in lost.items():
         refused = "every request" if rule == "no-job-runs" else "a request that asks for it"
         yield Finding(rule, f"nothing reads {', '.join(names)} any more: {refused} is refused", file, line)
@@ -34,18 +30,14 @@ def of_engine(fields: Set[str], engine: str, directories: Sequence[Path]) -> Ite
 
 @cache
 def _unread_by_shipped(engine: str) -> frozenset[str]:
-    shipped = Templates(engine, loader([]), list(properties(engine_schema(engine, "documents"))))
+    shipped = Templates(engine, loader([]))
     return frozenset().union(
         *(unread(sample, shipped.render(*sample.variables()).read) for sample in samples(engine))
     )
 
 
-def _place(field: str, engine: str, directories: Sequence[Path]) -> tuple[str, int]:
+def _place(field: str, overrides: Sequence[Override]) -> tuple[str, int]:
     """The site's block, or file, that stands in the place of what reads the field."""
-    try:
-        overrides = drift.overrides(inventory.engines(directories, only=[engine]))
-    except ConfigError:
-        return "", 0
     variable = re.compile("|".join(map(re.escape, PROPERTIES[field]["x-reaches"])))
     for override in overrides:
         if variable.search(override.shipped or "") and not variable.search(override.site):

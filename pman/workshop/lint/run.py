@@ -11,14 +11,14 @@ from jinja2 import BaseLoader
 from yaml import YAMLError
 
 from pman.errors import ConfigError
-from pman.settings import engine_schema, properties
 from pman.suggest import nearest
 from pman.translation.inventory import inventory
-from pman.translation.overrides import RULES, unread
+from pman.translation.overrides import RULES, lost_folders, unread
 from pman.translation.render import Templates, loader
 from pman.workshop import drift
+from pman.workshop.drift import Override
 from pman.workshop.lint import answers, documents, honoured, states, templates
-from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault
+from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault, of_mistake
 from pman.workshop.lint.native import KUBERNETES
 from pman.workshop.lint.states import SHIPPED
 from pman.workshop.samples import samples
@@ -46,12 +46,13 @@ def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> R
     for directory in directories:
         if not directory.is_dir():
             raise ConfigError(f"{directory}: no such directory")
-    engines = _engines(directories)
+    known = _known(directories)
+    folders = {folder.name for directory in directories for folder in directory.iterdir() if folder.is_dir()}
+    engines = tuple(name for name in known if name in folders or not directories)
     search = loader(directories)
-    findings = list(_of_folders(directories, engines))
+    findings = [of_mistake(one) for directory in directories for one in lost_folders(directory, known)]
     for engine in engines:
         findings += _of_engine(search, engine, directories, kubernetes)
-    findings += _overrides(directories, engines)
     reported = tuple(finding for finding in distinct(findings) if _concerns(finding, directories))
     return Report(reported, engines, sum(len(samples(engine)) for engine in engines))
 
@@ -66,52 +67,33 @@ def _concerns(finding: Finding, directories: Sequence[Path]) -> bool:
     )
 
 
-def _engines(directories: Sequence[Path]) -> tuple[str, ...]:
-    """Lists the engines that have a folder: shipped ones, and such as have rules of their own."""
-    if not directories:
-        return SHIPPED
-    folders = {entry for directory in directories for entry in directory.iterdir() if entry.is_dir()}
-    own = {folder.name for folder in folders if (folder / RULES).is_file() and not _near(folder.name)}
-    return tuple(sorted({folder.name for folder in folders} & set(SHIPPED) | own))
-
-
-def _near(name: str) -> str | None:
-    """The engine that was meant, where it is nearly one."""
-    return None if name in SHIPPED else nearest(name, SHIPPED)
-
-
-def _of_folders(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[Finding]:
-    for directory in directories:
-        folders = sorted(entry for entry in directory.iterdir() if entry.is_dir())
-        for folder in folders:
-            if folder.name not in engines and (near := _near(folder.name)):
-                message = f"{folder.name} is no engine, so nothing reads this folder"
-                yield Finding("unknown-engine", message, str(folder), 0, f"did you mean {near}?")
-        if not {folder.name for folder in folders} & set(engines):
-            message = "no folder of an engine in it, so nothing reads it"
-            yield Finding("unknown-engine", message, str(directory), 0, f"use {', '.join(SHIPPED)}")
+def _known(directories: Sequence[Path]) -> list[str]:
+    """Lists the shipped engines, and such as a site has rules of its own for."""
+    own = [name for name in inventory.names(directories) if not nearest(name, SHIPPED)]
+    return sorted([*SHIPPED, *own])
 
 
 def _of_engine(
     search: BaseLoader, engine: str, directories: Sequence[Path], kubernetes: str
 ) -> list[Finding]:
-    sources = [name for name in search.list_templates() if _is_source(name, engine)]
-    findings = [of_fault("unknown-file", fault) for fault in unread(engine, search, _documents(engine))]
-    for name in sources:
-        findings += templates.of_template(search, engine, name)
+    findings = [of_fault("unknown-file", fault) for fault in unread(engine, search)]
+    for name in search.list_templates():
+        if _is_source(name, engine):
+            findings += templates.of_template(search, engine, name)
     renderable = not has_errors(findings)  # what cannot be compiled cannot be rendered
-    findings += _of_rules(search, engine, directories)
+    overrides = _overrides(engine, directories)
+    findings += [*_of_rules(search, engine, directories), *_of_overrides(overrides)]
     if not renderable:
         return findings
     try:
-        compiled = Templates(engine, search, _documents(engine))
+        compiled = Templates(engine, search)
     except ConfigError as error:
         faults = [of_fault("template-syntax", fault) for fault in error.faults]
         return findings + (faults or [Finding("template-syntax", str(error), "")])
     trial = documents.of_engine(compiled, engine, kubernetes)
     findings += trial.findings
     if directories and engine in SHIPPED and not has_errors(findings):
-        findings += honoured.of_engine(trial.unread, engine, directories)
+        findings += honoured.of_engine(trial.unread, engine, overrides)
     return findings
 
 
@@ -119,10 +101,6 @@ def _is_source(name: str, engine: str) -> bool:
     """Says whether it is a template of an engine; folders that begin with `_` hold parts for several."""
     folder = name.partition("/")[0]
     return name.endswith(".j2") and (folder == engine or folder.startswith("_"))
-
-
-def _documents(engine: str) -> list[str]:
-    return list(properties(engine_schema(engine, "documents")))
 
 
 def _of_rules(search: BaseLoader, engine: str, directories: Sequence[Path]) -> Sequence[Finding]:
@@ -138,13 +116,14 @@ def _of_shipped_rules(engine: str) -> Sequence[Finding]:
     return _of_rules(loader([]), engine, [])
 
 
-def _overrides(directories: Sequence[Path], engines: Sequence[str]) -> Iterator[Finding]:
-    if not directories:
-        return
+def _overrides(engine: str, directories: Sequence[Path]) -> tuple[Override, ...]:
     try:
-        overrides = drift.overrides(inventory.engines(directories, only=engines))
+        return drift.overrides(inventory.engines(directories, only=[engine])) if directories else ()
     except (ConfigError, YAMLError, UnicodeDecodeError):  # what cannot be read has a finding already
-        return
+        return ()
+
+
+def _of_overrides(overrides: Sequence[Override]) -> Iterator[Finding]:
     for override in overrides:
         what, file = f"block {override.block}" if override.block else "file", str(override.path)
         if override.drifted:
