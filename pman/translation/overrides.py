@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from jinja2 import BaseLoader, nodes
@@ -29,7 +30,9 @@ def unread(engine: str, search: BaseLoader) -> Iterator[Fault]:
         if folder != engine or file.startswith("_") or not file.endswith(_READ):
             continue
         if file != RULES and (file not in names if documents else not file.endswith(".j2")):
-            path = search.get_source(SYNTAX, name)[1] or f"templates/{name}"
+            path = f"templates/{name}"
+            with suppress(UnicodeDecodeError):
+                path = search.get_source(SYNTAX, name)[1] or path
             yield Fault(name, f"nothing reads this file; {meant(file, names)}", path)
 
 

@@ -484,6 +484,7 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         "docker/state.yaml",
         3,
     ),
+    "a file that nothing reads, in another encoding": ({"docker/a.yaml": "\udcff"}, "unknown-file", "", 0),
     "a file in another encoding": ({"docker/container.yaml.j2": "\udcff"}, "unreadable-file", "", 0),
 }
 
