@@ -17,13 +17,10 @@ from pman import schema, settings
 from pman.errors import BadRequest, ConfigError
 from pman.job import Job
 from pman.settings import DECLARED, Settings, engine_schema, properties, written
+from pman.translation.inventory.docs import facts
 from pman.translation.request import PROPERTIES, RequestParser
 from pman.translation.translation import ASSUMED_FACTS
 from pman.translation.variables import job_variables, site_variables
-
-FACTS: Mapping[str, Any] = schema.load("variables.json")["properties"]["site"]["properties"]
-"""The statements of engines on themselves, which templates get as `site` besides the settings."""
-
 
 Choices = Mapping[str, Any]
 """Values of fields of a request, of settings and of facts that the engine states, by their names."""
@@ -175,11 +172,7 @@ def _settings_options(engine: str) -> dict[str, list[Any]]:
 
 @cache
 def _facts(engine: str) -> Mapping[str, list[Any]]:
-    return {
-        name: list(declared["enum"])
-        for name, declared in FACTS.items()
-        if engine in declared.get("x-engines", [engine]) and "enum" in declared
-    }
+    return {name: list(declared["enum"]) for name, declared in facts(engine).items() if "enum" in declared}
 
 
 def _values(declared: Mapping[str, Any]) -> list[Any]:

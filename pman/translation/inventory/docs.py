@@ -12,10 +12,10 @@ from pman import schema
 from pman.settings import DECLARED
 from pman.translation import statefile
 from pman.translation.functions import FUNCTIONS, TESTS
-from pman.translation.inventory.inventory import TemplateFile, find
+from pman.translation.inventory.inventory import find
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
-from pman.translation.sources import SYNTAX, accesses, parsed
+from pman.translation.sources import SYNTAX, accesses, lineage
 
 VARIABLES: Mapping[str, Any] = schema.load("variables.json")["properties"]
 
@@ -62,7 +62,7 @@ def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
     if file.path.name == RULES:
         return TemplateDocs(file.name, file.path, file.doc, (), tuple(_of_rules(name, site_dirs)))
     blocks = sorted((*file.blocks, *file.inherited), key=lambda block: (block.written_in, block.line))
-    reads = {**{block.name: _read(block.source) for block in blocks}, "": _read(_outside(file))}
+    reads = {**{block.name: _read(block.source) for block in blocks}, "": _read(_outside(name, site_dirs))}
     return TemplateDocs(
         name=file.name,
         path=file.path,
@@ -111,15 +111,22 @@ def functions_table() -> str:
     return "\n".join(["| function or test | what it gives |", "| --- | --- |", *rows]) + "\n"
 
 
+def facts(engine: str) -> Mapping[str, Mapping[str, Any]]:
+    """Declares the engine's statements on itself, which its templates get as `site` besides the settings."""
+    declared = VARIABLES["site"]["properties"]
+    return {name: fact for name, fact in declared.items() if engine in fact.get("x-engines", [engine])}
+
+
 def variables(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Lists what the templates of an engine are given, as it is declared; `job` first."""
     for name, declared in VARIABLES["job"]["properties"].items():
         yield f"job.{name}", schema.resolved(declared)
-    facts = VARIABLES["site"]["properties"]
-    settings = {name.lower(): declared for name, declared in DECLARED.items() if name.lower() not in facts}
-    for name, declared in {**facts, **settings}.items():
-        if not {engine, "*"}.isdisjoint(declared.get("x-engines", ["*"])):
-            yield f"site.{name}", declared
+    for name, declared in facts(engine).items():
+        yield f"site.{name}", declared
+    for name, declared in DECLARED.items():
+        is_fact = name.lower() in VARIABLES["site"]["properties"]
+        if not is_fact and {engine, "*"} & {*declared.get("x-engines", ["*"])}:
+            yield f"site.{name.lower()}", declared
 
 
 def _type(declared: Mapping[str, Any]) -> str:
@@ -136,12 +143,12 @@ def _read(text: str) -> list[str]:
     return [name for owner, name in dict.fromkeys(names) if owner in VARIABLES]
 
 
-def _outside(file: TemplateFile) -> str:
+def _outside(name: str, site_dirs: Sequence[Path]) -> str:
     """A template, and those that it extends, without their blocks."""
     outside = ""
-    for path in (file.path, *file.ancestors):
-        text = path.read_text("utf-8")
-        for block in parsed(path.name, path, text).blocks:
+    for source in lineage(loader(site_dirs), name):
+        text = source.text
+        for block in source.blocks:
             text = text.replace(block.text, "")
         outside += text
     return outside
