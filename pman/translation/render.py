@@ -22,7 +22,7 @@ from pman.translation.languages import LANGUAGES, placed
 from pman.translation.languages.marks import (
     MARK,
     SHOWN,
-    MisplacedError,
+    DocumentError,
     UnreadableError,
     shown,
     without_marks,
@@ -122,7 +122,7 @@ class Templates:
             text = _rendered(name, template, variables)
             try:
                 documents += [document for document, _ in _documents(name, placed(_language(name), text))]
-            except _IN_THE_TEXT as error:
+            except DocumentError as error:
                 self.traced(job, site)  # raises it with the line of the template
                 raise _config_error(name, str(error), template.filename) from error
         self._check_some(documents)
@@ -135,7 +135,7 @@ class Templates:
             text = _rendered(name, template, variables)
             try:
                 own = [document for document, _ in _documents(name, placed(_language(name), text))]
-            except _IN_THE_TEXT as error:
+            except DocumentError as error:
                 notes = Notes()
                 self._traced(self._compiled(TaintTracking, notes), notes, job, site)  # raises it, as above
                 raise _config_error(name, _message(name, error, text), template.filename) from None
@@ -165,7 +165,7 @@ class Templates:
             try:
                 for document, begin in _documents(name, placed(_language(name), marked)):
                     pairs.append((document, source_map.after(begin)))
-            except _IN_THE_TEXT as error:
+            except DocumentError as error:
                 origin = source_map.suspect(error.index) if isinstance(error, UnreadableError) else None
                 origin = origin or source_map.at(error.index)
                 cause = type(error)(_message(name, error, marked), error.index)  # lint goes by its class
@@ -222,7 +222,7 @@ def _hidden(name: str, own: Sequence[Document], marked: str, template: Template)
     return hidden
 
 
-def _message(name: str, error: MisplacedError | UnreadableError, marked: str) -> str:
+def _message(name: str, error: DocumentError, marked: str) -> str:
     """Repeats what an error says, or would say of what is shown."""
     if isinstance(error, UnreadableError) and MARK + SHOWN in marked:
         try:
@@ -245,10 +245,6 @@ def template_names(engine: str, search: BaseLoader) -> list[str]:
     """Lists the templates of an engine's documents, in the order in which they are sent."""
     own = {name for name in search.list_templates() if name.startswith(f"{engine}/")}
     return sorted(name for name in own if name.endswith(".j2") and not name.startswith(f"{engine}/_"))
-
-
-_IN_THE_TEXT = (MisplacedError, UnreadableError)
-"""Errors that only the rendered text tells, and not the template's own line."""
 
 
 def _documents(name: str, text: str) -> Iterator[tuple[Document, int]]:

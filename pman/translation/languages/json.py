@@ -24,22 +24,17 @@ def documents(text: str) -> list[tuple[str, object, int]]:
         before = text[: error.pos].rstrip()
         index = len(before) - 1 if before.endswith(",") and text[error.pos :][:1] in "}]" else error.pos
         raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
-    except _TwiceError as error:
-        index = text.rindex(json.dumps(error.key, ensure_ascii=False))
-        raise UnreadableError(f"what it renders is no JSON: {error}", index) from error
-
-
-class _TwiceError(ValueError):
-    def __init__(self, key: str) -> None:
-        super().__init__(f"{key!r} stands twice")
-        self.key = key
+    except KeyError as error:
+        (key,) = error.args
+        index = text.rindex(json.dumps(key, ensure_ascii=False))
+        raise UnreadableError(f"what it renders is no JSON: {key!r} stands twice", index) from error
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuses a key that stands twice: JSON would drop the first without a word."""
+    """Raises KeyError for a key that stands twice: JSON would drop the first without a word."""
     content: dict[str, object] = {}
     for key, value in pairs:
         if key in content:
-            raise _TwiceError(key)
+            raise KeyError(key)
         content[key] = value
     return content

@@ -28,22 +28,21 @@ _NOTES = re.compile(f"{MARK}{NOTE}[0-9]+{MARK}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class MisplacedError(ValueError):
+class DocumentError(ValueError):
+    """Something is wrong that only the rendered text tells, and not the template's own line."""
+
+    def __init__(self, message: str, index: int) -> None:
+        """`index`: of the literal, or of the character where it went wrong, in the text without marks."""
+        super().__init__(message)
+        self.index = index
+
+
+class MisplacedError(DocumentError):
     """A literal stands where its language would not read it as one."""
 
-    def __init__(self, message: str, index: int) -> None:
-        """`index`: of the literal in the text without marks."""
-        super().__init__(message)
-        self.index = index
 
-
-class UnreadableError(ValueError):
+class UnreadableError(DocumentError):
     """A document is not of its language."""
-
-    def __init__(self, message: str, index: int) -> None:
-        """`index`: of the character in the text where it went wrong."""
-        super().__init__(message)
-        self.index = index
 
 
 def checked(text: str) -> str:
