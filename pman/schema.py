@@ -146,22 +146,12 @@ def read_policy(path: Path) -> Validator:
     except SchemaError as error:
         raise ConfigError(f"PMAN_POLICY={str(path)!r}: no JSON Schema: {error.message}") from error
     root = registry().resolver_with_root(Resource.from_contents(schema, DRAFT202012))
-    for reference in _references(schema):
+    for reference in texts_at("$ref", schema):
         try:
             root.lookup(reference)
         except Unresolvable as error:
             raise ConfigError(f"PMAN_POLICY={str(path)!r}: $ref {reference!r} leads nowhere") from error
     return validator(schema)
-
-
-def _references(schema: object) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for part in schema:
-            yield from _references(part)
 
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:
@@ -280,3 +270,14 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(item)
     elif value is not None:
         yield as_text(value)
+
+
+def texts_at(key: str, value: object) -> Iterator[str]:
+    """Walks through every text that stands at a key, in a value or in any part of it."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get(key), str):
+            yield value[key]
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from texts_at(key, part)

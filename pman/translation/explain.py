@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from jinja2 import Undefined
 
 from pman.errors import EngineUnreachable
 from pman.job import JID_LABEL, JobInfo
+from pman.schema import texts_at
 from pman.translation.rules import NativeState, Rules
 
 
@@ -88,14 +89,4 @@ def plain(value: object) -> Any:
 
 def jid_of(native: object) -> str:
     """Finds the name of a state's job, by the label that pman gave it; '' where there is none."""
-    return next(_labelled(native), "")
-
-
-def _labelled(native: object) -> Iterator[str]:
-    if isinstance(native, Mapping):
-        if isinstance(native.get(JID_LABEL), str):
-            yield native[JID_LABEL]
-        native = list(native.values())
-    if isinstance(native, list):
-        for item in native:
-            yield from _labelled(item)
+    return next(texts_at(JID_LABEL, native), "")
