@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
@@ -18,7 +18,7 @@ from pman.errors import ConfigError, EngineRefused, EngineUnreachable, Fault, Re
 from pman.job import JobInfo, JobStatus
 from pman.translation import statefile
 from pman.translation.functions import FUNCTIONS, TESTS
-from pman.translation.statefile import Rule, StateSource
+from pman.translation.statefile import Rule, StateFile, StateSource
 
 FAILURES = (
     TemplateError,
@@ -146,22 +146,27 @@ class Rules:
         self._environment = environment(search)
         self.name = f"{engine}/state.yaml"
         self._at = f"templates/{self.name}"
-        self._written = statefile.read(search, self.name)
-        self._names = tuple(self._written.values)
-        self._values = self._named(self._written.values)
-        usable = ("native", *self._names)
+        file = statefile.read(search, self.name)
+        self.written = {section: file.named(section) for section in SECTIONS}
+        """The expressions of each section, by the names of what they make."""
+
+        values = file.named("values")
+        self._names = tuple(values)
+        self._values = self._named(values)
         self._fields = self._answered()
-        self._states = _Decision(self._environment, f"{self._at}: rules", self._written.rules, usable)
-        self.calls_overdue = any(rule.source.get("overdue") for rule in self._written.rules)
+        self._states = self._decision(file, "rules", "native", *self._names)
+        self.calls_overdue = any(rule.source.get("overdue") for rule in file.rules())
         """True where a rule calls jobs overdue."""
 
-        refusals, checks = self._written.refusals, self._written.checks
-        self._refusals = _Decision(self._environment, f"{self._at}: refusals", refusals, ("native",))
-        self._checks = _Decision(self._environment, f"{self._at}: checks", checks, ("native", "site"))
+        self._refusals = self._decision(file, "refusals", "native")
+        self._checks = self._decision(file, "checks", "native", "site")
+
+    def _decision(self, file: StateFile, section: str, *usable: str) -> _Decision:
+        return _Decision(self._environment, f"{self._at}: {section}", file.rules(section), usable)
 
     def check_complete(self) -> None:
         """Raises ConfigError where a state may have no rule: such a job would never end for the platform."""
-        last = self._written.rules[-1] if self._written.rules else None
+        last = self._states.rules[-1].rule if self._states.rules else None
         if last is None or last.condition != "true":
             message = "a state may have no rule: let the last one have no `when`, or extend the shipped ones"
             file, line = (last.file, last.line) if last else (self._at, 0)
@@ -177,20 +182,14 @@ class Rules:
         )
 
     def _answered(self) -> TemplateExpression:
-        chosen = {name: text for name, text in self._written.fields.items() if name in ANSWERED}
+        chosen = {name: text for name, text in self.written["fields"].items() if name in ANSWERED}
         return self._expression("fields", chosen, ("native", *self._names))
-
-    def written(self, section: Section) -> Mapping[str, str]:
-        """Gives the expressions of a section, by the names of what they make."""
-        expressions: Mapping[str, str] = getattr(self._written, section)
-        return expressions
 
     def only(self, section: Section, *names: str) -> Rules:
         """Makes the same rules with these expressions alone: to find the one that fails for a state."""
         some = copy(self)
-        chosen = {name: self.written(section)[name] for name in names}
-        fields, applied = (chosen, {}) if section == "fields" else ({}, chosen)
-        some._written = replace(self._written, fields=fields, applied=applied)
+        chosen = {name: self.written[section][name] for name in names}
+        some.written = {each: chosen if each == section else {} for each in SECTIONS}
         some._fields = some._answered()
         return some
 
@@ -232,7 +231,7 @@ class Rules:
 
         Raises ConfigError, now for what cannot be compiled, then for what fails for a state.
         """
-        chosen = {name: text for name, text in self.written(section).items() if name not in ANSWERED}
+        chosen = {name: text for name, text in self.written[section].items() if name not in ANSWERED}
         usable = ("native", *self._names, *more)
         compiled = self._expression(section, chosen, usable)
 

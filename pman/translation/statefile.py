@@ -58,6 +58,11 @@ class StateSource:
         extended = self.content.get("extends")
         return extended if isinstance(extended, str) else None
 
+    @property
+    def exists(self) -> bool:
+        """Holds also for a file that cannot be read."""
+        return all(mistake.rule != "unknown-file" for mistake in self.mistakes)
+
     def line(self, *path: str | int) -> int:
         """Tells where a value stands, or what is nearest around it."""
         mark = place(self.root, path)
@@ -74,12 +79,14 @@ class StateSource:
 class StateFile:
     """A state.yaml with what it extends: its rules first, its values and fields in place of the others."""
 
-    values: Mapping[str, str]
-    fields: Mapping[str, str]
-    applied: Mapping[str, str]
-    rules: tuple[Rule, ...]
-    refusals: tuple[Rule, ...]
-    checks: tuple[Rule, ...]
+    sources: tuple[StateSource, ...]
+
+    def named(self, section: str) -> Mapping[str, str]:
+        """Gives the expressions of `values`, `fields` or `applied`, by their names."""
+        return dict(ChainMap(*(source.content.get(section, {}) for source in self.sources)))
+
+    def rules(self, section: str = "rules") -> tuple[Rule, ...]:
+        return tuple(rule for source in self.sources for rule in source.rules(section))
 
 
 def read(search: BaseLoader, name: str) -> StateFile:
@@ -88,21 +95,7 @@ def read(search: BaseLoader, name: str) -> StateFile:
     for source in sources:
         if source.mistakes:
             raise ConfigError.of([mistake.fault for mistake in source.mistakes])
-
-    def named(section: str) -> Mapping[str, str]:
-        return dict(ChainMap(*(source.content.get(section, {}) for source in sources)))
-
-    def rules(section: str) -> tuple[Rule, ...]:
-        return tuple(rule for source in sources for rule in source.rules(section))
-
-    return StateFile(
-        named("values"),
-        named("fields"),
-        named("applied"),
-        rules("rules"),
-        rules("refusals"),
-        rules("checks"),
-    )
+    return StateFile(sources)
 
 
 def lineage(search: BaseLoader, name: str) -> tuple[StateSource, ...]:
@@ -143,22 +136,12 @@ def _extends_nothing(search: BaseLoader, source: StateSource, names: list[str]) 
     if extended in names:
         message = f"templates/{extended} extends itself; the shipped one is {shipped}"
         return Mistake("rules-schema", source.name, message, source.path, line)
-    if not extended.endswith(".j2") and _exists(search, extended):
+    # The file itself is asked for: a listing of templates does not follow links to directories.
+    if not extended.endswith(".j2") and _source(search, extended).exists:
         return None
     others = [name for name in search.list_templates() if name != source.name and not name.endswith(".j2")]
     message, hint = f"templates/{extended}, which it extends, does not exist", meant(extended, sorted(others))
     return Mistake("unknown-template", source.name, message, source.path, line, hint)
-
-
-def _exists(search: BaseLoader, name: str) -> bool:
-    """Asks for the file itself: a listing of templates does not follow links to directories."""
-    try:
-        search.get_source(SYNTAX, name)
-    except TemplateNotFound:
-        return False
-    except (OSError, UnicodeDecodeError):
-        pass  # reading it says so
-    return True
 
 
 @lru_cache(maxsize=256)

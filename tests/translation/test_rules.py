@@ -372,7 +372,7 @@ def test_rules_may_extend_a_file_in_a_folder_that_is_a_link(tmp_path: Path) -> N
     site_templates(tmp_path, texts)
     (tmp_path / "site/shared").symlink_to(tmp_path / "mounted", target_is_directory=True)
 
-    assert Rules("docker", loader([tmp_path / "site"])).written("fields") == RULES["docker"].written("fields")
+    assert Rules("docker", loader([tmp_path / "site"])).written["fields"] == RULES["docker"].written["fields"]
 
 
 def test_a_sites_field_replaces_the_shipped_one(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_the_example_among_ejected_rules_is_a_rule_when_it_is_uncommented(
     path.write_text(f"{head}\n{example.replace('# ', '')}")
 
     (ours, *_), (shipped, *_) = (
-        read(loader(site), f"{engine}/state.yaml").rules for site in ([tmp_path], [])
+        read(loader(site), f"{engine}/state.yaml").rules() for site in ([tmp_path], [])
     )
     assert (ours.source, ours.file) == (shipped.source, str(path))
 

@@ -90,7 +90,7 @@ def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
 def _of_rules(name: str, site_dirs: Sequence[Path]) -> Iterator[Variable]:
     """Lists what the expressions of a state.yaml may name."""
     yield Variable("native", "object", "", None, "what the engine says of the job, as plain data", ())
-    for value, text in statefile.read(loader(site_dirs), name).values.items():
+    for value, text in statefile.read(loader(site_dirs), name).named("values").items():
         yield Variable(value, "named value", "", None, " ".join(text.split()), ())
     yield from functions()
 

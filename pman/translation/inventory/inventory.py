@@ -79,7 +79,7 @@ def engines(site_dirs: Sequence[Path], only: Container[str] | None = None) -> tu
 
 def _rules_of(engine: str, site_dirs: Sequence[Path]) -> tuple[Rule, ...]:
     try:
-        return statefile.read(loader(site_dirs), f"{engine}/{RULES}").rules
+        return statefile.read(loader(site_dirs), f"{engine}/{RULES}").rules()
     except ConfigError:
         return ()  # the file has the fault
 

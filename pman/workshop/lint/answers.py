@@ -55,7 +55,7 @@ def _failure(rules: Rules, reader: FieldReader, native: Mapping[str, Any], site:
 
 def _each(rules: Rules) -> Iterator[tuple[tuple[str, str], Rules]]:
     for section in SECTIONS:
-        for name in rules.written(section):
+        for name in rules.written[section]:
             yield (section, name), rules.only(section, name)
 
 
