@@ -33,18 +33,14 @@ def config(matrix: bool, form: str) -> None:
 
 
 def print_settings(settings: Settings, form: str) -> None:
-    if form == "json":
-        terminal.print_json(
-            {
-                name: {
-                    "value": settings.shown(name) if declared.get("x-secret") else settings[name],
-                    "source": settings.sources[name],
-                    "meaning": declared["description"],
-                }
-                for name, declared in DECLARED.items()
-            }
-        )
-        return
+    value = {
+        name: {
+            "value": settings.shown(name) if declared.get("x-secret") else settings[name],
+            "source": settings.sources[name],
+            "meaning": declared["description"],
+        }
+        for name, declared in DECLARED.items()
+    }
     table = terminal.plain_table("setting", "value", "from", "meaning")
     for name, declared in DECLARED.items():
         source = settings.sources[name]
@@ -55,18 +51,14 @@ def print_settings(settings: Settings, form: str) -> None:
             escape(source) if settings[name] is not None else "[dim]unset[/]",
             f"[dim]{escape(declared['description'])}[/]",
         )
-    terminal.console().print(table)
+    terminal.show(form, value, [table])
 
 
 def print_matrix(rows: Sequence[Row], form: str) -> None:
     if form == "markdown":
         click.echo(markdown(rows), nl=False)
         return
-    if form == "json":
-        terminal.print_json(
-            {row.option: {"part": row.part, "honoured": row.honoured, "limits": row.limits} for row in rows}
-        )
-        return
+    value = {row.option: {"part": row.part, "honoured": row.honoured, "limits": row.limits} for row in rows}
     engines = list(rows[0].honoured)
     table = terminal.plain_table("option", *engines, "meaning")
     for row, following in zip(rows, [*rows[1:], None], strict=True):
@@ -74,11 +66,12 @@ def print_matrix(rows: Sequence[Row], form: str) -> None:
         table.add_row(row.option, *marks, f"[dim]{escape(row.meaning)}[/]")
         if following and following.part != row.part:
             table.add_section()
-    out = terminal.console()
-    out.print(table)
-    for row in rows:
-        for engine, text in row.limits.items():
-            out.print(f"[dim]* {row.option} on {engine}: {escape(text)}[/]")
+    limits = [
+        f"[dim]* {row.option} on {engine}: {escape(text)}[/]"
+        for row in rows
+        for engine, text in row.limits.items()
+    ]
+    terminal.show(form, value, [table, *limits])
 
 
 def markdown(table: Sequence[Row]) -> str:

@@ -1,19 +1,19 @@
 """`pman diff`: what a site's templates make of a request that other templates do not."""
 
-# ruff: noqa: PLC0415  (a pipe does without rich)
 from __future__ import annotations
 
 import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 import yaml
+from rich.text import Text
 
+from pman.cli import terminal
 from pman.cli.environment import dry_settings, note
 from pman.cli.group import command, format_option
 from pman.cli.render import ask_facts
@@ -83,10 +83,10 @@ def show(old: Preview, new: Preview, against: str, form: str) -> int:
             "engine": new.engine,
             "against": against,
             "refused": [_sentence(fault) for fault in old.faults],
-            "changes": [asdict(change) for change in differences],
+            "changes": differences,
             "text": text,
         }
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False, default=str))
+        terminal.print_json(answer)
     else:
         for fault in old.faults:
             _print(f"- {against} refuses the request: {_sentence(fault)}")
@@ -150,10 +150,6 @@ def _print(line: str) -> None:
     if not sys.stdout.isatty():
         click.echo(line)
         return
-    from rich.text import Text
-
-    from pman.cli.terminal import console
-
     bold = line.startswith(("---", "+++")) or (line.endswith(":") and line[:1] not in (" ", *COLOURS))
     style = "bold" if bold else COLOURS.get(line[:1], "default")
-    console().print(Text(line, style), soft_wrap=True)
+    terminal.console().print(Text(line, style), soft_wrap=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 
 import click
+from rich.console import RenderableType
 from rich.markup import escape
 
 from pman.cli import terminal
@@ -28,31 +28,28 @@ def docs(name: str, form: str) -> None:
     With type, unit and example of each, and which of them each block reads.
     """
     template = documentation(name, site_directories())
-    if form == "json":
-        terminal.print_json({**asdict(template), "path": str(template.path)})
-    elif form == "markdown":
+    if form == "markdown":
         click.echo(markdown(template), nl=False)
     else:
-        _print_docs(template)
+        terminal.show(form, template, _tables(template))
 
 
-def _print_docs(template: TemplateDocs) -> None:
-    out = terminal.console()
-    out.print(f"[bold]{escape(template.name)}[/]\n{escape(template.doc)}\n")
+def _tables(template: TemplateDocs) -> Iterator[RenderableType]:
+    yield f"[bold]{escape(template.name)}[/]\n{escape(template.doc)}\n"
     if template.blocks:
         table = terminal.plain_table("block", "what it is for", "reads", "overridden by")
         for block in template.blocks:
             by = terminal.path(block.overridden_by) if block.overridden_by else ""
             table.add_row(block.name, escape(block.doc), escape(" ".join(block.reads)), escape(by))
-        out.print(table)
-        out.print()
+        yield table
+        yield ""
     if template.variables:
         table = terminal.plain_table("variable", "type", "unit", "example", "what it is")
         for variable in template.variables:
             colour = "bold" if variable.read_in else "default"
             name, kind, unit, example, what = map(escape, _cells(variable))
             table.add_row(f"[{colour}]{name}[/]", kind, unit, example, f"[dim]{what}[/]")
-        out.print(table)
+        yield table
 
 
 def _cells(variable: Variable) -> tuple[str, str, str, str, str]:

@@ -38,11 +38,7 @@ def check(names: tuple[str, ...], accept: bool, form: str) -> None:
     if accept:
         write(drift.accepted([one for one in chosen if one.drifted or not one.recorded]))
         return
-    if form == "json":
-        terminal.print_json([_override(override) for override in chosen])
-    else:
-        for line in _report(chosen):
-            terminal.console().print(line)
+    terminal.show(form, [_fields(override) for override in chosen], _report(chosen))
     sys.exit(int(any(override.drifted for override in chosen)))
 
 
@@ -102,16 +98,10 @@ def _changes(override: Override) -> Iterator[str]:
             yield f"  [{colour}]{escape(f'{marks} {line.text}')}[/]"
 
 
-def _override(override: Override) -> Mapping[str, Any]:
+def _fields(override: Override) -> Mapping[str, Any]:
     return {
-        "name": override.name,
-        "path": str(override.path),
-        "line": override.line,
+        **asdict(override),
         "block": override.block or None,
-        "template": override.template,
-        "recorded": asdict(override.recorded) if override.recorded else None,
         "drifted": override.drifted,
         "base": override.base,
-        "shipped": override.shipped,
-        "site": override.site,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import click
@@ -44,20 +43,8 @@ def explain_state(native: BinaryIO, engine: str | None, jid: str | None, form: s
         raise ConfigError(f"there are no rules for {chosen}; {one_of(chosen, engines)}")
     state = _native(native.read())
     explanation = explain(compiled(chosen, loader(site_dirs)), jid or jid_of(state) or "a-job", state)
-    if form == "json":
-        terminal.print_json(
-            {
-                "status": explanation.status,
-                "answer": explanation.answer,
-                "decided": asdict(explanation.decided) if explanation.decided else None,
-                "tried": [asdict(rule) for rule in explanation.tried],
-                "values": explanation.values,
-            }
-        )
-    else:
-        out = terminal.console()
-        for line in _lines(explanation):
-            out.print(line)
+    fields = ("status", "answer", "decided", "tried", "values")
+    terminal.show(form, {name: getattr(explanation, name) for name in fields}, _lines(explanation))
 
 
 def _native(text: bytes) -> Mapping[str, Any]:

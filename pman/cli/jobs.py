@@ -20,9 +20,6 @@ from pman.errors import PmanError
 def ps(form: str, url: Client) -> None:
     """List the server's jobs."""
     jobs = url.jobs()
-    if form == "json":
-        terminal.print_json(jobs)
-        return
     table = terminal.plain_table("jid", "status", "since", "image", "message")
     for column in table.columns[:3]:
         column.no_wrap = True
@@ -30,7 +27,7 @@ def ps(form: str, url: Client) -> None:
         since = str(job["timestamp"])[:19].replace("T", " ")
         row = (job["jid"], job["status"], since, job["image"], job["message"])
         table.add_row(*(terminal.coloured(text) if text == job["status"] else escape(text) for text in row))
-    terminal.console().print(table)
+    terminal.show(form, jobs, [table])
 
 
 @command("pman status chris-jid-42")
@@ -40,14 +37,11 @@ def ps(form: str, url: Client) -> None:
 def status(jid: str, form: str, url: Client) -> None:
     """Show one job, without its log."""
     shown = {name: value for name, value in url.status(jid).items() if name != "logs"}
-    if form == "json":
-        terminal.print_json(shown)
-        return
     grid = Table.grid(padding=(0, 2))
     for name, value in shown.items():
         text = "" if value is None else str(value)
         grid.add_row(f"[dim]{name}[/]", terminal.coloured(text) if name == "status" else escape(text))
-    terminal.console().print(grid)
+    terminal.show(form, shown, [grid])
 
 
 @command("pman logs chris-jid-42 --tail 20", "pman logs -f chris-jid-42")

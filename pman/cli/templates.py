@@ -61,10 +61,7 @@ def list_templates(engine: str | None, form: str) -> None:
     if engine and engine not in names:
         raise ConfigError(f"there are no templates for {engine}; {one_of(engine, names)}")
     chosen = [one for one in inventory if engine in (None, one.engine)]
-    if form == "json":
-        terminal.print_json(answer(chosen))
-    else:
-        terminal.console().print(_table(chosen))
+    terminal.show(form, answer(chosen), [_table(chosen)])
     sys.exit(int(any(one.faults for one in chosen)))
 
 

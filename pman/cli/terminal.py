@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -12,7 +14,7 @@ import click
 from pygments.lexer import DelegatingLexer
 from pygments.lexers import get_lexer_by_name
 from pygments.lexers.templates import DjangoLexer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
@@ -83,5 +85,20 @@ def plain_table(*columns: str) -> Table:
     return table
 
 
+def show(form: str, value: Any, lines: Iterable[RenderableType]) -> None:
+    """Prints an answer: as JSON if that is the form, else the lines and tables that a person reads."""
+    if form == "json":
+        print_json(value)
+        return
+    out = console()
+    for line in lines:
+        out.print(line)
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Prints JSON; a dataclass is an object of its fields, and what JSON does not have is text."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
