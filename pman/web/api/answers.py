@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from quart import Quart, Response, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
 from pman.engine.engine import Engine
-from pman.errors import PmanError, TooLarge
+from pman.errors import PmanError
 from pman.translation.request import MAX_BODY
 from pman.web.api.params import flag, number, only, valid_jid
 
@@ -24,6 +24,10 @@ RETRY_AFTER_SECONDS = 5
 NO_GUESSES = {"X-Content-Type-Options": "nosniff"}
 """Headers of every answer: a log is text, whatever a browser would take it for."""
 
+_MESSAGES = {
+    404: "nothing is here; the API is at /api/v1/",
+    413: f"the body is larger than {MAX_BODY} bytes",
+}
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_SECONDS)}}
 
 
@@ -39,16 +43,12 @@ def answer_errors(app: Quart) -> None:
             log.warning("%s %s: %s", request.method, _path(), error)
         return body, error.status, _HEADERS.get(error.status, {})
 
-    @app.errorhandler(RequestEntityTooLarge)
-    async def too_large(_: RequestEntityTooLarge) -> Any:
-        return await answer(TooLarge(f"the body is larger than {MAX_BODY} bytes"))
-
     @app.errorhandler(HTTPException)
     async def http(error: HTTPException) -> tuple[Mapping[str, str], int, Mapping[str, str]]:
         headers = dict(error.get_headers())
         headers.pop("Content-Type", None)
-        message = "nothing is here; the API is at /api/v1/" if error.code == 404 else str(error.description)
-        return {"message": message}, error.code or 500, headers
+        code = error.code or 500
+        return {"message": _MESSAGES.get(code, str(error.description))}, code, headers
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> tuple[Mapping[str, str], int]:

@@ -72,9 +72,7 @@ def page() -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["resolved"] = _resolved
-    environment.filters["kind"] = _kind
-    environment.filters["each"] = _each
+    environment.filters.update(resolved=_resolved, kind=_kind, each=_each)
     return environment.get_template("reference.html.j2").render(
         api=document(), operations=list(_operations())
     )
