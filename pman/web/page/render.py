@@ -15,13 +15,20 @@ from pman.engine.previews import PreviewQueue, check_size, installed
 from pman.errors import EngineUnreachable, Fault
 from pman.translation import diff
 from pman.translation.jsontext import without_env_values
-from pman.translation.preview import Preview, Previews, TemplateSet
+from pman.translation.preview import Preview, TemplateSet
 from pman.web.page.code import Row, rows
 from pman.web.page.view import View
 
 ALL = "all"
 SETS = {"site": "this site's", "builtin": "the shipped ones", "diff": "what differs"}
 """The templates that a request is shown by."""
+
+_PREVIEWS: Mapping[str, Sequence[TemplateSet]] = {
+    "site": ["site"],
+    "builtin": ["builtin"],
+    "diff": ["site", "builtin"],
+}
+"""The previews that each takes."""
 
 AROUND = 6
 """Lines of a template before and after one that is wrong."""
@@ -75,7 +82,13 @@ def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> 
         facts = {engine.settings.engine: await _facts(engine)}
 
         def answer() -> Response:
-            results = [_both(queue.previews, text, name, chosen, facts.get(name)) for name in shown]
+            results = [
+                [
+                    queue.previews.preview(text, engine=name, templates=templates, facts=facts.get(name))
+                    for templates in _PREVIEWS[chosen]
+                ]
+                for name in shown
+            ]
             return _answer(text, on, chosen, results=results)
 
         return await queue.run(answer)
@@ -86,7 +99,7 @@ def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> 
         chosen: str,
         *,
         example: str = "",
-        results: Sequence[tuple[Preview, Preview | None]] = (),
+        results: Sequence[Sequence[Preview]] = (),
     ) -> Response:
         wrong = _of_request(results)
         return view.answer(
@@ -103,7 +116,6 @@ def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> 
             panels=[_panel(view, *result) for result in results],
             request_faults=wrong,
             request_rows=rows(without_env_values(text), "request.json", faults=wrong) if wrong else (),
-            done=bool(results),
             own_templates=bool(engine.settings["PMAN_TEMPLATES"]),
         )
 
@@ -115,27 +127,14 @@ async def _facts(engine: Engine) -> Mapping[str, Any] | None:
         return None
 
 
-def _both(
-    previews: Previews, text: str, name: str, chosen: str, facts: Mapping[str, Any] | None
-) -> tuple[Preview, Preview | None]:
-    """Preview by the chosen templates; for a diff, by the site's and by the shipped ones."""
-
-    def by(templates: TemplateSet) -> Preview:
-        return previews.preview(text, engine=name, templates=templates, facts=facts)
-
-    if chosen == "diff":
-        return by("site"), by("builtin")
-    return by("builtin" if chosen == "builtin" else "site"), None
-
-
-def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault]:
+def _of_request(results: Sequence[Sequence[Preview]]) -> list[Fault]:
     """Collects what is wrong with the request, once for all engines that say the same.
 
     A fault whose line is not known, as of what is missing, stands at the first line.
     """
     several = len(results) > 1
     engines: dict[tuple[str, str, int], list[str]] = {}
-    for preview, _ in results:
+    for preview, *_ in results:
         for fault in preview.faults:
             if fault.path.startswith("$"):
                 engines.setdefault((fault.path, fault.message, fault.line or 1), []).append(preview.engine)
@@ -146,8 +145,8 @@ def _of_request(results: Sequence[tuple[Preview, Preview | None]]) -> list[Fault
     return sorted(faults, key=lambda fault: fault.line)
 
 
-def _panel(view: View, preview: Preview, shipped: Preview | None) -> Mapping[str, Any]:
-    """One engine's answer, as render.html shows it."""
+def _panel(view: View, preview: Preview, shipped: Preview | None = None) -> Mapping[str, Any]:
+    """One engine's answer, as render.html shows it; `shipped`: what it is compared with in a diff."""
     wrong = [fault for fault in preview.faults if not fault.path.startswith("$")]
     if shipped is None:
         texts = [(document.name, rows(document.text, document.name)) for document in preview.documents]

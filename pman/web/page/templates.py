@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from quart import Blueprint, Response
@@ -59,12 +60,11 @@ def _here(file: TemplateFile) -> list[Fault]:
     return [file.fault] if file.fault and file.fault.line and Path(file.fault.file) == file.path else []
 
 
-def _rules(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> list[tuple[int, object]]:
-    """Lists, for a state.yaml, all rules that are tried for its engine, with their place in the order."""
+def _rules(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> Sequence[object]:
+    """Lists, for a state.yaml, all rules that are tried for its engine, in their order."""
     if file.path.name != RULES:
-        return []
-    of = next(one for one in inventories if one.engine == file.name.partition("/")[0])
-    return list(enumerate(of.rules, 1))
+        return ()
+    return next(one.rules for one in inventories if one.engine == file.name.partition("/")[0])
 
 
 def _other(file: TemplateFile, inventories: tuple[EngineTemplates, ...]) -> TemplateFile | None:
