@@ -13,7 +13,6 @@ from typing import Any, cast
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound
-from docker.tls import TLSConfig
 
 from pman import executors, settings
 from pman.errors import ConfigError
@@ -41,8 +40,7 @@ _OWN = {
 }
 """Where there are no images: a plugin of pman's own, run by this Python."""
 
-Address = Callable[[Mapping[str, Any]], tuple[str, TLSConfig | None]]
-_ADDRESSES: Mapping[str, Address] = {"docker": docker_address, "podman": podman_address}
+_ADDRESSES = {"docker": docker_address, "podman": podman_address}
 
 
 class Unsuitable(Exception):
@@ -71,7 +69,7 @@ def names(wanted: str | None) -> list[str]:
 def stage(
     engine: str, environ: Mapping[str, str], image: str | None, pulling: Callable[[str], None]
 ) -> Stage:
-    """Raises Unsuitable. `pulling` is told the image before a pull, which may take its time."""
+    """Raises Unsuitable, ConfigError. `pulling` is told the image before a pull, which may take its time."""
     inherited = {name: environ[name] for name in _INHERITED if environ.get(name)}
     if engine == OWN_ENGINE:
         return Stage(engine, _OWN, inherited)
@@ -94,11 +92,8 @@ def stage(
 
 def _client(name: str, environ: Mapping[str, str]) -> docker.DockerClient:
     chosen = settings.load({**environ, "CONTAINER_ENV": name}, executors.names())
-    try:
-        address, tls = _ADDRESSES[name](chosen.values)
-        address = address.removeprefix("http+")
-    except ConfigError as error:
-        raise Unsuitable(str(error)) from error
+    address, tls = _ADDRESSES[name](chosen.values)
+    address = address.removeprefix("http+")
     try:
         return docker.DockerClient(base_url=address, tls=tls or False, timeout=60)  # asks for the version
     except (DockerException, requests.RequestException) as error:

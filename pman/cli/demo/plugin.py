@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,10 +54,8 @@ def read_pgm(data: bytes) -> tuple[int, int, bytes]:
 
 
 def histogram(pixels: bytes) -> list[int]:
-    counts = [0] * BINS
-    for grey in pixels:
-        counts[grey * BINS // 256] += 1
-    return counts
+    counts = Counter(grey * BINS // 256 for grey in pixels)
+    return [counts[index] for index in range(BINS)]
 
 
 if __name__ == "__main__":

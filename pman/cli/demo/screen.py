@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +72,18 @@ class Screen:
         self._heading("Its files", "/share/incoming → /share/outgoing")
         read, written = _files(incoming), _files(outgoing)
         width = max(map(len, read))
-        for index in range(max(len(read), len(written))):
-            left, right = (part[index] if index < len(part) else "" for part in (read, written))
-            arrow = "→" if index == 0 else " "
+        for left, arrow, right in zip_longest(read, "→", written, fillvalue=" "):
             self._show(Text(f"{left:<{width}}  {arrow}  ", "dim").append(right, "not dim"))
 
-    def done(self, seconds: float) -> None:
+    def done(self, seconds: float, kept: Path | None) -> None:
+        """`kept`: where the job's files are still to be seen."""
         own = "pman" if shutil.which("pman") else os.path.relpath(sys.argv[0])
         self._console.print(f"\n[green]✔[/] [bold]A real job, in {seconds:.1f} s.[/] Deleted again.")
         self._console.print(
             f"  Yours next: [bold]{own}[/] with check, serve, or run REQUEST.json", soft_wrap=True
         )
-
-    def kept(self, directory: Path) -> None:
-        self._console.print(f"  Its files are in {directory}", soft_wrap=True)
+        if kept:
+            self._console.print(f"  Its files are in {kept}", soft_wrap=True)
 
     def failed(self) -> None:
         self._console.print("[red]✘[/] No engine could run the demo; [bold]pman check[/] looks closer at one")

@@ -93,9 +93,7 @@ def _play(stage: Stage, screen: Screen, image: str | None, *, keep: bool) -> Non
                 screen.log("".join(client.logs(jid)))
             _expect_files(ended, outgoing)
             screen.files(incoming, outgoing)
-        screen.done(time.monotonic() - began)
-        if keep:
-            screen.kept(directory)
+        screen.done(time.monotonic() - began, directory if keep else None)
 
 
 @contextmanager
