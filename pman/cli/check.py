@@ -73,16 +73,14 @@ async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterat
             yield Check("settings", "failed", fault.message, advice)
         return
     yield Check("settings", "ok", _settings(settings))
+    subject = "templates"
     try:
         translation = Translation(settings)
-    except PmanError as error:
-        yield _failed("templates", error)
-        return
-    yield Check("templates", "ok", _templates(settings))
-    try:
+        yield Check(subject, "ok", _templates(settings))
+        subject = "engine"
         executor = executors.connect(settings.engine, settings.values)
     except PmanError as error:
-        yield _failed("engine", error)
+        yield _failed(subject, error)
         return
     try:
         async for check in _of_engine(translation, executor):

@@ -52,8 +52,7 @@ def status(jid: str, form: str, url: Client) -> None:
 def logs(jid: str, follow: bool, tail: int | None, url: Client) -> None:
     """Print the log of a job."""
     for text in url.logs(jid, tail, follow=follow):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        print(text, end="", flush=True)
 
 
 @command("pman rm chris-jid-42 chris-jid-43")

@@ -87,8 +87,7 @@ def _until_its_end(client: Client, job: Answer) -> Iterator[Answer]:
         job = _next(client, job)
         yield job
     for text in client.logs(job["jid"], follow=True):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        print(text, end="", flush=True)
     while not has_ended(job):
         job = _next(client, job)
         yield job

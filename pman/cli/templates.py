@@ -142,15 +142,14 @@ def _contents(engine: EngineTemplates, file: TemplateFile) -> str:
             return f"{text} before those of {escape(file.extends)}"
         by = file.overridden_by
         return text if rules or not by else f"[yellow]replaced by {escape(terminal.path(by))}[/]"
-    words = [
-        _word(block) for block in (*file.blocks, *file.inherited) if file.shipped or block in file.blocks
-    ]
+    blocks = (*file.blocks, *file.inherited)
+    words = [_word(block) for block in (blocks if file.shipped else file.blocks)]
     if not file.shipped:
         what = f"extends {file.extends}" if file.extends else "stands in for the shipped one"
         what = what if file.extends or file.overrides else "a document more"
         return escape(f"{what}: ") + " ".join(words) if words else escape(what)
-    replaced = {block.overridden_by for block in (*file.blocks, *file.inherited)} - {None}
-    by = "".join(f" [yellow]← {escape(terminal.path(path))}[/]" for path in sorted(filter(None, replaced)))
+    replaced = {block.overridden_by for block in blocks if block.overridden_by}
+    by = "".join(f" [yellow]← {escape(terminal.path(path))}[/]" for path in sorted(replaced))
     return " ".join(words) + by
 
 
