@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from pman.job import JobInfo
 
 SHOWN = 1800
@@ -15,20 +13,17 @@ class Tail:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._size = 0
         self._seen = 0
-        self._chunks: deque[bytes] = deque()
+        self._end = bytearray()
 
     def add(self, chunk: bytes) -> None:
         self._seen += len(chunk)
-        self._chunks.append(chunk[-self._limit :])
-        self._size += len(self._chunks[-1])
-        while self._size - len(self._chunks[0]) >= self._limit:
-            self._size -= len(self._chunks.popleft())
+        self._end += chunk
+        del self._end[: -self._limit]
 
     def text(self) -> str:
         """Undecodable bytes are replaced; a cut starts at a whole character, and a line where it can."""
-        cut = b"".join(self._chunks)[-self._limit :]
+        cut = self._end
         if len(cut) < self._seen:
             line = cut.find(b"\n", 0, len(cut) // 2)
             cut = cut[line + 1 :] if line >= 0 else cut.lstrip(bytes(range(0x80, 0xC0)))
