@@ -156,7 +156,7 @@ def read_policy(path: Path) -> Validator:
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:
     """Lists every error of `instance` once, by their paths; no value that holds a secret is repeated."""
-    every = (Fault(json_path(error), message(error, secrets)) for error in errors(checker, instance))
+    every = (Fault(path_of(error), message(error, secrets)) for error in errors(checker, instance))
     return list(dict.fromkeys(every))
 
 
@@ -170,13 +170,13 @@ def errors(checker: Validator, instance: Any) -> list[ValidationError]:
     )
 
 
-def json_path(error: ValidationError) -> str:
-    path = "$"
-    for step in error.absolute_path:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
-    if error.validator == "required":
-        path += f".{missing(error)}"
-    return path
+def json_path(*steps: object) -> str:
+    """Writes the path to a value by keys and indices, e.g. `$.args[3]`."""
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def path_of(error: ValidationError) -> str:
+    return json_path(*error.absolute_path, *([missing(error)] if error.validator == "required" else []))
 
 
 def missing(error: ValidationError) -> str:

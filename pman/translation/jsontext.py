@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from pman.schema import json_path
 from pman.settings import MASK
 
 Step = str | int | None
@@ -42,7 +43,7 @@ def lines(text: str) -> Mapping[str, int]:
         line += text.count("\n", position, token.start())
         position = token.start()
         if not (token["colon"] or token[0] in "}],"):
-            by_path["$" + "".join(map(_step, steps))] = line
+            by_path[json_path(*steps)] = line
     return by_path
 
 
@@ -50,10 +51,6 @@ def line_of(path: str, by_path: Mapping[str, int]) -> int:
     """The line of a path, or of the object in which it is missing; 0 where neither is there."""
     parent = path.rpartition(".")[0]
     return by_path.get(path) or by_path.get(parent, 0)
-
-
-def _step(step: Step) -> str:
-    return f"[{step}]" if isinstance(step, int) else f".{step}"
 
 
 def without_env_values(text: str) -> str:

@@ -205,7 +205,7 @@ def _against_schema(source: StateSource, content: object) -> Iterator[Mistake]:
     for error in schema.errors(schema.validator(schema.load("state.json")), content):
         names = schema.unknown(error) if error.validator == "additionalProperties" else []
         line = source.line(*error.absolute_path, *names[:1])
-        message, at = schema.message(error), schema.json_path(error)
+        message, at = schema.message(error), schema.path_of(error)
         yield Mistake("rules-schema", source.name, message, source.path, line, at=at)
 
 

@@ -36,8 +36,7 @@ class Mistake:
 
     @property
     def where(self) -> str:
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
-        return path.removeprefix(".") or "the document"
+        return schema.json_path(*self.path).removeprefix("$").removeprefix(".") or "the document"
 
 
 class Unknown(Exception):
