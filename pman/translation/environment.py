@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, cast
 
@@ -63,27 +63,26 @@ _NO_FILTER = "a filter on a block would change what is escaped already; filter t
 class _Generator(CodeGenerator):
     """Leaves to the environment what Jinja would do by itself to text that may be escaped already."""
 
+    def _write_call(self, function: str, arguments: Sequence[nodes.Expr], frame: Frame) -> None:
+        """Writes a call of the environment's function with the text of each argument."""
+        self.write(f"environment.{function}(")
+        for argument in arguments:
+            self.write("environment.text(")
+            self.visit(argument, frame)
+            self.write("), ")
+        self.write(")")
+
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         """`a ~ b` is text to be escaped as a whole, whatever a and b are."""
-        self.write("environment.joined((")
-        for item in node.nodes:
-            self.write("environment.text(")
-            self.visit(item, frame)
-            self.write("), ")
-        self.write("))")
+        self._write_call("joined", node.nodes, frame)
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         """A slice of what is escaped would lose its quotes; `getitem` sees all but slices."""
         if not isinstance(node.arg, nodes.Slice):
             super().visit_Getitem(node, frame)
             return
-        self.write("environment.sliced(environment.text(")
-        self.visit(node.node, frame)
-        self.write(")")
-        for bound in (node.arg.start, node.arg.stop, node.arg.step):
-            self.write(", ")
-            self.visit(bound or nodes.Const(None), frame)
-        self.write(")")
+        bounds = (bound or nodes.Const(None) for bound in (node.arg.start, node.arg.stop, node.arg.step))
+        self._write_call("sliced", [node.node, *bounds], frame)
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802  (Jinja's name)
         """The letters of what is escaped are those of the text."""
@@ -119,7 +118,7 @@ class Escaping(ImmutableSandboxedEnvironment):
 
     code_generator_class = _Generator
     intercepted_binops = frozenset(["+", "%", "*"])
-    joined = staticmethod(str_join)
+    joined = staticmethod(lambda *texts: str_join(texts))
     sliced = staticmethod(lambda text, *bounds: text[slice(*bounds)])
 
     def __init__(self, loader: BaseLoader, language: str, notes: Notes | None = None) -> None:

@@ -97,7 +97,12 @@ class Templates:
         self.notes = Notes()
         """They hold what all calls of `traced` came across."""
 
-        self._names = template_names(engine, search)
+        own = (name for name in search.list_templates() if name.startswith(f"{engine}/"))
+        self._names = sorted(
+            name for name in own if name.endswith(".j2") and not name.startswith(f"{engine}/_")
+        )
+        """The templates of the engine's documents, in the order in which they are sent."""
+
         if not self._names:
             raise ConfigError(f"templates/{engine}: no templates (*.j2) for CONTAINER_ENV={engine!r}")
         self._templates = self._compiled(Escaping)
@@ -239,12 +244,6 @@ def _read(variables: Iterable[Fields]) -> frozenset[str]:
 
 def _config_error(name: str, message: str, file: str | None, line: int = 0) -> ConfigError:
     return ConfigError.of([Fault(name, message, file or f"templates/{name}", line)])
-
-
-def template_names(engine: str, search: BaseLoader) -> list[str]:
-    """Lists the templates of an engine's documents, in the order in which they are sent."""
-    own = {name for name in search.list_templates() if name.startswith(f"{engine}/")}
-    return sorted(name for name in own if name.endswith(".j2") and not name.startswith(f"{engine}/_"))
 
 
 def _documents(name: str, text: str) -> Iterator[tuple[Document, int]]:
