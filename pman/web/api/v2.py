@@ -35,7 +35,6 @@ RENDER = schema.validator({"$ref": "urn:pman:api#/$defs/RenderRequest"})
 def add_v2(app: Quart, engine: Engine, feed: Feed, queue: PreviewQueue) -> None:
     _jobs(app, engine, feed)
     _job(app, engine)
-    _events(app, engine, feed)
     _workshop(app, engine, queue)
 
 
@@ -57,6 +56,17 @@ def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
         guard.check(engine.settings)
         await engine.remove(valid_jid(jid))
         return "", 204
+
+    @app.get("/api/v2/events")
+    async def events() -> Response:
+        only()
+        return streamed_events(feed, request.headers.get("Last-Event-ID"))
+
+    @app.get("/api/v2/jobs/<jid>/events")
+    async def job_events(jid: str) -> Response:
+        only()
+        await engine.details(valid_jid(jid))
+        return streamed_events(feed, request.headers.get("Last-Event-ID"), jid)
 
 
 def _job(app: Quart, engine: Engine) -> None:
@@ -90,19 +100,6 @@ def _job(app: Quart, engine: Engine) -> None:
             tried=[dataclasses.asdict(rule) for rule in explanation.tried],
             values=explanation.values,
         )
-
-
-def _events(app: Quart, engine: Engine, feed: Feed) -> None:
-    @app.get("/api/v2/events")
-    async def events() -> Response:
-        only()
-        return streamed_events(feed, request.headers.get("Last-Event-ID"))
-
-    @app.get("/api/v2/jobs/<jid>/events")
-    async def job_events(jid: str) -> Response:
-        only()
-        await engine.details(valid_jid(jid))
-        return streamed_events(feed, request.headers.get("Last-Event-ID"), jid)
 
 
 def _workshop(app: Quart, engine: Engine, queue: PreviewQueue) -> None:

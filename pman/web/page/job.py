@@ -48,7 +48,6 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
             log=json.loads(body)["logs"],
             parts=PARTS,
             error=None,
-            **_asked(),
         )
 
     @page.get("/jobs/<jid>/<part>")
@@ -94,10 +93,7 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
     async def _confirm(jid: str, error: PmanError | None = None) -> Response:
         info = await engine.info(valid_jid(jid))
         status = error.status if error else 200
-        return view.answer("cancel.html", status=status, section="Jobs", job=info, error=error, **_asked())
-
-    def _asked() -> dict[str, Any]:
-        return {"wants_token": session.wanting, "removable": engine.settings["REMOVE_JOBS"]}
+        return view.answer("cancel.html", status=status, section="Jobs", job=info, error=error)
 
     def _removable() -> None:
         """Raises Conflict where DELETE leaves jobs as they are: a person is not told otherwise."""

@@ -60,6 +60,7 @@ class View:
             sections=SECTIONS,
             source_of=self.source_of,
             session=session,
+            removable=settings["REMOVE_JOBS"],
         )
         self._environment.filters.update(
             duration=duration, age=age, moment=moment, iso=iso, sentence=sentence
