@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import click
@@ -13,8 +13,6 @@ import requests
 
 from pman.errors import ConfigError, Fault, PmanError
 from pman.web.loopback import is_loopback
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 ANSWER_TIMEOUT_SECONDS = 100.0
@@ -116,15 +114,15 @@ class Client:
             raise ServerRefused(response.status_code, f"{url} does not answer as a pman does")
         return answer
 
-    def _call(self, method: str, url: str, **options: Any) -> requests.Response:
-        request: Callable[..., requests.Response] = self._session.request
-        options = {
-            "timeout": (CONNECT_TIMEOUT_SECONDS, ANSWER_TIMEOUT_SECONDS),
-            "allow_redirects": False,
-            **options,
-        }
+    def _call(
+        self,
+        method: str,
+        url: str,
+        timeout: tuple[float, float | None] = (CONNECT_TIMEOUT_SECONDS, ANSWER_TIMEOUT_SECONDS),
+        **options: Any,
+    ) -> requests.Response:
         try:
-            response = request(method, url, **options)
+            response = self._session.request(method, url, timeout=timeout, allow_redirects=False, **options)
         except requests.Timeout as error:
             raise ServerUnreachable(f"the pman at {self.url} does not answer in time") from error
         except (requests.RequestException, UnicodeError) as error:
@@ -137,18 +135,16 @@ class Client:
         return response
 
 
-def remote(command: F) -> F:
-    """Adds the option --url to a command, which is handed a client of it, as `url`."""
-    option = click.option(
-        "--url",
-        envvar="PMAN_URL",
-        default=lambda: f"http://127.0.0.1:{os.environ.get('PORT') or 5010}/api/v1/",
-        show_default="http://127.0.0.1:PORT/api/v1/, PORT being 5010 if not set",
-        show_envvar=True,
-        callback=lambda _, __, url: Client(url),
-        help="Where the server is.",
-    )
-    return option(command)
+remote = click.option(
+    "--url",
+    envvar="PMAN_URL",
+    default=lambda: f"http://127.0.0.1:{os.environ.get('PORT') or 5010}/api/v1/",
+    show_default="http://127.0.0.1:PORT/api/v1/, PORT being 5010 if not set",
+    show_envvar=True,
+    callback=lambda _, __, url: Client(url),
+    help="Where the server is.",
+)
+"""Adds the option --url to a command, which is handed a client of it, as `url`."""
 
 
 def _refused(response: requests.Response) -> ServerRefused:

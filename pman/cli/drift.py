@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.markup import escape
@@ -38,7 +37,11 @@ def check(names: tuple[str, ...], accept: bool, form: str) -> None:
     if accept:
         write(drift.accepted([one for one in chosen if one.drifted or not one.recorded]))
         return
-    terminal.show(form, [_fields(override) for override in chosen], _report(chosen))
+    answer = [
+        {**asdict(one), "block": one.block or None, "drifted": one.drifted, "base": one.base}
+        for one in chosen
+    ]
+    terminal.show(form, answer, _report(chosen))
     sys.exit(int(any(override.drifted for override in chosen)))
 
 
@@ -96,12 +99,3 @@ def _changes(override: Override) -> Iterator[str]:
             marks = line.theirs if override.base is None else line.ours + line.theirs
             colour = "green" if "+" in marks else "red" if "-" in marks else "default"
             yield f"  [{colour}]{escape(f'{marks} {line.text}')}[/]"
-
-
-def _fields(override: Override) -> Mapping[str, Any]:
-    return {
-        **asdict(override),
-        "block": override.block or None,
-        "drifted": override.drifted,
-        "base": override.base,
-    }

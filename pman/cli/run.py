@@ -51,26 +51,23 @@ def follow(client: Client, body: bytes, *, remove: bool) -> int:
 
     Raises ServerRefused, ServerUnreachable.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     jid, shown = "", ("", "")
     try:
         with _progress(console) as progress:
             task = progress.add_task("submitting", total=None)
             submitted = client.submit(body)
             jid = str(submitted["jid"])
-            if has_ended(submitted) and submitted["timestamp"]:
-                console.print(
-                    f"pman: {jid} ran before, until {submitted['timestamp']}; nothing was started",
-                    markup=False,
-                )
-                console.print(f"  run it anew: pman rm {jid}, or another --jid", markup=False)
+            if has_ended(submitted) and (ended := submitted["timestamp"]):
+                console.print(f"pman: {jid} ran before, until {ended}; nothing was started")
+                console.print(f"  run it anew: pman rm {jid}, or another --jid")
             for job in _until_its_end(client, submitted):
                 progress.update(task, description=f"{jid} {job['status']}")
                 if (news := (job["status"], job["message"])) != shown:
                     shown = news
-                    console.print(f"pman: {jid} {job['status']}: {job['message']}", markup=False)
+                    console.print(f"pman: {jid} {job['status']}: {job['message']}")
                     if job.get("hint"):
-                        console.print(f"  {job['hint']}", markup=False)
+                        console.print(f"  {job['hint']}")
     except KeyboardInterrupt:
         _say_what_goes_on(console, jid)
         return INTERRUPTED
@@ -122,6 +119,6 @@ def _say_what_goes_on(console: Console, jid: str) -> None:
     if not jid:
         console.print("pman: interrupted before the server answered; `pman ps` tells whether it has the job")
         return
-    console.print(f"pman: {jid} goes on without you", markup=False)
-    console.print(f"  follow it:  pman logs -f {jid}", markup=False)
-    console.print(f"  delete it:  pman rm {jid}", markup=False)
+    console.print(f"pman: {jid} goes on without you")
+    console.print(f"  follow it:  pman logs -f {jid}")
+    console.print(f"  delete it:  pman rm {jid}")
