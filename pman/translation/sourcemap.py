@@ -19,6 +19,9 @@ from pman.resources import shipped_name
 from pman.translation.languages.marks import MARK, NOTE, SHOWN, WORDS
 from pman.translation.sources import first_line
 
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+"""A line as Jinja counts them, with its end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -186,7 +189,7 @@ class _Noting(NodeTransformer):
                 yield self._note(child.lineno)
                 yield child
                 continue
-            for offset, line in enumerate(_lines(child.data)):
+            for offset, line in enumerate(_LINE.findall(child.data)):
                 yield self._note(child.lineno + offset)
                 yield nodes.TemplateData(line, lineno=child.lineno + offset)
 
@@ -201,8 +204,3 @@ class _Noting(NodeTransformer):
 
 def _take(arguments: list[nodes.Expr], line: int) -> nodes.Call:
     return nodes.Call(nodes.EnvironmentAttribute("notes.take"), arguments, [], None, None, lineno=line)
-
-
-def _lines(text: str) -> list[str]:
-    """Splits a text as Jinja counts lines, each with its end."""
-    return re.findall(r"[^\n]*\n|[^\n]+", text)

@@ -79,9 +79,7 @@ def _sample(engine: str, name: str, choices: Choices) -> Sample | None:
     """The plain request with these choices; None where the engine does not take them together."""
     request = {**_PLAIN, **{option: value for option, value in choices.items() if option in PROPERTIES}}
     given = tuple((option, written(option, choices[option])) for option in choices if option in DECLARED)
-    loaded = _settings(engine, given)
-    job = _job(engine, json.dumps(request)) if loaded else None
-    if loaded is None or job is None:
+    if not (loaded := _settings(engine, given)) or not (job := _job(engine, json.dumps(request))):
         return None
     facts = {
         "storebase": loaded["STOREBASE"] or ASSUMED_FACTS["storebase"],
@@ -119,14 +117,9 @@ def _settings(engine: str, given: tuple[tuple[str, str], ...]) -> Settings | Non
 @lru_cache(maxsize=1024)
 def _job(engine: str, body: str) -> Job | None:
     try:
-        return _parser(engine).parse(body)
+        return RequestParser(engine_schema(engine, "request")).parse(body)
     except BadRequest:
         return None
-
-
-@cache
-def _parser(engine: str) -> RequestParser:
-    return RequestParser(engine_schema(engine, "request"))
 
 
 @cache

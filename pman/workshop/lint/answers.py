@@ -26,12 +26,13 @@ def of_engine(search: BaseLoader, engine: str) -> Iterator[Finding]:
     for state, native in recorded_states(engine).items():
         if not (together := _failure(rules, reader, native, site)):
             continue
-        alone = [
-            (at, failure)
-            for at, one in _each(rules)
-            if (failure := _failure(one, FieldReader(one), native, site))
-        ]
-        for at, failure in alone or [(("", ""), together)]:
+        alone: dict[tuple[str, str], str] = {
+            (section, name): failure
+            for section in SECTIONS
+            for name in rules.written[section]
+            if (failure := _failure(one := rules.only(section, name), FieldReader(one), native, site))
+        }
+        for at, failure in (alone or {("", ""): together}).items():
             if at not in reported:
                 reported.add(at)
                 name = ".".join(filter(None, at)) or "it"
@@ -51,12 +52,6 @@ def _failure(rules: Rules, reader: FieldReader, native: Mapping[str, Any], site:
     except FAILURES as error:
         return f"{type(error).__name__}: {error}"
     return ""
-
-
-def _each(rules: Rules) -> Iterator[tuple[tuple[str, str], Rules]]:
-    for section in SECTIONS:
-        for name in rules.written[section]:
-            yield (section, name), rules.only(section, name)
 
 
 def _place(search: BaseLoader, engine: str, at: tuple[str, str]) -> tuple[str, int]:

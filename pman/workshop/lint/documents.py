@@ -77,12 +77,8 @@ class Trial:
         first = source_map.at(0).file
         try:
             mistakes = native.mistakes(self.engine, document, self.kubernetes)
-        except native.NotInstalled as error:
-            message, hint = f"{document.name} is not checked: {error}", "pip install kubernetes-validate"
-            yield Finding("schema-missing", message, first, 0, hint)
-            return
         except native.Unknown as error:
-            yield Finding("not-checked", f"{document.name} is not checked: {error}", first, 0)
+            yield Finding(error.rule, f"{document.name} is not checked: {error}", first, 0, error.hint)
             return
         root = yaml.compose(document.text, Loader=yaml.CSafeLoader) if mistakes else None
         for mistake in mistakes:

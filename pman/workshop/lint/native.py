@@ -42,9 +42,13 @@ class Mistake:
 class Unknown(Exception):
     """No schema is there for a document; the message says why."""
 
+    rule, hint = "not-checked", ""
+
 
 class NotInstalled(Unknown):
     """The schema is in the extra `lint`, which is not installed."""
+
+    rule, hint = "schema-missing", "pip install kubernetes-validate"
 
 
 def mistakes(engine: str, document: Document, kubernetes: str) -> list[Mistake]:

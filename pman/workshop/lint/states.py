@@ -19,7 +19,7 @@ from pman.translation.render import loader
 from pman.translation.rules import ANSWERED, compiled, unknown_names
 from pman.translation.statefile import StateSource, lineage
 from pman.workshop.lint.findings import Finding, has_errors, of_mistake
-from pman.workshop.lint.trial import CLOSE, Trial, path_of, syntax
+from pman.workshop.lint.trial import CLOSE, SYNTAX, Trial, path_of
 
 SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
 
@@ -144,7 +144,7 @@ def _fields_never_seen(source: StateSource, seen: _Seen) -> Iterator[Finding]:
 def _misspelt_fields(template: str, seen: _Seen) -> Iterator[tuple[str, list[str]]]:
     """Finds the first unknown part of each path, and what there is in its place."""
     try:
-        tree = syntax(template)
+        tree = SYNTAX.parse(template)
     except TemplateError:  # has a finding of its own
         return
     for node in tree.find_all(nodes.Getattr):

@@ -30,12 +30,7 @@ from pman.workshop.lint.findings import Finding
 CLOSE = 0.87
 """How like a word is to one that an engine says, from 0 to 1, to be that one misspelt."""
 
-_SYNTAX = environment()
-
-
-def syntax(template: str) -> nodes.Template:
-    """Raises TemplateError."""
-    return _SYNTAX.parse(template)
+SYNTAX = environment()
 
 
 @dataclass(slots=True)
@@ -179,7 +174,7 @@ def _compared(when: str) -> list[tuple[str, set[str]]]:
     if not when:
         return []
     compared = []
-    for compare in syntax("{{ " + when + " }}").find_all(nodes.Compare):
+    for compare in SYNTAX.parse("{{ " + when + " }}").find_all(nodes.Compare):
         path = ".".join(path_of(compare.expr))
         for operand in compare.ops if path else ():
             if operand.op in ("eq", "ne", "in", "notin"):
