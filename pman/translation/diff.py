@@ -72,11 +72,8 @@ def _pairs(
         name for side in (old, new) for name, count in Counter(d.name for d in side).items() if count > 1
     }
     before, after = _named(old, several), _named(new, several)
-    for name, document in after.items():
-        yield name, before.get(name), document
-    for name, document in before.items():
-        if name not in after:
-            yield name, document, None
+    for name in after | before:
+        yield name, before.get(name), after.get(name)
 
 
 def _named(documents: Sequence[Document], several: set[str]) -> dict[str, Document]:
@@ -164,8 +161,8 @@ def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[Step]:
 
     The time that difflib takes grows with the square of the lengths, and more where items repeat.
     """
-    begin = _alike(old, new)
-    end = _alike(old[begin:][::-1], new[begin:][::-1])
+    begin = alike(old, new)
+    end = alike(old[begin:][::-1], new[begin:][::-1])
     to_old, to_new = len(old) - end, len(new) - end
     if begin:
         yield "equal", 0, begin, 0, begin
@@ -182,7 +179,7 @@ def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[Step]:
         yield "equal", to_old, len(old), to_new, len(new)
 
 
-def _alike(old: Sequence[str], new: Sequence[str]) -> int:
+def alike(old: Sequence[str], new: Sequence[str]) -> int:
     """How many items both begin with."""
     pairs = enumerate(zip(old, new, strict=False))
     return next((index for index, (before, after) in pairs if before != after), min(len(old), len(new)))

@@ -19,7 +19,7 @@ from pman.suggest import nearest
 from pman.translation.languages import LANGUAGES
 from pman.translation.languages.marks import MARK, without_marks
 from pman.translation.languages.wdl import Words
-from pman.translation.sourcemap import Notes, noted
+from pman.translation.sourcemap import Notes, Noting
 
 # Filters (and the function `lipsum`) that mark HTML as safe: here they would leave a value unescaped.
 _UNSAFE_FILTERS = ("safe", "escape", "e", "forceescape", "xmlattr", "urlize", "tojson", "striptags")
@@ -186,7 +186,7 @@ class Escaping(ImmutableSandboxedEnvironment):
 
     def _generate(self, source: nodes.Template, name: Any, filename: Any, defer_init: bool = False) -> str:
         if self.notes is not None:
-            source = noted(source, filename or name, self.notes)
+            Noting(filename or name, self.notes).visit(source)
         return super()._generate(source, name, filename, defer_init)
 
 

@@ -92,12 +92,6 @@ class SourceMap:
         return SourceMap([start - begin for start in self.starts], self.origins)
 
 
-def noted(tree: nodes.Template, file: str, notes: Notes) -> nodes.Template:
-    """Adds notes to a template."""
-    _Noting(file, notes).visit(tree)
-    return tree
-
-
 def without_notes(text: str, notes: Notes) -> tuple[str, SourceMap]:
     """The text with the marks of its literals only, and where each origin begins once those are gone, too."""
     pieces: list[str] = []
@@ -117,8 +111,8 @@ def without_notes(text: str, notes: Notes) -> tuple[str, SourceMap]:
     return "".join(pieces), SourceMap(starts, origins)
 
 
-class _Noting(NodeTransformer):
-    """Walks a template's tree and changes it in place."""
+class Noting(NodeTransformer):
+    """Adds notes to the tree of a template, in place, by `visit`."""
 
     def __init__(self, file: str, notes: Notes) -> None:
         self._file = file

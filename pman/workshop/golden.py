@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pman.errors import ConfigError
 from pman.settings import Settings
+from pman.translation.diff import alike
 from pman.translation.preview import Preview, Previews
 from pman.workshop.samples import samples
 
@@ -115,10 +116,7 @@ def _mismatch(directory: Path, file: str, text: str) -> Mismatch | None:
         return Mismatch(file, 0, "missing: it was never rendered to here")
     if golden == text:
         return None
-    before, after = golden.splitlines(), text.splitlines()
-    same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), None)
-    line = min(len(before), len(after)) + 1 if same is None else same + 1
-    return Mismatch(file, line, "differs from what is rendered")
+    return Mismatch(file, alike(golden.splitlines(), text.splitlines()) + 1, "differs from what is rendered")
 
 
 def _read(file: Path) -> str | None:

@@ -15,7 +15,7 @@ from pman.translation.sourcemap import Notes, SourceMap
 from pman.translation.sources import place
 from pman.translation.variables import unread_fields
 from pman.workshop.lint import native, shell
-from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault
+from pman.workshop.lint.findings import Finding, has_errors, of_fault
 from pman.workshop.samples import Sample, pairs, samples
 
 
@@ -35,7 +35,6 @@ def of_engine(templates: Templates, engine: str, kubernetes: str) -> Trial:
             trial.check(traced)
     if not has_errors(trial.findings):
         trial.findings += [*missed(templates.notes), *unused_blocks(templates.notes)]
-    trial.findings = distinct(trial.findings)
     return trial
 
 
@@ -132,7 +131,7 @@ def missed(notes: Notes) -> list[Finding]:
             continue
         message = f"no sample reaches {branch.description}"
         findings.append(Finding("branch-not-reached", message, branch.file, branch.line))
-    return distinct(findings)
+    return findings
 
 
 def unused_blocks(notes: Notes) -> list[Finding]:

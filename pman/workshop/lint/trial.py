@@ -69,7 +69,7 @@ class Trial:
     def _listen(self, rules: Rules, native: Mapping[str, Any]) -> None:
         variables = {"native": native, **rules.values(native)}
         for rule in self.rules:
-            for path, _ in _compared(str(rule.source.get("when", ""))):
+            for path, _ in _compared(rule.condition):
                 value = expression(path)(**variables)
                 if isinstance(value, str):
                     self.words.setdefault(path, set()).add(value)
@@ -150,7 +150,7 @@ class Trial:
             yield Finding("rule-not-tried", message, rule.file, rule.line, _when(rule)[:100])
 
     def _misspelt(self, rule: Rule) -> Iterator[Finding]:
-        for path, words in _compared(str(rule.source.get("when", ""))):
+        for path, words in _compared(rule.condition):
             said = self.words.get(path, set())
             for word in words - said:
                 near = nearest(word, sorted(said), CLOSE)
@@ -161,7 +161,7 @@ class Trial:
 
 def _when(rule: Rule) -> str:
     """Writes a rule's condition on one line."""
-    return " ".join(str(rule.source.get("when", "true")).split())
+    return " ".join(rule.condition.split())
 
 
 def _unconditional(rule: Rule) -> bool:
@@ -171,8 +171,6 @@ def _unconditional(rule: Rule) -> bool:
 @cache
 def _compared(when: str) -> list[tuple[str, set[str]]]:
     """Finds the fields that an expression compares with words: `a.b == 'word'`, `a.b in ('one', 'other')`."""
-    if not when:
-        return []
     compared = []
     for compare in SYNTAX.parse("{{ " + when + " }}").find_all(nodes.Compare):
         path = ".".join(path_of(compare.expr))
