@@ -1,19 +1,23 @@
-"""Try templates with samples that reach every branch, and check each document against its engine's API."""
+"""Try templates with samples that reach every branch: the documents, and what is not read of a request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cache
 
 import yaml
 
 from pman.errors import ConfigError
 from pman.job import Document
 from pman.translation.languages.marks import MisplacedError, UnreadableError
-from pman.translation.render import Rendering, Templates
+from pman.translation.render import Rendering, Templates, loader
+from pman.translation.request import PROPERTIES
 from pman.translation.sourcemap import Notes, SourceMap
 from pman.translation.sources import place
 from pman.translation.variables import unread_fields
+from pman.workshop.drift import Override
 from pman.workshop.lint import native, shell
 from pman.workshop.lint.findings import Finding, has_errors, of_fault
 from pman.workshop.samples import Sample, pairs, samples
@@ -143,3 +147,37 @@ def unused_blocks(notes: Notes) -> list[Finding]:
         if name not in rendered
         and ((around := notes.branches[number].within) is None or around in notes.taken)
     ]
+
+
+def dropped(fields: Set[str], engine: str, overrides: Sequence[Override]) -> Iterator[Finding]:
+    """Reports what the shipped templates honour and a site's do not: pman refuses such a job.
+
+    Each at the block in whose place it was read. `fields`: those that the site does not read.
+    """
+    lost: dict[tuple[str, str, int], list[str]] = {}
+    for name in sorted(fields - _unread_by_shipped(engine)) if fields else ():
+        declared = PROPERTIES[name]
+        # There are requests that do not ask for it, such as one without a limit.
+        can_be_left_out = "x-unset" in declared or declared.get("type") == "array"
+        rule = "field-dropped" if can_be_left_out else "no-job-runs"
+        lost.setdefault((rule, *_place(name, overrides)), []).append(name)
+    for (rule, file, line), names in lost.items():
+        refused = "every request" if rule == "no-job-runs" else "a request that asks for it"
+        yield Finding(rule, f"nothing reads {', '.join(names)} any more: {refused} is refused", file, line)
+
+
+@cache
+def _unread_by_shipped(engine: str) -> frozenset[str]:
+    shipped = Templates(engine, loader([]))
+    return frozenset().union(
+        *(unread(sample, shipped.render(*sample.variables()).read) for sample in samples(engine))
+    )
+
+
+def _place(field: str, overrides: Sequence[Override]) -> tuple[str, int]:
+    """The site's block, or file, that stands in the place of what reads the field."""
+    variable = re.compile("|".join(map(re.escape, PROPERTIES[field]["x-reaches"])))
+    for override in overrides:
+        if variable.search(override.shipped or "") and not variable.search(override.site):
+            return str(override.path), override.line
+    return "", 0

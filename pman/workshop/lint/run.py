@@ -17,7 +17,7 @@ from pman.translation.overrides import RULES, lost_folders, unread
 from pman.translation.render import Templates, loader
 from pman.workshop import drift
 from pman.workshop.drift import Override
-from pman.workshop.lint import answers, documents, honoured, states, templates
+from pman.workshop.lint import documents, states, templates
 from pman.workshop.lint.findings import Finding, distinct, has_errors, of_fault, of_mistake
 from pman.workshop.lint.native import KUBERNETES
 from pman.workshop.lint.states import SHIPPED
@@ -93,7 +93,7 @@ def _of_engine(
     trial = documents.of_engine(compiled, engine, kubernetes)
     findings += trial.findings
     if directories and engine in SHIPPED and not has_errors(findings):
-        findings += honoured.of_engine(trial.unread, engine, overrides)
+        findings += documents.dropped(trial.unread, engine, overrides)
     return findings
 
 
@@ -106,8 +106,7 @@ def _is_source(name: str, engine: str) -> bool:
 def _of_rules(search: BaseLoader, engine: str, directories: Sequence[Path]) -> Sequence[Finding]:
     if directories and not any((directory / engine / RULES).is_file() for directory in directories):
         return _of_shipped_rules(engine)
-    findings = list(states.of_engine(search, engine))
-    return findings if has_errors(findings) else [*findings, *answers.of_engine(search, engine)]
+    return states.of_engine(search, engine)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Checks the rules of a state.yaml as they are written: their names, and the fields that they read."""
+"""Checks a state.yaml: its names and fields as they are written, then what it makes of recorded states."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any
 from jinja2 import BaseLoader, nodes
 from jinja2.exceptions import TemplateError
 
-from pman.errors import ConfigError
+from pman.errors import ConfigError, EngineUnreachable
 from pman.resources import STATES, TEMPLATES, shipped_name
 from pman.suggest import meant, nearest
+from pman.translation.fields import FieldReader
 from pman.translation.functions import FUNCTIONS
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
-from pman.translation.rules import ANSWERED, compiled, unknown_names
+from pman.translation.rules import ANSWERED, FAILURES, SECTIONS, Rules, compiled, unknown_names
 from pman.translation.statefile import StateSource, lineage
 from pman.workshop.lint.findings import Finding, has_errors, of_mistake
 from pman.workshop.lint.trial import CLOSE, SYNTAX, Trial, path_of
+from pman.workshop.samples import samples
 
 SHIPPED = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
 
@@ -27,26 +29,25 @@ Place = tuple[str | int, ...]
 """Where a text stands in a state.yaml, e.g. `("rules", 3, "when")`."""
 
 
-def of_engine(search: BaseLoader, engine: str) -> Iterator[Finding]:
+def of_engine(search: BaseLoader, engine: str) -> list[Finding]:
     """Finds all that is wrong with the rules of an engine, its own and those that it extends."""
     sources = lineage(search, f"{engine}/{RULES}")
-    mistakes = list(_as_written(sources))
-    yield from mistakes
-    if has_errors(mistakes):
-        return
+    findings = list(_as_written(sources))
+    if has_errors(findings):
+        return findings
     try:
         rules = compiled(engine, search)
     except ConfigError as error:
-        yield Finding("rules-syntax", str(error), f"{engine}/{RULES}")
-        return
+        return [*findings, Finding("rules-syntax", str(error), f"{engine}/{RULES}")]
     trial = Trial(engine, sources[0].path)
     natives = recorded_states(engine)
     for state, native in natives.items():
-        yield from trial.add(rules, state, native)
+        findings += trial.add(rules, state, native)
     if trial.decided:
-        yield from trial.findings()
+        findings += trial.findings()
     if engine in SHIPPED and not shipped_name(sources[0].path):
-        yield from trial.changed(compiled(engine, loader([])), natives)
+        findings += trial.changed(compiled(engine, loader([])), natives)
+    return findings if has_errors(findings) else [*findings, *_failing(rules, sources, natives, engine)]
 
 
 def recorded_states(engine: str) -> dict[str, Any]:
@@ -154,3 +155,41 @@ def _misspelt_fields(template: str, seen: _Seen) -> Iterator[tuple[str, list[str
                 yield ".".join(path[: index + 2]), list(inner)
                 break
             inner = inner[name]
+
+
+def _failing(
+    rules: Rules, sources: Sequence[StateSource], natives: Mapping[str, Any], engine: str
+) -> Iterator[Finding]:
+    """Finds each of `fields` and `applied` that stops for a recorded state, in the file that decides it."""
+    reader = FieldReader(rules)
+    site = samples(engine)[0].variables()[1]
+    for state, native in natives.items():
+        if not (together := _failure(rules, reader, native, site)):
+            continue
+        alone = [
+            (section, name, failure)
+            for section in SECTIONS
+            for name in rules.written[section]
+            if (failure := _failure(one := rules.only(section, name), FieldReader(one), native, site))
+        ]
+        for section, name, failure in alone:
+            message = f"{section}.{name} stops for the recorded state {state}: {failure}"
+            source = next(source for source in sources if name in source.content.get(section, {}))
+            yield Finding("field-fails", message, source.path, source.line(section, name))
+        if not alone:
+            message = f"it stops for the recorded state {state}: {together}"
+            yield Finding("field-fails", message, sources[0].path)
+
+
+def _failure(rules: Rules, reader: FieldReader, native: Mapping[str, Any], site: Mapping[str, Any]) -> str:
+    """Says what keeps the answer from being made; '' where it is made."""
+    try:
+        reader.read(rules.read("job", native), native, site)
+        list(reader.applied(native, {}, reader.masking(native, site)))
+    except EngineUnreachable:  # by a rule: there is no answer to add anything to
+        return ""
+    except ConfigError as error:
+        return str(error.__cause__ or error)
+    except FAILURES as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -52,7 +52,7 @@ class Trial:
     def add(self, rules: Rules, state: str, native: Mapping[str, Any]) -> Iterator[Finding]:
         try:
             tried = list(rules.tried(native))
-            rules.only("fields").read(state, native)  # the fields are tried by themselves, see answers.py
+            rules.only("fields").read(state, native)  # the fields are tried by themselves, see states.py
         except EngineUnreachable:  # by a rule, which is an answer as well
             pass
         except ConfigError as error:
