@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -60,11 +61,11 @@ def _query() -> Query:
 
 def counted(jobs: Sequence[JobDetails], shown: int) -> str:
     """One sentence, which a screen reader tells again when it changes."""
-    of = [(label, sum(job.info.status == word for job in jobs)) for word, label in STATUSES.items()]
+    counts = Counter[str](job.info.status for job in jobs)
     all_of_them = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
     if shown != len(jobs):
         return f"{shown} of {all_of_them}"
-    parts = ", ".join(f"{count} {label}" for label, count in of if count)
+    parts = ", ".join(f"{counts[word]} {label}" for word, label in STATUSES.items() if counts[word])
     return f"{all_of_them}: {parts}" if parts else "No jobs"
 
 
