@@ -6,7 +6,7 @@ What came from a page of another site is refused before that, token or not.
 
 from __future__ import annotations
 
-from itsdangerous import BadData, TimestampSigner
+from itsdangerous import TimestampSigner
 from quart import Response, request
 
 from pman.errors import CrossSite, Unauthorised
@@ -15,8 +15,6 @@ from pman.web.api import guard
 COOKIE = "pman-session"
 SESSION_SECONDS = 12 * 3600
 """Seconds for which the token is not asked for again."""
-
-_SIGNED = "signed-in"
 
 
 class Session:
@@ -28,13 +26,8 @@ class Session:
     @property
     def begun(self) -> bool:
         """Says whether this request's browser has brought the token."""
-        try:
-            cookie = request.cookies.get(COOKIE, "")
-            return bool(
-                self._signer and self._signer.unsign(cookie, max_age=SESSION_SECONDS) == _SIGNED.encode()
-            )
-        except BadData:
-            return False
+        cookie = request.cookies.get(COOKIE, "")
+        return self._signer is not None and self._signer.validate(cookie, max_age=SESSION_SECONDS)
 
     @property
     def wanting(self) -> bool:
@@ -58,7 +51,7 @@ class Session:
     def begin(self, response: Response) -> None:
         """For this browser, until it is closed."""
         if self._signer:
-            value = self._signer.sign(_SIGNED).decode()
+            value = self._signer.sign("signed-in").decode()
             response.set_cookie(
                 COOKIE, value, httponly=True, samesite="Strict", secure=request.scheme == "https"
             )
