@@ -87,7 +87,7 @@ def stage(
         "entrypoint": [SIMPLEDSAPP.get(present, "simpledsapp")],
         "args": ["--prefix", "le-", "--sleepLength", "1"],
     }
-    return Stage(engine, plugin, {**inherited, **_user(info), **_limits(info)})
+    return Stage(engine, plugin, {**inherited, **_fitting(info)})
 
 
 def _client(name: str, environ: Mapping[str, str]) -> docker.DockerClient:
@@ -125,13 +125,12 @@ def _pulled(client: docker.DockerClient, image: str, pulling: Callable[[str], No
     return image
 
 
-def _user(info: Mapping[str, Any]) -> Mapping[str, str]:
-    """Jobs as this user, so that the files they write are ours; a rootless engine's root is this user."""
-    if any("rootless" in str(option) for option in info.get("SecurityOptions") or ()):
-        return {}
-    return {"CONTAINER_USER": f"{os.getuid()}:{os.getgid()}", "ENABLE_HOME_WORKAROUND": "yes"}
-
-
-def _limits(info: Mapping[str, Any]) -> Mapping[str, str]:
-    able = info.get("MemoryLimit") and info.get("CpuCfsQuota")
-    return {} if able else {"IGNORE_LIMITS": "yes"}
+def _fitting(info: Mapping[str, Any]) -> Mapping[str, str]:
+    """Settings for what an engine says of itself, so that it can limit jobs and their files are ours."""
+    chosen = {}
+    if not any("rootless" in str(option) for option in info.get("SecurityOptions") or ()):
+        # Where it is rootless, its root is this user.
+        chosen = {"CONTAINER_USER": f"{os.getuid()}:{os.getgid()}", "ENABLE_HOME_WORKAROUND": "yes"}
+    if not (info.get("MemoryLimit") and info.get("CpuCfsQuota")):
+        chosen["IGNORE_LIMITS"] = "yes"
+    return chosen
