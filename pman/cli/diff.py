@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +21,7 @@ from pman.cli import terminal
 from pman.cli.environment import dry_settings, note
 from pman.cli.group import command, format_option
 from pman.cli.render import ask_facts
-from pman.cli.revisions import templates_at
-from pman.errors import BadRequest, Fault
+from pman.errors import BadRequest, ConfigError, Fault
 from pman.settings import Settings
 from pman.translation.diff import Change, changes, unified
 from pman.translation.preview import Preview, Previews, TemplateSet
@@ -66,7 +69,44 @@ def _template_set(against: str, settings: Settings, scratch: Path) -> TemplateSe
         return "builtin"
     if against and Path(against).is_dir():
         return Path(against)
-    return scratch if templates_at(against, settings["PMAN_TEMPLATES"], scratch) else "builtin"
+    return scratch if _templates_at(against, settings["PMAN_TEMPLATES"], scratch) else "builtin"
+
+
+def _templates_at(revision: str, directories: Sequence[str], into: Path) -> bool:
+    """Writes what the directories of PMAN_TEMPLATES held at a git revision into one that stands for all.
+
+    Says whether there was anything. A directory that is searched before another one covers its files here,
+    too. Raises ConfigError where one is in no repository, or that has no such revision.
+    """
+    if not directories:
+        raise ConfigError(f"--against {revision!r}: PMAN_TEMPLATES is not set, so no templates are its own")
+    for directory in reversed(directories):
+        words = ("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        commit = _git(directory, revision, *words).decode().strip()
+        if _git(directory, revision, "ls-tree", "--name-only", commit, "."):
+            archive = io.BytesIO(_git(directory, revision, "archive", commit, "."))
+            try:
+                with tarfile.open(fileobj=archive) as files:
+                    files.extractall(into, filter="data")
+            except tarfile.TarError as error:
+                raise ConfigError(f"{directory} at {revision}: {error}") from error
+    return any(into.iterdir())
+
+
+def _git(directory: str, revision: str, *words: str) -> bytes:
+    git = shutil.which("git")
+    if git is None:
+        raise ConfigError(
+            f"--against {revision!r}: neither builtin nor a directory, and git is not installed"
+        )
+    done = subprocess.run([git, "-C", directory, *words], capture_output=True, check=False)  # noqa: S603  (no shell)
+    if done.returncode:
+        message = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ").splitlines()
+        raise ConfigError(
+            f"--against {revision!r}: neither builtin, nor a directory, nor a revision of the repository of "
+            f"{directory}: {message[0] if message else f'git {words[0]} failed'}"
+        )
+    return done.stdout
 
 
 def _raise(side: Preview) -> None:
