@@ -10,7 +10,6 @@ from quart import Quart, Response, request
 from pman import __version__
 from pman.engine.engine import Engine
 from pman.errors import EngineUnreachable, NotJson
-from pman.job import Job
 from pman.translation.request import PROPERTIES
 from pman.web.api.answers import streamed_log
 from pman.web.api.params import flag, only, valid_jid
@@ -33,7 +32,8 @@ def add_v1(app: Quart, engine: Engine) -> None:
             raise NotJson("the body must be JSON, with Content-Type: application/json")
         job = await engine.parse(await request.get_data())
         if flag("dry_run"):
-            return await _dry_run(engine, job), 200
+            documents = [document.answer() for document in await engine.show(job)]
+            return of_job(engine, job.jid, documents=documents), 200
         info = await engine.submit(job)
         return info.answer(""), 201
 
@@ -63,10 +63,5 @@ async def answering(engine: Engine) -> Mapping[str, Any]:
         return {"reachable": False, "message": str(error)}
 
 
-async def _dry_run(engine: Engine, job: Job) -> Mapping[str, Any]:
-    documents = await engine.show(job)
-    return {
-        "jid": job.jid,
-        "engine": engine.settings.engine,
-        "documents": [document.answer() for document in documents],
-    }
+def of_job(engine: Engine, jid: str, **fields: object) -> Mapping[str, Any]:
+    return {"jid": jid, "engine": engine.settings.engine, **fields}

@@ -27,7 +27,7 @@ from pman.web.api.answers import streamed_log
 from pman.web.api.listing import paging
 from pman.web.api.params import only, valid_jid
 from pman.web.api.sse import streamed_events
-from pman.web.api.v1 import answering
+from pman.web.api.v1 import answering, of_job
 
 RENDER = schema.validator({"$ref": "urn:pman:api#/$defs/RenderRequest"})
 
@@ -70,9 +70,6 @@ def _jobs(app: Quart, engine: Engine, feed: Feed) -> None:
 
 
 def _job(app: Quart, engine: Engine) -> None:
-    def answer_of(jid: str, **fields: object) -> Mapping[str, Any]:
-        return {"jid": jid, "engine": engine.settings.engine, **fields}
-
     @app.get("/api/v2/jobs/<jid>/logs")
     async def job_logs(jid: str) -> Response:
         return await streamed_log(engine, jid)
@@ -81,18 +78,19 @@ def _job(app: Quart, engine: Engine) -> None:
     async def job_document(jid: str) -> Mapping[str, Any]:
         only()
         documents = await engine.applied(valid_jid(jid))
-        return answer_of(jid, documents=[document.answer() for document in documents])
+        return of_job(engine, jid, documents=[document.answer() for document in documents])
 
     @app.get("/api/v2/jobs/<jid>/native")
     async def job_native(jid: str) -> Mapping[str, Any]:
         only()
-        return answer_of(jid, native=await engine.native(valid_jid(jid)))
+        return of_job(engine, jid, native=await engine.native(valid_jid(jid)))
 
     @app.get("/api/v2/jobs/<jid>/explain")
     async def job_explain(jid: str) -> Mapping[str, Any]:
         only()
         explanation = await engine.explain(valid_jid(jid))
-        return answer_of(
+        return of_job(
+            engine,
             jid,
             status=explanation.info.status if explanation.info else None,
             message=explanation.message,
