@@ -62,7 +62,9 @@ def _report(overrides: Sequence[Override]) -> Iterator[str]:
             yield f"{at}: {_what(override)} does not say which {override.template} it was made from"
         elif override.drifted:
             source = f"{_what(override)} was made from that of pman {override.recorded.version}"
-            yield f"{at}: {source}; {_news(override)}"
+            gone = override.shipped is None
+            news = "has no such block, and nothing renders this one" if gone else "ships another one"
+            yield f"{at}: {source}; pman {__version__} {news}"
             yield from _changes(override)
     drifted = sum(override.drifted for override in overrides)
     silent = sum(override.recorded is None for override in overrides)
@@ -74,12 +76,6 @@ def _report(overrides: Sequence[Override]) -> Iterator[str]:
 
 def _what(override: Override) -> str:
     return f"the block {override.block}" if override.block else "the file"
-
-
-def _news(override: Override) -> str:
-    if override.shipped is None:
-        return f"pman {__version__} has no such block, and nothing renders this one"
-    return f"pman {__version__} ships another one"
 
 
 def _changes(override: Override) -> Iterator[str]:

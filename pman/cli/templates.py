@@ -119,15 +119,10 @@ def _table(inventory: Sequence[EngineTemplates]) -> RichTable:
     table = terminal.plain_table("template", "from", "what is in it")
     for one in inventory:
         for file in one.files:
-            table.add_row(escape(file.name), _origin(file), _contents(one, file))
+            origin = "[dim]shipped[/]" if file.shipped else f"[bold]{escape(terminal.path(file.path))}[/]"
+            table.add_row(escape(file.name), origin, _contents(one, file))
         table.add_section()
     return table
-
-
-def _origin(file: TemplateFile) -> str:
-    if file.shipped:
-        return "[dim]shipped[/]"
-    return f"[bold]{escape(terminal.path(file.path))}[/]"
 
 
 def _contents(engine: EngineTemplates, file: TemplateFile) -> str:
