@@ -75,13 +75,18 @@ def files(previews: Mapping[str, Preview]) -> Files:
 
 def compare(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
     """Lists the files that are missing, differ or are left over, of the engines that were rendered."""
-    mismatches = [_mismatch(directory, file, text) for file, text in sorted(rendered.items())]
-    left = [
-        Mismatch(file, 0, "left over: nothing renders it any more")
-        for file in _stale(directory, rendered)
-        if (directory / file).exists()
-    ]
-    return (*filter(None, mismatches), *left)
+    mismatches = []
+    for file, text in sorted(rendered.items()):
+        golden = _read(directory / file)
+        if golden is None:
+            mismatches.append(Mismatch(file, 0, "missing: it was never rendered to here"))
+        elif golden != text:
+            line = alike(golden.splitlines(), text.splitlines()) + 1
+            mismatches.append(Mismatch(file, line, "differs from what is rendered"))
+    for file in _stale(directory, rendered):
+        if (directory / file).exists():
+            mismatches.append(Mismatch(file, 0, "left over: nothing renders it any more"))
+    return tuple(mismatches)
 
 
 def write(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
@@ -108,15 +113,6 @@ def write(directory: Path, rendered: Files) -> tuple[Mismatch, ...]:
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from error
     return changed
-
-
-def _mismatch(directory: Path, file: str, text: str) -> Mismatch | None:
-    golden = _read(directory / file)
-    if golden is None:
-        return Mismatch(file, 0, "missing: it was never rendered to here")
-    if golden == text:
-        return None
-    return Mismatch(file, alike(golden.splitlines(), text.splitlines()) + 1, "differs from what is rendered")
 
 
 def _read(file: Path) -> str | None:

@@ -23,8 +23,8 @@ from pman.resources import shipped_name
 from pman.translation.inventory.record import records
 from pman.translation.sources import BUILTIN, Source, body, digest
 
-_BLOCK = re.compile(r"^ {5}(\w+): (.+)$")
-_MORE = re.compile(r"^ {7,}(\S.*)$")
+_BLOCK = re.compile(r"^ {5}(\w+): (.+(?:\n {7,}\S.*)*)", re.MULTILINE)
+_BLOCKS = re.compile(rf"\n   Blocks:\n((?:{_BLOCK.pattern}\n?)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +107,8 @@ class Header:
 
 def header(source: Source) -> Header:
     """Reads the first comment that is not a record (record.py); empty where a template has none."""
-    first = next((comment for comment in source.comments if not any(records(comment))), None)
-    if first is None:
-        return Header("", {})
-    text, separator, after = first.partition("\n   Blocks:\n")
-    blocks: dict[str, str] = {}
-    name, lines = "", after.split("\n") if separator else []
-    while lines:
-        if match := _BLOCK.match(lines[0].rstrip()):
-            name = match[1]
-            blocks[name] = match[2]
-        elif name and (more := _MORE.match(lines[0].rstrip())):
-            blocks[name] += f" {more[1]}"
-        else:
-            break
-        lines.pop(0)
-    return Header(dedent(f"   {text.strip()}\n" + "\n".join(lines)).strip(), blocks)
+    comment = next((comment for comment in source.comments if not any(records(comment))), "")
+    section = _BLOCKS.search(comment)
+    blocks = _BLOCK.findall(section[1]) if section else ()
+    text = _BLOCKS.sub("\n", comment).strip()
+    return Header(dedent(f"   {text}").strip(), {name: " ".join(doc.split()) for name, doc in blocks})

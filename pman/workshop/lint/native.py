@@ -70,10 +70,9 @@ def _checked(checker: Validator, content: object) -> list[Mistake]:
 
 
 def _of_error(error: ValidationError) -> Iterator[Mistake]:
-    path = tuple(error.absolute_path)
     if error.validator in ("oneOf", "anyOf") and error.context and (inner := best_match(error.context)):
         error = inner
-        path = tuple(error.absolute_path)
+    path = tuple(error.absolute_path)
     if error.validator == "additionalProperties" and error.validator_value is False:
         names = list(error.schema.get("properties", {})) if isinstance(error.schema, Mapping) else []
         otherwise = f"known here: {', '.join(names)}" if names else ""
