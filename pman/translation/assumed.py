@@ -26,21 +26,24 @@ Notes = tuple[str, ...]
 
 
 def settings(
-    environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None = None
+    environ: Mapping[str, str],
+    engines: Sequence[str],
+    dotenv: Path | None = None,
+    stand_ins: Mapping[str, str] = STAND_INS,
 ) -> tuple[Settings, Notes]:
-    """Loads settings as a server does; stand-ins take the place of what is missing. Raises ConfigError."""
+    """Loads settings as a server does; `stand_ins` take the place of what is missing. Raises ConfigError."""
     file = dotenv_values(dotenv) if dotenv and dotenv.is_file() else {}
     given = {name for name, text in (*file.items(), *environ.items()) if text}
     try:
         return configuration.load(environ, engines, dotenv), ()
     except ConfigError as error:
-        missing = [fault.path for fault in error.faults if fault.path in STAND_INS.keys() - given]
-        stand_ins = {name: STAND_INS[name] for name in missing}
+        missing = [fault.path for fault in error.faults if fault.path in stand_ins.keys() - given]
+        assumed = {name: stand_ins[name] for name in missing}
         try:
-            loaded = configuration.load({**environ, **stand_ins}, engines, dotenv)
+            loaded = configuration.load({**environ, **assumed}, engines, dotenv)
         except ConfigError:
             raise error from None
-    return loaded, tuple(f"{name} is not set; assuming {value}" for name, value in stand_ins.items())
+    return loaded, tuple(f"{name} is not set; assuming {value}" for name, value in assumed.items())
 
 
 def of_engine(site: Settings, engine: str, engines: Sequence[str]) -> tuple[Settings, Notes]:

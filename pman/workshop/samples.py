@@ -13,10 +13,11 @@ from functools import cache, lru_cache
 from itertools import combinations
 from typing import Any
 
-from pman import schema, settings
+from pman import schema
 from pman.errors import BadRequest, ConfigError
 from pman.job import Job
 from pman.settings import DECLARED, Settings, engine_schema, properties, written
+from pman.translation import assumed
 from pman.translation.inventory.docs import facts
 from pman.translation.request import PROPERTIES, RequestParser
 from pman.translation.translation import ASSUMED_FACTS
@@ -102,14 +103,8 @@ def _filled(engine: str, choices: Choices) -> Choices:
 @lru_cache(maxsize=1024)
 def _settings(engine: str, given: tuple[tuple[str, str], ...]) -> Settings | None:
     """The settings with what is given, and with examples of what the engine cannot do without."""
-    environ = {"CONTAINER_ENV": engine, **dict(given)}
     try:
-        return settings.load(environ, [engine])
-    except ConfigError as error:
-        missing = {fault.path for fault in error.faults} - environ.keys()
-    environ |= {name: written(name, DECLARED[name]["examples"][0]) for name in missing if name in DECLARED}
-    try:
-        return settings.load(environ, [engine])
+        return assumed.settings({"CONTAINER_ENV": engine, **dict(given)}, [engine], stand_ins=_EXAMPLES)[0]
     except ConfigError:
         return None
 
@@ -172,6 +167,7 @@ def _values(declared: Mapping[str, Any]) -> list[Any]:
     return list(declared.get("enum") or declared.get("examples", ()))
 
 
+_EXAMPLES = {name: written(name, one["examples"][0]) for name, one in DECLARED.items() if "examples" in one}
 _REQUIRED = frozenset(schema.load("request.json")["required"])
 _PLAIN: Mapping[str, Any] = {
     name: declared.get("x-unset", _values(declared)[0])

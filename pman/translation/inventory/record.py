@@ -69,30 +69,28 @@ def beside(path: Path) -> Path:
 
 def base(path: Path, record: Record) -> str | None:
     """Reads the shipped text that was recorded; None where it is not there, or is another one."""
-    text = _text_beside(path)
-    if not record.block:
-        return text if text is not None and digest(text) == record.digest else None
-    bodies = [block.body for block in _blocks(path, text or "") if block.name == record.block]
-    return next((body for body in bodies if digest(body) == record.digest), None)
+    bodies = [block.body for block in _blocks(path) if block.name == record.block]
+    texts = bodies if record.block else [_text_beside(path)]
+    return next((text for text in texts if digest(text) == record.digest), None)
 
 
 def with_blocks(path: Path, shipped: Mapping[str, str]) -> str:
     """Makes the text to keep beside a file: what is there, and these bodies of blocks by their names."""
-    bodies = {block.name: block.body for block in _blocks(path, _text_beside(path) or "")} | dict(shipped)
+    bodies = {block.name: block.body for block in _blocks(path)} | dict(shipped)
     return _BASE + "".join(
         f"\n{{% block {name} %}}{chr(10) if chr(10) in body else ''}{body}{{% endblock %}}\n"
         for name, body in bodies.items()
     )
 
 
-def _text_beside(path: Path) -> str | None:
+def _text_beside(path: Path) -> str:
     file = beside(path)
-    return file.read_text("utf-8") if file.is_file() else None
+    return file.read_text("utf-8") if file.is_file() else ""
 
 
-def _blocks(path: Path, text: str) -> tuple[Span, ...]:
+def _blocks(path: Path) -> tuple[Span, ...]:
     """Finds none in a file that somebody has broken."""
     try:
-        return parsed(path.name, beside(path), text).blocks
+        return parsed(path.name, beside(path), _text_beside(path)).blocks
     except ConfigError:
         return ()

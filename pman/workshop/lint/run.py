@@ -82,7 +82,9 @@ def _of_engine(
             findings += templates.of_template(search, engine, name)
     renderable = not has_errors(findings)  # what cannot be compiled cannot be rendered
     overrides = _overrides(engine, directories)
-    findings += [*_of_rules(search, engine, directories), *_of_overrides(overrides)]
+    has_rules = any((directory / engine / RULES).is_file() for directory in directories)
+    findings += states.of_engine(search, engine) if has_rules else _of_shipped_rules(engine)
+    findings += _of_overrides(overrides)
     if not renderable:
         return findings
     try:
@@ -103,16 +105,10 @@ def _is_source(name: str, engine: str) -> bool:
     return name.endswith(".j2") and (folder == engine or folder.startswith("_"))
 
 
-def _of_rules(search: BaseLoader, engine: str, directories: Sequence[Path]) -> Sequence[Finding]:
-    if directories and not any((directory / engine / RULES).is_file() for directory in directories):
-        return _of_shipped_rules(engine)
-    return states.of_engine(search, engine)
-
-
 @cache
 def _of_shipped_rules(engine: str) -> Sequence[Finding]:
     """Checks them once, for the many sites that have templates alone."""
-    return _of_rules(loader([]), engine, [])
+    return states.of_engine(loader([]), engine)
 
 
 def _overrides(engine: str, directories: Sequence[Path]) -> tuple[Override, ...]:
