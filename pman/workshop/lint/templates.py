@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jinja2 import BaseLoader, Environment, meta, nodes
@@ -17,12 +17,6 @@ from pman.translation.overrides import lost
 from pman.translation.render import compile_template, environment_for
 from pman.translation.sources import SYNTAX, accesses, lineage
 from pman.workshop.lint.findings import Finding, has_errors, of_fault, of_mistake
-
-
-def variables(engine: str) -> Mapping[str, frozenset[str]]:
-    """The fields of `job` and `site`, as the templates of an engine are given them."""
-    site = {*map(str.lower, DECLARED), *facts(engine)}
-    return {"job": frozenset(VARIABLES["job"]["properties"]), "site": frozenset(site)}
 
 
 def of_template(search: BaseLoader, engine: str, name: str) -> Iterator[Finding]:
@@ -102,7 +96,8 @@ def _variables(
 ) -> Iterator[Finding]:
     """`trees`: the template, then what it extends: names that are set outside of blocks are seen in them."""
     tree = trees[0]
-    given = variables(engine)
+    site = {*map(str.lower, DECLARED), *facts(engine)}
+    given = {"job": set(VARIABLES["job"]["properties"]), "site": site}
     try:
         undeclared = meta.find_undeclared_variables(tree)
     except TemplateSyntaxError:  # an unknown filter, which has a finding of its own
