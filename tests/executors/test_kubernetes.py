@@ -403,8 +403,6 @@ def test_nothing_stays_of_what_has_gone(stored: Store) -> None:
     for table in (
         "_jobs",
         "_names_by_uid",
-        "_revisions",
-        "_changed_at",
         "_expected",
     ):
         assert not getattr(stored, table), table

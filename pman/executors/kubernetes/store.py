@@ -42,7 +42,7 @@ EVENTS_PER_OBJECT = 20
 """The last events of an object, which the store has; the API itself counts repeats as one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
     uid: str
     version: str
@@ -52,6 +52,10 @@ class _Job:
     has_labelled_pods: bool
     """True where the informer sees its pods: they have the label, unless a site's template leaves it out."""
     compressed: bytes
+    changed_at: float
+    """time.monotonic()"""
+    revision: int
+    """Another number whenever the Job, its pods or events change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,7 @@ class Store:
         """The uids of Jobs that pman has created, and that no event has confirmed yet."""
         self._pods = _Children()
         self._events = _Children()
-        self._revisions: dict[str, int] = {}
         self._count = itertools.count(1)
-        self._changed_at: dict[str, float] = {}
         self._expected: dict[str, tuple[str, float]] = {}
         self._deleted: Bounded[str, float] = Bounded(DELETED_LIMIT)
         """When the deletion became known, by uid; time.monotonic()."""
@@ -128,7 +130,8 @@ class Store:
 
     def revision(self, jid: str) -> int | None:
         """Another number whenever `native` would differ."""
-        return self._revisions.get(jid)
+        job = self._jobs.get(jid)
+        return job.revision if job else None
 
     def jids(self) -> list[str]:
         return sorted(self._jobs)
@@ -193,10 +196,10 @@ class Store:
             ended_pods=status.get("succeeded", 0) + status.get("failed", 0),
             has_labelled_pods=template.get(JID_LABEL) == jid,
             compressed=_compressed(job),
+            changed_at=time.monotonic(),
+            revision=next(self._count),
         )
         self._names_by_uid[uid(job)] = jid
-        self._changed_at[jid] = time.monotonic()
-        self._touch(jid)
 
     def retain_pods(self, uids: Set[str]) -> None:
         for each in self._pods.parents.keys() - uids:
@@ -238,7 +241,8 @@ class Store:
         reason, and the platform asks only once for a job that has ended.
         """
         now = time.monotonic()
-        if job.uid in self._unconfirmed and now > self._changed_at[jid] + SYNC_LAG_SECONDS:
+        has_settled = now > job.changed_at + SYNC_LAG_SECONDS
+        if job.uid in self._unconfirmed and has_settled:
             return False
         if jid in self._expected:
             if now < self._expected[jid][1]:
@@ -246,7 +250,7 @@ class Store:
             del self._expected[jid]
         if not job.has_labelled_pods:
             return False
-        if not job.has_ended or now > self._changed_at[jid] + SYNC_LAG_SECONDS:
+        if not job.has_ended or has_settled:
             return True
         pods = self._pods.by_parent.get(job.uid, {}).values()
         ended = sum(pod.has_ended for pod in pods)
@@ -254,8 +258,8 @@ class Store:
 
     def _drop_job(self, object_uid: str) -> None:
         if jid := self._names_by_uid.pop(object_uid, ""):
-            for table in (self._jobs, self._revisions, self._changed_at, self._expected):
-                table.pop(jid, None)
+            self._jobs.pop(jid, None)
+            self._expected.pop(jid, None)
         self._unconfirmed.discard(object_uid)
         self._events.drop_all(object_uid)
 
@@ -266,11 +270,8 @@ class Store:
             self._events.drop_all(next(each for each in events if each not in jobs and each not in pods))
 
     def _touch_owner(self, object_uid: str) -> None:
-        if object_uid in self._names_by_uid:
-            self._touch(self._names_by_uid[object_uid])
-
-    def _touch(self, jid: str) -> None:
-        self._revisions[jid] = next(self._count)
+        if jid := self._names_by_uid.get(object_uid):
+            self._jobs[jid].revision = next(self._count)
 
 
 def _compressed(item: Object) -> bytes:
