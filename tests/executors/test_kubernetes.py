@@ -18,11 +18,12 @@ from aiohttp import web
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pman.errors import ConfigError, EngineRefused, EngineUnreachable
+from pman.errors import ConfigError, EngineRefused, EngineUnreachable, UnknownJob
 from pman.executors.kubernetes import access, api, connect, informer, objects, store
-from pman.executors.kubernetes.access import Access, Connections, authorization
-from pman.executors.kubernetes.api import JOBS, Api, is_name
+from pman.executors.kubernetes.access import Access, Connections
+from pman.executors.kubernetes.api import JOBS, Api
 from pman.executors.kubernetes.bundle import Bundle
+from pman.executors.kubernetes.executor import check_name
 from pman.executors.kubernetes.informer import EventHandler, Informer, _events
 from pman.executors.kubernetes.manifests import Manifest, dropped, has
 from pman.executors.kubernetes.metadata import uid as uid_of
@@ -474,12 +475,14 @@ def test_fields_that_the_api_server_drops_are_named_and_their_values_are_not() -
 
 
 def test_names_stay_inside_of_their_path() -> None:
-    there = Api(Access(None), 5, "default")
+    there = Api(Access(None, 5), "default")
     assert there.path("/api/v1 pods", "a.b-c") == "/api/v1/namespaces/default/pods/a.b-c"
-    assert Api(Access(None), 5, "a/b").path("/api/v1 pods") == "/api/v1/namespaces/a%2Fb/pods"
-    assert is_name("a") and is_name("a.b-1")
-    for wrong in ("", ".", "..", "a/b", "a%2fb", "A", "-a", "a\n", "a" * 254):
-        assert not is_name(wrong)
+    assert Api(Access(None, 5), "a/b").path("/api/v1 pods") == "/api/v1/namespaces/a%2Fb/pods"
+    for right in ("a", "a.b-1", "a" * 63):
+        check_name(right)
+    for wrong in ("", ".", "..", "a/b", "a%2fb", "A", "-a", "a\n", "a" * 64):
+        with pytest.raises(UnknownJob):
+            check_name(wrong)
 
 
 async def test_a_watch_is_read_by_line_whatever_the_chunks() -> None:
@@ -507,7 +510,7 @@ async def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, content: str) 
     file = tmp_path / "kubeconfig"
     file.write_text(content)
     with pytest.raises(ConfigError, match=f"KUBECONFIG='{file}'"):
-        await Access(str(file)).load()
+        await Access(str(file), 5).load()
 
 
 async def test_certificates_that_are_none_are_named(tmp_path: Path) -> None:
@@ -528,10 +531,10 @@ async def test_kubeconfigs_that_do_not_exist_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"KUBECONFIG='/nowhere:/no/where'.* does not exist"):
-        await Access("/nowhere:/no/where").load()
+        await Access("/nowhere:/no/where", 5).load()
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match=f"KUBECONFIG is not set: {tmp_path}/.kube/config does not exist"):
-        await Access(None).load()
+        await Access(None, 5).load()
 
 
 KUBECONFIG = """\
@@ -545,16 +548,17 @@ users: [{name: c, user: {token: secret}}]
 async def test_several_kubeconfigs_are_one_as_for_kubectl(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("\n".join(KUBECONFIG.splitlines()[:3]))
     (tmp_path / "two").write_text("current-context: b\n" + KUBECONFIG.splitlines()[3])
-    configuration = await Access(f"{tmp_path}/nowhere:{tmp_path}/two:{tmp_path}/one").load()
+    cluster = Access(f"{tmp_path}/nowhere:{tmp_path}/two:{tmp_path}/one", 5)
+    configuration = await cluster.load()
     assert configuration.host == "https://there:6443"
-    assert await authorization(configuration) == {"Authorization": "Bearer secret"}
+    assert await cluster.authorization(configuration) == {"Authorization": "Bearer secret"}
 
 
 async def test_the_default_is_that_of_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".kube").mkdir()
     (tmp_path / ".kube/config").write_text(KUBECONFIG)
-    assert (await Access(None).load()).host == "https://there:6443"
+    assert (await Access(None, 5).load()).host == "https://there:6443"
 
 
 async def test_in_the_cluster_the_service_account_serves(
@@ -567,10 +571,11 @@ async def test_in_the_cluster_the_service_account_serves(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
 
-    configuration = await Access(None).load()
+    cluster = Access(None, 5)
+    configuration = await cluster.load()
 
     assert configuration.host == "https://10.0.0.1:443"
-    assert await authorization(configuration) == {"Authorization": "bearer one"}
+    assert await cluster.authorization(configuration) == {"Authorization": "bearer one"}
 
 
 async def test_nothing_is_left_of_an_executor_that_is_closed(tmp_path: Path) -> None:
@@ -598,7 +603,7 @@ async def served(handler: Handler, directory: Path, kubeconfig: str = KUBECONFIG
     await site.start()
     file = directory / "kubeconfig"
     file.write_text(kubeconfig.replace("https://there:6443", f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    found = Api(Access(str(file)), 5, "default")
+    found = Api(Access(str(file), 5), "default")
     try:
         yield found
     finally:
@@ -661,7 +666,7 @@ async def test_a_plugin_that_hangs_when_credentials_are_renewed_is_not_waited_fo
 
     async with served(answer_empty, tmp_path, kubeconfig) as there:
         assert await there.read("/version") == {}
-        there.timeout = 1
+        there._access.timeout = 1
         hung.touch()
         with pytest.raises(EngineUnreachable, match="no credentials for Kubernetes within 1 s") as raised:
             await asyncio.wait_for(there.read("/version"), DEADLINE)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ _WRONG = (ConfigException, OSError, ValueError, TypeError, AttributeError, Looku
 class Access:
     """One cluster: by KUBECONFIG, else the service account of pman's pod, else ~/.kube/config."""
 
-    def __init__(self, kubeconfig: str | None) -> None:
+    def __init__(self, kubeconfig: str | None, timeout: int) -> None:
+        """`timeout`: of each call and of what its credentials take, in seconds."""
+        self.timeout = timeout
         mounted = Path(SERVICE_TOKEN_FILENAME).is_file() and SERVICE_HOST_ENV_NAME in os.environ
         names = kubeconfig or ("" if mounted else "~/.kube/config")
         self._files = os.pathsep.join(
@@ -49,19 +52,20 @@ class Access:
         configuration = Configuration()
         # As kubectl: the certificate of a cluster's own authority often lacks what Python 3.13 asks for.
         configuration.disable_strict_ssl_verification = True
-        try:
-            if self._files:
-                await self._load_files(configuration)
-            else:
-                load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # so is all of its kind
-        except aiohttp.ClientError as error:  # the provider of OpenID tokens
-            raise EngineUnreachable(f"no credentials for Kubernetes: {error}", self.source) from error
-        except _WRONG as error:
-            raise ConfigError(
-                f"{self._setting}: {self._files or 'the service account'}: {error}",
-                "KUBECONFIG names a file whose current context is the cluster; unset: the service account "
-                "of pman's own pod, else ~/.kube/config",
-            ) from error
+        async with self._timed():
+            try:
+                if self._files:
+                    await self._load_files(configuration)
+                else:
+                    load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # so is all of its kind
+            except aiohttp.ClientError as error:  # the provider of OpenID tokens
+                raise EngineUnreachable(f"no credentials for Kubernetes: {error}", self.source) from error
+            except _WRONG as error:
+                raise ConfigError(
+                    f"{self._setting}: {self._files or 'the service account'}: {error}",
+                    "KUBECONFIG names a file whose current context is the cluster; unset: the service "
+                    "account of pman's own pod, else ~/.kube/config",
+                ) from error
         return configuration
 
     async def _load_files(self, configuration: Configuration) -> None:
@@ -86,31 +90,38 @@ class Access:
 
         configuration.refresh_api_key_hook = renew  # type: ignore[assignment]  # typed by its default, None
 
+    async def authorization(self, configuration: Configuration) -> dict[str, str]:
+        """The Authorization header, its token renewed where it is time; none where a certificate does it."""
+        async with self._timed():
+            try:
+                settings = await configuration.auth_settings()
+            except (*_WRONG, aiohttp.ClientError) as error:
+                raise EngineUnreachable(
+                    f"the credentials for Kubernetes cannot be renewed: {error}", "see KUBECONFIG"
+                ) from error
+        token = settings["BearerToken"]["value"] if "BearerToken" in settings else None
+        return {"Authorization": token.strip()} if token else {}
 
-async def authorization(configuration: Configuration) -> dict[str, str]:
-    """The Authorization header, its token renewed where it is time; none where a certificate does it."""
-    try:
-        settings = await configuration.auth_settings()
-    except (*_WRONG, aiohttp.ClientError) as error:
-        raise EngineUnreachable(
-            f"the credentials for Kubernetes cannot be renewed: {error}", "see KUBECONFIG"
-        ) from error
-    token = settings["BearerToken"]["value"] if "BearerToken" in settings else None
-    return {"Authorization": token.strip()} if token else {}
+    @asynccontextmanager
+    async def _timed(self) -> AsyncIterator[None]:
+        """Raise EngineUnreachable where a plugin for credentials, or the issuer of tokens, hangs."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield
+        except TimeoutError as error:
+            raise EngineUnreachable(
+                f"no credentials for Kubernetes within {self.timeout} s",
+                f"a plugin of the kubeconfig may hang: {self.source}",
+            ) from error
 
 
 class Connections:
     """The connections with one set of credentials: a limited pool for calls, and one for streams."""
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        credentials_timeout: Callable[[], AbstractAsyncContextManager[None]],
-    ) -> None:
-        """`credentials_timeout`: within which credentials are renewed."""
+    def __init__(self, access: Access, configuration: Configuration) -> None:
         self.address = configuration.host
+        self._access = access
         self._configuration = configuration
-        self._credentials_timeout = credentials_timeout
         self._requests = 0
         self.is_replaced = False
         try:
@@ -133,8 +144,7 @@ class Connections:
         client, url = self._streams if stream else self._calls, f"{self.address}{path}"
         self._requests += 1
         try:
-            async with self._credentials_timeout():
-                credentials = await authorization(self._configuration)
+            credentials = await self._access.authorization(self._configuration)
             headers = {"Content-Type": kind, "User-Agent": "pman", **credentials}
             answer = await client.request(method, url, headers, body, _request_timeout=limits)  # type: ignore[no-untyped-call]
             async with answer.response as response:

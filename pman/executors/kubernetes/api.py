@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,7 +14,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from kubernetes.aio.client.configuration import Configuration
 
 from pman.errors import ConnectionCut, EngineRefused, EngineUnreachable
 from pman.executors.kubernetes.access import Access, Connections
@@ -45,8 +43,6 @@ RETRY_AFTER_LIMIT_SECONDS = 5.0
 CREDENTIALS_RELOAD_SECONDS = 10.0
 """Between two readings of the kubeconfig where the API server refuses the credentials."""
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-
 
 class Forbidden(EngineUnreachable):
     """403: the API server knows pman's user, who lacks a permission."""
@@ -67,9 +63,9 @@ class Answer:
 class Api:
     """Every call may raise EngineUnreachable, ConfigError. Create it inside the event loop that uses it."""
 
-    def __init__(self, access: Access, timeout: int, namespace: str) -> None:
-        """`timeout`: in seconds; `namespace`: the one of `path`."""
-        self.timeout = timeout
+    def __init__(self, access: Access, namespace: str) -> None:
+        """`namespace`: the one of `path`."""
+        self.timeout = access.timeout
         self.namespace = namespace
         self._access = access
         self._connections: Connections | None = None
@@ -229,7 +225,7 @@ class Api:
     async def _connect(self) -> Connections:
         async with self._connecting:
             if self._connections is None:
-                self._connections = Connections(await self._configuration(), self._credentials_timeout)
+                self._connections = Connections(self._access, await self._access.load())
                 self._credentials_read_at = time.monotonic()
             return self._connections
 
@@ -241,31 +237,9 @@ class Api:
                 and time.monotonic() - self._credentials_read_at > CREDENTIALS_RELOAD_SECONDS
             ):
                 self._credentials_read_at = time.monotonic()
-                configuration = await self._configuration()
-                self._connections = Connections(configuration, self._credentials_timeout)
+                self._connections = Connections(self._access, await self._access.load())
                 refused.is_replaced = True
             return self._connections or refused
-
-    async def _configuration(self) -> Configuration:
-        async with self._credentials_timeout():
-            return await self._access.load()
-
-    @asynccontextmanager
-    async def _credentials_timeout(self) -> AsyncIterator[None]:
-        """Raise EngineUnreachable where a plugin for credentials, or the issuer of tokens, hangs."""
-        try:
-            async with asyncio.timeout(self.timeout):
-                yield
-        except TimeoutError as error:
-            raise EngineUnreachable(
-                f"no credentials for Kubernetes within {self.timeout} s",
-                f"a plugin of the kubeconfig may hang: {self._access.source}",
-            ) from error
-
-
-def is_name(text: str) -> bool:
-    """Tell whether an object can have this name. Any other text must not get into a path."""
-    return _NAME.fullmatch(text) is not None
 
 
 def namespace_path(namespace: str, prefix: str = "/api/v1") -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from typing import Any
 
 from pman.errors import UnknownJob
 from pman.executors.kubernetes.access import Access
-from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object, is_name
+from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object
 from pman.executors.kubernetes.bundle import Bundle
 from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.logs import Logs
@@ -28,10 +29,12 @@ from pman.job import JID_LABEL, Document
 DIRECT_READS_LIMIT = 10_000
 """Jobs whose last answer is remembered to be a direct read; that matters until the next look at them."""
 
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+
 
 def connect(settings: Mapping[str, Any]) -> KubernetesExecutor:
-    access, namespace = Access(settings["KUBECONFIG"]), str(settings["JOB_NAMESPACE"])
-    return KubernetesExecutor(Api(access, settings["ENGINE_TIMEOUT"], namespace), settings)
+    access = Access(settings["KUBECONFIG"], settings["ENGINE_TIMEOUT"])
+    return KubernetesExecutor(Api(access, str(settings["JOB_NAMESPACE"])), settings)
 
 
 class KubernetesExecutor:
@@ -99,7 +102,7 @@ class KubernetesExecutor:
             self._direct_reads.pop(jid, None)
             return cached
         began = time.monotonic()
-        _check(jid)
+        check_name(jid)
         read = await self._reads.native(jid)
         if read is None or self._store.is_deleted(read["job"], began):
             self._direct_reads.pop(jid, None)
@@ -114,7 +117,7 @@ class KubernetesExecutor:
         return self._logs.follow(jid, tail) if follow else self._logs.last(jid, tail)
 
     async def remove(self, jid: str) -> None:
-        _check(jid)
+        check_name(jid)
         await self._removal.remove(jid)
 
     async def active(self) -> Sequence[str]:
@@ -124,7 +127,7 @@ class KubernetesExecutor:
         return sorted(name(job) for job in await self._jobs() if not has_ended(job))
 
     async def end(self, jid: str, reason: str) -> None:
-        _check(jid)
+        check_name(jid)
         self._store.expect(await self._removal.end(jid, reason))
 
     async def list(self) -> Sequence[str]:
@@ -160,7 +163,10 @@ class KubernetesExecutor:
         )
 
 
-def _check(jid: str) -> None:
-    """Raises UnknownJob unless a Job can have this name, also the value of a label: 63 characters."""
-    if not is_name(jid) or len(jid) > 63:
+def check_name(jid: str) -> None:
+    """Raises UnknownJob unless a Job can have this name, also the value of a label: 63 characters.
+
+    Any other text must not get into a path.
+    """
+    if not _NAME.fullmatch(jid):
         raise UnknownJob(jid)
