@@ -27,7 +27,7 @@ from pman.executors.kubernetes.executor import check_name
 from pman.executors.kubernetes.informer import EventHandler, Informer, _events
 from pman.executors.kubernetes.manifests import Manifest, dropped, has
 from pman.executors.kubernetes.metadata import uid as uid_of
-from pman.executors.kubernetes.objects import Objects, name_taken
+from pman.executors.kubernetes.objects import Objects
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
@@ -713,9 +713,9 @@ async def test_a_creation_that_something_between_answers_with_no_json_finds_its_
         return web.json_response({"message": 'jobs "a" already exists'}, status=409)
 
     async with served(answer, tmp_path) as there:
-        created = await Objects(there).create(Manifest("a", {"kind": "Job", **job()}, JOBS), name_taken)
+        created = await Bundle(Objects(there), [Manifest("a", {"kind": "Job", **job()}, JOBS)]).apply()
 
-    assert created == (job(), True)
+    assert created == job()
     assert len(posts) == 2
 
 

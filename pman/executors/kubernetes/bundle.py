@@ -1,4 +1,4 @@
-"""A Job with other documents: created in order, as one, or not at all.
+"""A Job, often with other documents: created in order, as one, or not at all.
 
 The Job owns the others, so that deleting it deletes them. What a call that was cut has left is adopted and
 completed by its repeat. Whoever completes a Job that another call has created marks it, and whoever takes one
@@ -53,7 +53,7 @@ class Bundle:
         """Delete what was created; what cannot be reached now stays, and is completed by a repeat."""
         try:
             has_job = any(manifest is self._job for manifest, _ in self._created)
-            if not is_answered and not has_job and await self._objects.get(self._job):
+            if self._created and not is_answered and not has_job and await self._objects.get(self._job):
                 return  # whoever created it
             # The Job first: once it is gone, or terminating, no other call answers for it.
             for manifest, created in sorted(self._created, key=lambda each: each[0] is not self._job):
@@ -99,8 +99,9 @@ class Bundle:
 
     async def _complete(self, job: Object) -> None:
         """Add what a call for the same job left undone. Raises NameTaken, unless the Job goes meanwhile."""
-        if is_pmans(job) and has(job["metadata"], self._job.marks):
-            for manifest in (*self._before, *self._after):
+        others = (*self._before, *self._after)
+        if others and is_pmans(job) and has(job["metadata"], self._job.marks):
+            for manifest in others:
                 await self._ensure(manifest, job)
             self._created.clear()  # it is the Job's now
             metadata = {"uid": uid(job), "annotations": {COMPLETED: "yes"}}

@@ -16,7 +16,7 @@ from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.logs import Logs
 from pman.executors.kubernetes.manifests import IgnoredFields, Manifests
 from pman.executors.kubernetes.metadata import name, without_managed_fields
-from pman.executors.kubernetes.objects import Objects, name_taken
+from pman.executors.kubernetes.objects import Objects
 from pman.executors.kubernetes.permissions import check_claim, check_namespace, missing_permissions
 from pman.executors.kubernetes.reads import Reads, native
 from pman.executors.kubernetes.removal import Removal
@@ -86,11 +86,7 @@ class KubernetesExecutor:
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         self._watch()
         manifests = await self._manifests.read(jid, documents)
-        if len(manifests) == 1:
-            job, _ = await self._objects.create(manifests[0], name_taken)
-        else:
-            job = await Bundle(self._objects, manifests).apply()
-        job = without_managed_fields(job)
+        job = without_managed_fields(await Bundle(self._objects, manifests).apply())
         sent = next(manifest.body for manifest in manifests if manifest.is_the_job)
         self._ignored_fields.report(sent, job)
         self._store.add_created_job(job)

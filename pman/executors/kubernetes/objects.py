@@ -1,4 +1,4 @@
-"""The calls that create, change and delete objects; what a job needs whose one document is its Job.
+"""The calls that create, change and delete objects.
 
 A name is taken only once, which makes every creation safe to repeat: a call that was cut may have gone
 through, and then the repeat finds the object that it wanted to create.
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from pman.errors import ConnectionCut, EngineRefused, NameTaken
+from pman.errors import ConnectionCut, EngineRefused
 from pman.executors.kubernetes.api import Answer, Api, Object
 from pman.executors.kubernetes.manifests import Manifest, has
 from pman.executors.kubernetes.metadata import is_terminating, name, resource_version, uid
@@ -25,11 +25,6 @@ NAME_ATTEMPTS = 80
 Resolve = Callable[[Object, str, int], Awaitable[Object | None]]
 """Takes an object that has the name already and is not terminating, the API server's words, and the number of
 the attempt, from 0. Returns the object to use in place of a new one, or None to try again; or raises."""
-
-
-async def name_taken(existing: Object, *_: object) -> None:
-    """The resolution for a job of one document. Raises NameTaken."""
-    raise NameTaken(f"a Job {name(existing)} exists")
 
 
 class Objects:
