@@ -25,7 +25,7 @@ ADDRESSES = [
 
 @pytest.mark.parametrize(("address", "shown"), ADDRESSES)
 async def test_an_error_shows_where_the_engine_should_be_and_no_password(address: str, shown: str) -> None:
-    http = Http("An engine", address, 5, setting="A_SETTING")
+    http = Http("An engine", address, 5, hint="See A_SETTING")
 
     try:
         with pytest.raises(EngineUnreachable) as error:
@@ -40,7 +40,7 @@ async def test_an_error_shows_where_the_engine_should_be_and_no_password(address
 
 async def test_an_address_of_another_kind_is_refused_without_its_password() -> None:
     with pytest.raises(ConfigError, match="use unix:///path") as error:
-        Http("An engine", "ftp://name:secret@a", 5, setting="A_SETTING")
+        Http("An engine", "ftp://name:secret@a", 5, hint="See A_SETTING")
 
     assert "secret" not in str(error.value)
 
@@ -62,7 +62,7 @@ async def test_a_call_that_no_answer_came_to_may_have_gone_through_and_the_error
     error: type[Exception],
 ) -> None:
     server = await asyncio.start_unix_server(answer, tmp_path / "a.sock")
-    http = Http("An engine", f"unix://{tmp_path}/a.sock", 1, setting="A_SETTING")
+    http = Http("An engine", f"unix://{tmp_path}/a.sock", 1, hint="See A_SETTING")
 
     try:
         with pytest.raises(ConnectionCut) as raised:

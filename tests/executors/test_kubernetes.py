@@ -636,13 +636,8 @@ async def test_connections_of_credentials_that_were_replaced_are_closed_with_the
                     await there.call("GET", "/version")
             streaming.set()
             assert await stream.read() == b"onetwo"
-        pools = [
-            client.pool_manager
-            for each in gc.get_objects()
-            if isinstance(each, Connections)
-            for client in (each._calls, each._streams)
-        ]
-        assert sum(not pool.closed for pool in pools if pool) <= 2  # those in use
+        sets = [each._http for each in gc.get_objects() if isinstance(each, Connections)]
+        assert sum(not each._session.closed for each in sets) <= 2  # those in use
         is_authorised = True
         assert await there.read("/version") == {}
 

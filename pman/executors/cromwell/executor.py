@@ -39,7 +39,7 @@ END_CHECK_SECONDS = 1.0
 
 
 def connect(settings: Mapping[str, Any]) -> CromwellExecutor:
-    http = Http("Cromwell", settings["CROMWELL_URL"], settings["ENGINE_TIMEOUT"], setting="CROMWELL_URL")
+    http = Http("Cromwell", settings["CROMWELL_URL"], settings["ENGINE_TIMEOUT"], hint="See CROMWELL_URL")
     return CromwellExecutor(Server(http), settings)
 
 

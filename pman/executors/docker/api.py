@@ -38,7 +38,7 @@ class Api:
     def __init__(self, kind: str, address: str, tls: TLSConfig | None, timeout: int) -> None:
         self.kind = kind
         names = "CONTAINER_HOST and DOCKER_HOST" if kind == "Podman" else "DOCKER_HOST"
-        self._http = Http(kind, address, timeout, setting=names, tls=_ssl(tls) if tls else None)
+        self._http = Http(kind, address, timeout, hint=f"See {names}", tls=_ssl(tls) if tls else None)
         self._prefix = ""
 
     async def json(self, path: str, query: Mapping[str, str] | None = None) -> Any:

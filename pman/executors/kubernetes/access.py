@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from kubernetes.aio.config.incluster_config import (
 )
 
 from pman.errors import ConfigError, EngineUnreachable
+from pman.executors.shared.http import Http
 
 CREDENTIALS_CHECK_SECONDS = 60.0
 """Between two looks at the credentials: files are rewritten, and tokens expire."""
 
-MAX_CALLS = 64
-"""Calls at a time; more of them wait. Streams last, so they have connections of their own, with no limit."""
+_HTTP: Mapping[str, Any] = {"server": "the API server", "trust_env": True, "read_bufsize": 2**21}
+"""As in the kubernetes package, proxies of the environment count, and objects may be large."""
 
 # What the package raises for a file that is no kubeconfig, besides its own exception.
 _WRONG = (ConfigException, OSError, ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError)
@@ -116,38 +117,36 @@ class Access:
 
 
 class Connections:
-    """The connections with one set of credentials: a limited pool for calls, and one for streams."""
+    """The connections with one set of credentials."""
 
     def __init__(self, access: Access, configuration: Configuration) -> None:
-        self.address = configuration.host
         self._access = access
         self._configuration = configuration
         self._requests = 0
         self.is_replaced = False
-        try:
-            self._calls, self._streams = RESTClientObject(configuration), RESTClientObject(configuration)
-        except OSError as error:
-            raise ConfigError(f"KUBECONFIG: its certificates cannot be read: {error}") from error
         # A plugin that failed leaves none, which the kubernetes package only logs.
         self.is_anonymous = not configuration.api_key and not configuration.cert_file
-        self._calls.maxsize, self._streams.maxsize = MAX_CALLS, 0  # 0: no limit
+        try:
+            tls = RESTClientObject(configuration).ssl_context
+        except OSError as error:
+            raise ConfigError(f"KUBECONFIG: its certificates cannot be read: {error}") from error
+        self._http = Http(
+            "Kubernetes", configuration.host, access.timeout, hint=access.source, tls=tls, **_HTTP
+        )
+        self.address = self._http.address
 
     @asynccontextmanager
-    async def send(
-        self, method: str, path: str, body: object, limits: aiohttp.ClientTimeout, *, stream: bool
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response whose body is still to be read; `path` with its query.
-
-        Connections that were replaced are closed after their last request: a set is 350 KiB.
-        """
+    async def send(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """See Http.request. Connections that were replaced are closed after the last: a set is 350 KiB."""
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        client, url = self._streams if stream else self._calls, f"{self.address}{path}"
+        configuration = self._configuration
         self._requests += 1
         try:
-            credentials = await self._access.authorization(self._configuration)
-            headers = {"Content-Type": kind, "User-Agent": "pman", **credentials}
-            answer = await client.request(method, url, headers, body, _request_timeout=limits)  # type: ignore[no-untyped-call]
-            async with answer.response as response:
+            credentials = await self._access.authorization(configuration)
+            options["headers"] = {"Content-Type": kind, "User-Agent": "pman", **credentials}
+            options["server_hostname"] = configuration.tls_server_name
+            options |= {"proxy": configuration.proxy, "proxy_headers": configuration.proxy_headers}
+            async with self._http.request(method, path, **options) as response:
                 yield response
         finally:
             self._requests -= 1
@@ -155,5 +154,4 @@ class Connections:
                 await self.close()
 
     async def close(self) -> None:
-        await self._calls.close()
-        await self._streams.close()
+        await self._http.close()

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import aiohttp
 
 from pman.errors import ConnectionCut, EngineRefused, EngineUnreachable
 from pman.executors.kubernetes.access import Access, Connections
-from pman.executors.shared.http import engine_errors
-
-log = logging.getLogger(__name__)
 
 Object = Mapping[str, Any]
 """A Kubernetes object, as plain data."""
-
-Send = Callable[[Connections], AbstractAsyncContextManager[aiohttp.ClientResponse]]
-"""Sends one request over these connections."""
 
 JOBS = "/apis/batch/v1 jobs"
 PODS = "/api/v1 pods"
@@ -151,27 +143,22 @@ class Api:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response whose body is still to be read.
 
-        A stream may take as long as it likes, though not without a byte for `idle_timeout` seconds.
+        A stream may take as long as it likes, though not without a byte for `idle_timeout` seconds. Where the
+        credentials are refused, it is sent once more, with those that were read anew.
         """
-        began, status = time.monotonic(), 0
-        connections = await self._connect()
-        timeout = aiohttp.ClientTimeout(total=self.timeout)
+        options: dict[str, Any] = {"params": query, "json": body}
         if stream:
             timeout = aiohttp.ClientTimeout(total=None, connect=self.timeout, sock_read=idle_timeout)
-        target, call = f"{path}?{urlencode(query)}" if query else path, f"{method} {path}"
-        send = partial(Connections.send, method=method, path=target, body=body, limits=timeout, stream=stream)
-        errors = engine_errors(
-            "Kubernetes", self.address, call, self.timeout, hint=self._access.source, server="the API server"
-        )
-        try:
-            with errors:
-                async with self._send(connections, send) as response:
-                    status = response.status
-                    yield response
-        finally:
-            if log.isEnabledFor(logging.DEBUG):
-                took = (time.monotonic() - began) * 1e3
-                log.debug("%s %s %.1f ms", call, status or "unanswered", took)
+            options |= {"stream": True, "timeout": timeout}
+        connections = await self._connect()
+        async with connections.send(method, path, **options) as response:
+            is_refused = response.status == 401 or (response.status == 403 and connections.is_anonymous)
+            renewed = await self._reconnect(connections) if is_refused else connections
+            if renewed is connections:
+                yield response
+                return
+        async with renewed.send(method, path, **options) as response:
+            yield response
 
     def answer(self, status: int, content: bytes) -> Answer:
         """Parse a body. Raises ConnectionCut for a success that is no JSON: the call may have worked."""
@@ -208,19 +195,6 @@ class Api:
     async def close(self) -> None:
         if self._connections:
             await self._connections.close()
-
-    @asynccontextmanager
-    async def _send(self, refused: Connections, send: Send) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send the request; once more with other credentials where the first ones are refused."""
-        async with send(refused) as response:
-            clients = refused
-            if response.status == 401 or (response.status == 403 and refused.is_anonymous):
-                clients = await self._reconnect(refused)
-            if clients is refused:
-                yield response
-                return
-        async with send(clients) as response:
-            yield response
 
     async def _connect(self) -> Connections:
         async with self._connecting:

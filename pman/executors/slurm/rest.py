@@ -59,7 +59,7 @@ class Rest:
                 "SLURM_JWT is not set: slurmrestd needs a token, or SLURM_JWT_FILE, a file with one"
             )
         self._user = settings["SLURM_USER"] or _own_name()
-        self._http = Http("slurmrestd", address, settings["ENGINE_TIMEOUT"], setting="SLURMRESTD_URL")
+        self._http = Http("slurmrestd", address, settings["ENGINE_TIMEOUT"], hint="See SLURMRESTD_URL")
         self._paths: Paths | None = None
 
     async def submit(self, job: Mapping[str, Any], script: str) -> int:
