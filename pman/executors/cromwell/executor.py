@@ -80,12 +80,14 @@ class CromwellExecutor:
                 "submittedFiles": {"options": form["workflowOptions"]},
             }
             self._workflows.submitted[workflow] = metadata
-            return _native(metadata, is_visible=False)
+            return _native(metadata, is_visible=False, files={})
         raise AssertionError  # there is always a next generation
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         _, metadata, is_visible = await self._workflows.find(jid, fresh=fresh)
-        return _native(metadata, is_visible=is_visible, files=await self._files(metadata))
+        directory = self._directory(metadata) if metadata.get("status") == "Failed" else None
+        files = await asyncio.to_thread(directory.native) if directory else {}
+        return _native(metadata, is_visible=is_visible, files=files)
 
     async def held(self, jid: str) -> Mapping[str, str]:
         """The documents as they were submitted, once Cromwell tells of them."""
@@ -96,10 +98,10 @@ class CromwellExecutor:
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = self._end_check(jid)
-        directory = await self._directory(jid)
-        while follow and directory is None and not await ended():
-            await asyncio.sleep(END_CHECK_SECONDS / 4)
-            directory = await self._directory(jid)
+        async for _ in Attempts(END_CHECK_SECONDS / 4):
+            directory = self._directory((await self.inspect(jid))["metadata"])
+            if directory or not follow or await ended():
+                break
         if directory is None:
             return
         if await asyncio.to_thread(directory.is_visible):
@@ -160,15 +162,9 @@ class CromwellExecutor:
         log.debug("%s: not as it should be after %.0f s", workflow, seconds)
         return False
 
-    async def _files(self, metadata: Metadata) -> Mapping[str, Any]:
-        root = _root(metadata)
-        if metadata.get("status") != "Failed" or not root:
-            return {}
-        return await asyncio.to_thread(CallDirectory(root, self._path_map).native)
-
-    async def _directory(self, jid: str) -> CallDirectory | None:
-        """The directory of the call, or None while it has none."""
-        root = _root((await self.inspect(jid))["metadata"])
+    def _directory(self, metadata: Metadata) -> CallDirectory | None:
+        """The directory of the last attempt, or None before it has one."""
+        root = next((str(call.get("callRoot") or "") for call in reversed(calls(metadata))), "")
         return CallDirectory(root, self._path_map) if root else None
 
     def _end_check(self, jid: str) -> Callable[[], Any]:
@@ -194,11 +190,9 @@ class CromwellExecutor:
         return sorted({row["labels"][JID_LABEL] for row in rows})
 
 
-def _native(
-    metadata: Metadata, *, is_visible: bool, files: Mapping[str, Any] | None = None
-) -> Mapping[str, Any]:
+def _native(metadata: Metadata, *, is_visible: bool, files: Mapping[str, Any]) -> Mapping[str, Any]:
     """See templates/cromwell/state.yaml."""
-    return {"metadata": metadata, "known": is_visible, "causes": _causes(metadata), "files": files or {}}
+    return {"metadata": metadata, "known": is_visible, "causes": _causes(metadata), "files": files}
 
 
 def _causes(metadata: Metadata) -> list[str]:
@@ -212,11 +206,6 @@ def _leaves(failure: Mapping[str, Any]) -> Iterator[str]:
         yield str(failure.get("message", ""))
     for cause in failure.get("causedBy") or ():
         yield from _leaves(cause)
-
-
-def _root(metadata: Metadata) -> str:
-    """The directory of the last attempt; '' before it has one."""
-    return next((str(call.get("callRoot") or "") for call in reversed(calls(metadata))), "")
 
 
 def _has_ended(metadata: Metadata) -> bool:
