@@ -14,7 +14,7 @@ from pman.executors.kubernetes.api import EVENTS, JOBS, PODS, Api, Object
 from pman.executors.kubernetes.bundle import Bundle
 from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.logs import Logs
-from pman.executors.kubernetes.manifests import IgnoredFields, Manifests
+from pman.executors.kubernetes.manifests import Manifests, warn_of_dropped
 from pman.executors.kubernetes.metadata import name, without_managed_fields
 from pman.executors.kubernetes.objects import Objects
 from pman.executors.kubernetes.permissions import check_claim, check_namespace, missing_permissions
@@ -47,7 +47,8 @@ class KubernetesExecutor:
         self._reads = Reads(api)
         self._manifests = Manifests(api)
         self._objects = Objects(api)
-        self._ignored_fields = IgnoredFields()
+        self._ignored_fields: set[str] = set()
+        """The fields of a Job of which the log said that the API server ignores them."""
         self._logs = Logs(api, self.inspect)
         self._removal = Removal(api, self._reads, store.delete_job)
         labelled = {"labelSelector": JID_LABEL}
@@ -69,17 +70,10 @@ class KubernetesExecutor:
     async def facts(self) -> Mapping[str, Any]:
         self._watch()
         claim = self._settings["VOLUME_NAME"] if self._settings["STORAGE_TYPE"] == "kubernetes_pvc" else None
-        answers: Sequence[Any] = await asyncio.gather(
-            check_namespace(self._api),
-            check_claim(self._api, claim),
-            self._api.read("/version"),
-            missing_permissions(self._api, claim),
-            return_exceptions=True,
-        )
-        for answer in answers:  # in this order: without the namespace, nothing else is there either
-            if isinstance(answer, BaseException):
-                raise answer
-        _, _, version, missing = answers
+        await check_namespace(self._api)  # first: without it, nothing else is there either
+        await check_claim(self._api, claim)
+        version = await self._api.read("/version")
+        missing = await missing_permissions(self._api, claim)
         native = {"version": str(version["gitVersion"]), "missing": missing}
         return {"storebase": self._settings["STOREBASE"] or "", "native": native}
 
@@ -88,7 +82,7 @@ class KubernetesExecutor:
         manifests = await self._manifests.read(jid, documents)
         job = without_managed_fields(await Bundle(self._objects, manifests).apply())
         sent = next(manifest.body for manifest in manifests if manifest.is_the_job)
-        self._ignored_fields.report(sent, job)
+        warn_of_dropped(sent, job, self._ignored_fields)
         self._store.add_created_job(job)
         return native(job, [], [])
 

@@ -129,16 +129,11 @@ class Manifests:
         }
 
 
-class IgnoredFields:
-    """Warns once of each field that the API server ignores: of a later version, or of a disabled feature."""
-
-    def __init__(self) -> None:
-        self._reported: set[str] = set()
-
-    def report(self, sent: Any, created: Any) -> None:
-        if new := set(dropped(sent, created)) - self._reported:
-            log.warning("this API server does not know, and ignores, of the Job: %s", ", ".join(sorted(new)))
-            self._reported |= new
+def warn_of_dropped(sent: Any, created: Any, reported: set[str]) -> None:
+    """Warn once of each field that the API server ignores: of a later version, or of a disabled feature."""
+    if new := set(dropped(sent, created)) - reported:
+        log.warning("this API server does not know, and ignores, of the Job: %s", ", ".join(sorted(new)))
+        reported |= new
 
 
 def has(existing: Any, wanted: Any) -> bool:
