@@ -384,8 +384,10 @@ async def test_the_last_used_inspections_are_kept_and_the_revisions_of_all(
     assert cache.revision("b") is not None
 
 
-async def test_the_number_of_revisions_is_bounded_and_old_ones_go(cache: Cache) -> None:
-    cache._max_revisions = 3
+async def test_the_number_of_revisions_is_bounded_and_old_ones_go(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_REVISIONS", 3)
     for jid in "abcd":
         learn(cache, jid)
     assert [cache.revision(jid) is not None for jid in "abcd"] == [False, True, True, True]

@@ -56,7 +56,7 @@ class Question:
 
 
 class Cache:
-    def __init__(self, api: Api, *, max_bytes: int = MAX_BYTES, max_revisions: int = MAX_REVISIONS) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
         self._stream: object = None
         """Stands for the connection on which events come; None where none do."""
@@ -67,8 +67,7 @@ class Cache:
         self._revisions: dict[str, tuple[int, float]] = {}
         """A job's revision and when it was asked for, by its name, oldest first."""
 
-        self._max_revisions = max_revisions
-        self._inspections = Bounded[str, bytes](max_bytes, getsizeof=len)
+        self._inspections = Bounded[str, bytes](MAX_BYTES, getsizeof=len)
         """The jobs of some of the revisions, in the engine's words."""
 
         self._awaited: dict[str, float] = {}
@@ -160,7 +159,7 @@ class Cache:
         self._revisions[question.jid] = hash(question.answer), question.began
         self._inspections[question.jid] = question.answer
         oldest = question.began - MAX_AGE_SECONDS
-        while len(self._revisions) > self._max_revisions or next(iter(self._revisions.values()))[1] < oldest:
+        while len(self._revisions) > MAX_REVISIONS or next(iter(self._revisions.values()))[1] < oldest:
             self._drop(next(iter(self._revisions)))  # what is asked at this moment is none the older
 
     def _drop(self, jid: str) -> None:

@@ -39,7 +39,6 @@ class Paths:
 
     version: int
     jobs: str
-    job: str
     submit: str
     accounting: str
     """'' where slurmrestd has no slurmdbd."""
@@ -112,7 +111,7 @@ class Rest:
 
     async def _change(self, call: str, method: str, job_id: int, sent: object = None) -> None:
         paths = await self._serving()
-        status, answer = await self._call(method, paths.job.replace("{job_id}", str(job_id)), sent)
+        status, answer = await self._call(method, f"/slurm/v0.0.{paths.version}/job/{job_id}", sent)
         done = any(word in words(answer) for word in ("nvalid job id", "no longer pending"))
         fine = done or error_numbers(answer) & (_GONE | _NOTES)
         if not fine and (status != 200 or answer.get("errors")):
@@ -189,7 +188,7 @@ def paths(served: Sequence[str]) -> Paths:
     jobs = next((path for path in served if path.rstrip("/") == f"{base}/jobs"), f"{base}/jobs")
     of_accounting = re.compile(rf"/slurmdb/v0\.0\.{newest}/job/\{{job_id\}}/?")
     accounting = next((path for path in served if of_accounting.fullmatch(path)), "")
-    return Paths(newest, jobs, f"{base}/job/{{job_id}}", versions[newest], accounting)
+    return Paths(newest, jobs, versions[newest], accounting)
 
 
 def _own_name() -> str:
