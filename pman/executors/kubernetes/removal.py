@@ -96,16 +96,12 @@ class Removal:
     async def _await_end(self, jid: str, job: Object | None, pods: Sequence[Object]) -> None:
         """Delete the pods, once more those that stay; returns when none is left, or after the timeout."""
         until = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
-        deleted_at: dict[str, float] = {}
-        deleted_twice: set[str] = set()
+        deleted_at: dict[str, float] = {}  # by uid; inf where it was deleted twice
         for pause in chain(POLL_SECONDS, repeat(POLL_SECONDS[-1])):
             now = time.monotonic()
             new = [pod for pod in pods if uid(pod) not in deleted_at]
-            late_since = now - SECOND_DELETE_SECONDS
-            late = [pod for pod in pods if deleted_at.get(uid(pod), now) < late_since]
-            late = [pod for pod in late if uid(pod) not in deleted_twice]
-            deleted_at.update((uid(pod), now) for pod in new)
-            deleted_twice.update(map(uid, late))
+            late = [pod for pod in pods if deleted_at.get(uid(pod), now) < now - SECOND_DELETE_SECONDS]
+            deleted_at |= {uid(pod): now for pod in new} | {uid(pod): float("inf") for pod in late}
             await asyncio.gather(
                 *(self._delete(PODS, pod, gracePeriodSeconds=GRACE_SECONDS) for pod in new),
                 *(self._delete(PODS, pod, gracePeriodSeconds=SECOND_GRACE_SECONDS) for pod in late),
