@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pman.errors import ConfigError, ConnectionCut, EngineUnreachable, TimedOut
-from pman.executors.shared.http import Http
+from pman.executors.shared.http import Http, lines
 
 ADDRESSES = [
     ("http://127.0.0.1:1", "http://127.0.0.1:1"),
@@ -72,3 +72,11 @@ async def test_a_call_that_no_answer_came_to_may_have_gone_through_and_the_error
         server.close()
 
     assert type(raised.value) is error
+
+
+async def test_a_stream_is_read_by_line_whatever_the_chunks() -> None:
+    async def chunks() -> Any:
+        for chunk in (b'{"a"', b': 1}\n{"a": 2}\n\n{"a"', b": 3}\n", b'{"a": 4'):
+            yield chunk
+
+    assert [line async for line in lines(chunks())] == [b'{"a": 1}', b'{"a": 2}', b'{"a": 3}']

@@ -24,7 +24,7 @@ from pman.executors.kubernetes.access import Access, Connections
 from pman.executors.kubernetes.api import JOBS, Api
 from pman.executors.kubernetes.bundle import Bundle
 from pman.executors.kubernetes.executor import check_name
-from pman.executors.kubernetes.informer import EventHandler, Informer, _events
+from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.manifests import Manifest, dropped, has
 from pman.executors.kubernetes.metadata import uid as uid_of
 from pman.executors.kubernetes.objects import Objects
@@ -483,14 +483,6 @@ def test_names_stay_inside_of_their_path() -> None:
     for wrong in ("", ".", "..", "a/b", "a%2fb", "A", "-a", "a\n", "a" * 64):
         with pytest.raises(UnknownJob):
             check_name(wrong)
-
-
-async def test_a_watch_is_read_by_line_whatever_the_chunks() -> None:
-    async def chunks() -> Any:
-        for chunk in (b'{"a"', b': 1}\n{"a": 2}\n\n{"a"', b": 3}\n", b'{"a": 4'):
-            yield chunk
-
-    assert [change["a"] async for change in _events(chunks())] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

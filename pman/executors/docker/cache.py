@@ -12,13 +12,14 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from pman.errors import ConnectionCut, EngineUnreachable
 from pman.executors.docker.api import Api, words
 from pman.executors.shared.bounded import Bounded
+from pman.executors.shared.http import lines
 from pman.executors.shared.tasks import Attempts, cancel
 from pman.job import JID_LABEL
 
@@ -211,23 +212,21 @@ class Cache:
             if response.status != 200:
                 raise EngineUnreachable(f"{response.status}: {words(await response.read())}")
             self._stream = None if self._is_silent else response
-            rest = b""
-            async for chunk in response.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                self._mark(line for line in lines if _LABEL in line)
+            async for event in lines(response.content.iter_any()):
+                if _LABEL in event:
+                    self._mark(event)
                 if self._has_warned or not self._stream:
                     log.info("the events of %s come again", self._api.kind)
                     self._is_silent = self._has_warned = False
                     self._stream = response
         raise EngineUnreachable("they ended")
 
-    def _mark(self, events: Iterable[bytes]) -> None:
-        for event in events:
-            try:
-                jid = json.loads(event)["Actor"]["Attributes"].get(JID_LABEL)
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise EngineUnreachable(
-                    f"what came is no event: {event.decode(errors='replace'):.200}"
-                ) from error
-            self._awaited.pop(jid, None)
-            self.forget(jid)
+    def _mark(self, event: bytes) -> None:
+        try:
+            jid = json.loads(event)["Actor"]["Attributes"].get(JID_LABEL)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise EngineUnreachable(
+                f"what came is no event: {event.decode(errors='replace'):.200}"
+            ) from error
+        self._awaited.pop(jid, None)
+        self.forget(jid)

@@ -6,19 +6,18 @@ See https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detec
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 
 from pman.errors import ConfigError, EngineUnreachable
 from pman.executors.kubernetes.api import Answer, Api, Forbidden, Object
 from pman.executors.kubernetes.metadata import uid
+from pman.executors.shared.http import lines
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +120,8 @@ class Informer:
             self._watch_began()
             began = time.monotonic()
             try:
-                async for event in _events(response.content.iter_any()):
+                async for line in lines(response.content.iter_any()):
+                    event = self._api.answer(response.status, line).content
                     self._synced_until = time.monotonic() + WATCH_TIMEOUT_SECONDS + WATCH_GRACE_SECONDS
                     if event["type"] == "ERROR":
                         self._list_again(Answer(event["object"].get("code", 500), event["object"]))
@@ -160,21 +160,3 @@ class Informer:
         if self._last_error != str(error):
             self._last_error = str(error)
             log.warning("%s is not watched, asked for each time instead: %s", self._path, error)
-
-
-async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    """Parse a JSON object a line, of any length, unlike aiohttp's readline."""
-    rest = b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield _parsed(line)
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        event = json.loads(text)
-    except ValueError as error:
-        raise EngineUnreachable(f"what answers is no Kubernetes: {text!r:.200}") from error
-    return event if isinstance(event, dict) else {"message": str(event)}

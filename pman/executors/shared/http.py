@@ -121,6 +121,16 @@ class Http:
             ) from error
 
 
+async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The lines of a body as they end, of any length, unlike aiohttp's readline; without empty ones."""
+    rest = b""
+    async for chunk in chunks:
+        *ended, rest = (rest + chunk).split(b"\n")
+        for line in ended:
+            if line.strip():
+                yield line
+
+
 def _shown(address: str) -> str:
     """Without the name and the password that it may hold; also where it is no proper URL."""
     scheme, separator, rest = address.partition("://")

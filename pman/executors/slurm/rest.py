@@ -135,8 +135,7 @@ class Rest:
         headers = {"X-SLURM-USER-NAME": self._user}
         if text:
             headers["X-SLURM-USER-TOKEN"] = text
-        options = {} if sent is None else {"json": sent}
-        status, answer = await self._http.call(method, path, headers=headers, **options)
+        status, answer = await self._http.call(method, path, headers=headers, json=sent)
         if status in (401, 403):
             raise self._away("let pman in", status, {})
         if status == 404 and self._paths:
