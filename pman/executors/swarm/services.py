@@ -140,8 +140,7 @@ class Services:
         """Its inspection, where this engine runs it itself."""
         identity = container_id(task)
         status, answer = await self._api.call("GET", f"/containers/{identity}/json")
-        inspection: Mapping[str, Any] | None = json.loads(answer) if status == 200 else None
-        return inspection
+        return json.loads(answer) if status == 200 else None
 
     async def forget(self, task: Task) -> None:
         """Delete the container of a task that has ended, where this engine has it."""
@@ -208,8 +207,7 @@ def record(
 def recorded(service: Service) -> Mapping[str, Any] | None:
     """`tasks`, `containers` and `lost` as they were at the end."""
     text = service["Spec"]["Labels"].get(ENDED_LABEL)
-    tasks: Mapping[str, Any] | None = json.loads(text) if text else None
-    return tasks
+    return json.loads(text) if text else None
 
 
 def _iteration(task: Task) -> int:
