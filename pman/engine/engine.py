@@ -46,6 +46,10 @@ class Engine:
         self._translation = translation
         self._executor = executor
         self._reader = Reader(translation, executor)
+        # What needs nothing but the reader is asked of it directly.
+        self.status = self._reader.status
+        self.cached_status = self._reader.cached_status
+        self.info = self._reader.info
         self._submission = Submission(executor, translation.rules, self._reader)
         self._overdue_interval = overdue_interval
         self._facts: Mapping[str, Any] | None = None
@@ -136,17 +140,6 @@ class Engine:
         documents = await _off_the_loop(_size(job), self._translation.render, job, facts)
         await asyncio.to_thread(check_directories, facts.get("seen", facts["storebase"]), job)
         return await asyncio.shield(self._background.begin(self._submission.submit(job, documents)))
-
-    async def status(self, jid: str) -> tuple[JobInfo, bytes]:
-        """The job, and the JSON that answers for it. Raises UnknownJob, EngineUnreachable."""
-        return await self._reader.status(jid)
-
-    def cached_status(self, jid: str) -> tuple[JobInfo, bytes] | None:
-        """Answers as `status`, without a question to the engine, where a job is known to have ended."""
-        return self._reader.cached_status(jid)
-
-    async def info(self, jid: str) -> JobInfo:
-        return await self._reader.info(jid)
 
     async def logs(self, jid: str, tail: int, *, follow: bool) -> AsyncIterator[bytes]:
         """The log as it comes. Raises UnknownJob before the first byte."""

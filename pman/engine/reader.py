@@ -31,7 +31,9 @@ class Reader:
     def __init__(self, translation: Translation, executor: Executor) -> None:
         self._translation = translation
         self._executor = executor
-        self._revision = executor.revision if isinstance(executor, Cached) else _no_revision
+        self._revision: Callable[[str], Hashable] = lambda _: None
+        if isinstance(executor, Cached):  # the others must be asked each time whether they say the same
+            self._revision = executor.revision
         self._ended = EndedJobs()
         self._details: Bounded[str, tuple[Hashable, JobDetails]] = Bounded(DETAILS_SIZE, _characters)
         """The details of jobs that have ended, each with the revision of what the engine says of it."""
@@ -117,7 +119,3 @@ class Reader:
 def _characters(entry: tuple[Hashable, JobDetails]) -> int:
     """Counts the command, which is there twice, and the objects around it."""
     return 2 * len(entry[1].info.cmd) + 2000
-
-
-def _no_revision(_: str) -> None:
-    """The engine must be asked each time whether it says the same of a job."""
