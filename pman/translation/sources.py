@@ -103,7 +103,7 @@ def parsed(name: str, path: Path, text: str) -> Source:
         raise ConfigError.of([fault]) from error
     named = [node.template for node in tree.find_all(nodes.Extends)]
     extends = named[0].value if named and isinstance(named[0], nodes.Const) else None
-    comments = tuple(token.value for token in tokens if token.kind == "comment")
+    comments = tuple(comment for _, _, kind, comment in tokens if kind == "comment")
     return Source(name, path, text, extends, tuple(_blocks(text, tokens)), comments, tree)
 
 
@@ -125,12 +125,8 @@ def lineage(search: BaseLoader, name: str) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    start: int
-    line: int
-    kind: str
-    value: str
+_Token = tuple[int, int, str, str]
+"""Where it begins, its line, its kind and its text."""
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -138,25 +134,24 @@ def _tokens(text: str) -> Iterator[_Token]:
     position = 0
     for line, kind, value in SYNTAX.lex(text):
         position = text.index(value, position)
-        yield _Token(position, line, kind, value)
+        yield position, line, kind, value
         position += len(value)
 
 
 def _blocks(text: str, tokens: Sequence[_Token]) -> list[Span]:
     """In the order of their beginnings."""
-    opened: list[tuple[str, _Token]] = []
+    opened: list[tuple[str, int, int]] = []
     spans: dict[int, Span] = {}
-    for index, begin_or_end in enumerate(tokens):
-        if begin_or_end.kind != "block_begin":
+    for index, (start, line, tag, _) in enumerate(tokens):
+        if tag != "block_begin":
             continue
-        words = [token.value for token in tokens[index : index + 8] if token.kind == "name"]
+        words = [word for _, _, kind, word in tokens[index : index + 8] if kind == "name"]
         if words[:1] == ["block"]:
-            opened.append((words[1], begin_or_end))
+            opened.append((words[1], start, line))
         elif words[:1] == ["endblock"]:
-            end = next(token for token in tokens[index:] if token.kind == "block_end")
-            name, begin = opened.pop()
-            stop = end.start + len(end.value.rstrip())
-            spans[begin.start] = Span(name, begin.line, text[begin.start : stop])
+            ends = (at + len(end.rstrip()) for at, _, kind, end in tokens[index:] if kind == "block_end")
+            name, begin, first = opened.pop()
+            spans[begin] = Span(name, first, text[begin : next(ends)])
     return [spans[start] for start in sorted(spans)]
 
 
