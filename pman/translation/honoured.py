@@ -54,15 +54,11 @@ def working(templates: Sequence[str], engines: Sequence[str]) -> Matrix:
         try:
             read[engine] = _read(engine, templates, engines)
         except (ConfigError, ValueError, OSError, RecursionError) as error:  # ValueError: not UTF-8
+            folders = inventory.engines(list(map(Path, templates)), [engine])
+            of_files = tuple(fault for folder in folders for fault in folder.faults)
             reasons = error.faults if isinstance(error, ConfigError) else ()
-            faults[engine] = _unreadable(engine, templates) or reasons or (Fault(engine, str(error)),)
+            faults[engine] = of_files or reasons or (Fault(engine, str(error)),)
     return Matrix(_table(read), faults)
-
-
-def _unreadable(engine: str, templates: Sequence[str]) -> tuple[Fault, ...]:
-    """The faults of an engine's files."""
-    folders = inventory.engines(list(map(Path, templates)), [engine])
-    return tuple(fault for folder in folders for fault in folder.faults)
 
 
 def _table(read: Mapping[str, frozenset[str]]) -> list[Row]:
