@@ -124,4 +124,4 @@ def site_templates(directory: Path, files: Mapping[str, str]) -> Path:
 
 def rendering(directory: Path, files: Mapping[str, str], **job: object) -> Rendering:
     """What the templates of an engine `site`, and nothing else, make of the variables of a job."""
-    return Templates("site", loader([site_templates(directory, files)], [])).render(job, {})
+    return Templates("site", loader(site_templates(directory, files), shipped=())).render(job, {})

@@ -42,7 +42,7 @@ def explain_state(native: BinaryIO, engine: str | None, jid: str | None, form: s
     if chosen not in engines:
         raise ConfigError(f"there are no rules for {chosen}; {one_of(chosen, engines)}")
     state = _native(native.read())
-    explanation = explain(compiled(chosen, loader(site_dirs)), jid or jid_of(state) or "a-job", state)
+    explanation = explain(compiled(chosen, loader(*site_dirs)), jid or jid_of(state) or "a-job", state)
     fields = ("status", "answer", "decided", "tried", "values")
     terminal.show(form, {name: getattr(explanation, name) for name in fields}, _lines(explanation))
 

@@ -55,16 +55,12 @@ def _language(name: str) -> str:
     return language
 
 
-def loader(site: Sequence[Path], shipped: Sequence[Path] = (TEMPLATES,)) -> BaseLoader:
+@lru_cache(maxsize=64)
+def loader(*site: Path, shipped: tuple[Path, ...] = (TEMPLATES,)) -> BaseLoader:
     """Site directories first; the shipped templates also under `builtin/`, for a site to extend.
 
     It is the same object for the same directories: what is compiled is kept by it.
     """
-    return _loader(tuple(site), tuple(shipped))
-
-
-@lru_cache(maxsize=64)
-def _loader(site: tuple[Path, ...], shipped: tuple[Path, ...]) -> BaseLoader:
     builtin = FileSystemLoader([str(directory) for directory in shipped])
     own = [FileSystemLoader(str(directory)) for directory in site]
     return ChoiceLoader([*own, builtin, PrefixLoader({"builtin": builtin})])

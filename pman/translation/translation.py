@@ -48,7 +48,7 @@ class Translation:
     """
 
     def __init__(self, settings: Settings) -> None:
-        search = loader([_checked(directory, settings.engine) for directory in settings["PMAN_TEMPLATES"]])
+        search = loader(*(_checked(directory, settings.engine) for directory in settings["PMAN_TEMPLATES"]))
         self.settings = settings
         self.rules = rules.compiled(settings.engine, search)
         self.rules.check_complete()

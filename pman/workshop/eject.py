@@ -47,7 +47,7 @@ def _refuse_existing(path: Path, advice: str) -> None:
 
 def _spans(name: str, blocks: Sequence[str]) -> Iterator[tuple[Source, Span]]:
     """Finds each block in the nearest of the shipped templates that has it. Raises ConfigError."""
-    ancestors = lineage(loader([]), f"{BUILTIN}{name}")
+    ancestors = lineage(loader(), f"{BUILTIN}{name}")
     shipped = {span.name: (source, span) for source in reversed(ancestors) for span in source.blocks}
     for block in blocks:
         if block not in shipped:
@@ -95,7 +95,7 @@ def _rules(name: str, blocks: Sequence[str], path: Path) -> Mapping[Path, str]:
 
 def _example(name: str) -> str:
     """The first rule of a shipped file, as it is written."""
-    first, following = read(loader([]), f"{BUILTIN}{name}").rules()[:2]
+    first, following = read(loader(), f"{BUILTIN}{name}").rules()[:2]
     lines = Path(first.file).read_text("utf-8").splitlines()[first.line - 1 :]
     end = following.line - first.line if following.file == first.file else 3
     return "rules:\n" + "\n".join(lines[:end]).rstrip() + "\n"

@@ -41,7 +41,7 @@ class Ends:
 
     async def info(self) -> JobInfo:
         native = await self.executor.inspect(self.jid, fresh=True)
-        return Rules(self.engine.name, loader([])).read(self.jid, native)
+        return Rules(self.engine.name, loader()).read(self.jid, native)
 
     async def is_active(self) -> bool:
         return self.jid in await self.executor.active()

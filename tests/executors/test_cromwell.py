@@ -26,7 +26,7 @@ from pman.translation.render import loader
 from pman.translation.rules import Rules
 from tests.a_job import FACTS, a_job, a_translation, settings_of
 
-RULES = Rules("cromwell", loader([]))
+RULES = Rules("cromwell", loader())
 
 NOT_STARTED, FAILURE = "notstarted", "finishedWithError"
 

@@ -256,7 +256,7 @@ def _document(jid: str, name: str, recipe: Recipe) -> Any:
         job_variables(a_job(jid=jid, **asked), settings),
         site_variables(settings, {"storebase": str(STOREBASE)}),
     )
-    (document,) = Templates("kubernetes", loader([])).render(*variables).documents
+    (document,) = Templates("kubernetes", loader()).render(*variables).documents
     body: Any = json.loads(json.dumps(document.content))  # what anchors share is no longer one
     recipe.change(body)
     return body

@@ -44,7 +44,7 @@ GOLDEN = [
     "fs-dircopy",
 ]
 
-RULES = Rules("cromwell", loader([]))
+RULES = Rules("cromwell", loader())
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"

@@ -23,7 +23,7 @@ RECORDED = [(engine, state) for engine in ENGINES for state in states.recorded(e
 
 @cache
 def shipped(engine: str) -> Rules:
-    return Rules(engine, loader([]))
+    return Rules(engine, loader())
 
 
 @pytest.mark.parametrize(("engine", "state"), RECORDED)
@@ -72,7 +72,7 @@ rules:
 def test_a_sites_own_rule_is_tried_first_and_found_in_its_own_file(tmp_path: Path) -> None:
     site = site_templates(tmp_path, {"docker/state.yaml": SITE})
 
-    found = explain(Rules("docker", loader([site])), "a-job", states.native("docker", "exited-3"))
+    found = explain(Rules("docker", loader(site)), "a-job", states.native("docker", "exited-3"))
 
     assert [(rule.index, rule.line, rule.holds) for rule in found.tried] == [(0, 5, False), (1, 9, True)]
     assert {rule.file for rule in found.tried} == {str(site / "docker/state.yaml")}
@@ -84,7 +84,7 @@ def test_a_state_for_which_no_rule_holds_has_tried_them_all(tmp_path: Path) -> N
     rule = "rules: [{when: native.never, status: started, message: m}]"
     site = site_templates(tmp_path, {"docker/state.yaml": rule})
 
-    found = explain(Rules("docker", loader([site])), "a-job", {})
+    found = explain(Rules("docker", loader(site)), "a-job", {})
 
     assert (len(found.tried), found.decided) == (1, None)
     assert "has no rule for this state" in found.message
@@ -99,7 +99,7 @@ def test_a_rule_that_fails_for_a_state_is_told_with_its_line(tmp_path: Path) -> 
     site = site_templates(tmp_path, {"docker/state.yaml": rules})
 
     with pytest.raises(ConfigError, match=r"state\.yaml.*fails for this state") as raised:
-        explain(Rules("docker", loader([site])), "a-job", {"text": "one"})
+        explain(Rules("docker", loader(site)), "a-job", {"text": "one"})
 
     (fault,) = raised.value.faults
     assert (fault.file, fault.line) == (str(site / "docker/state.yaml"), 3)
@@ -109,7 +109,7 @@ def test_a_value_that_fails_for_a_state_is_told(tmp_path: Path) -> None:
     site = site_templates(tmp_path, {"docker/state.yaml": "values: {sum: native.text + 1}\n"})
 
     with pytest.raises(ConfigError, match=r"docker/state\.yaml: a value fails for this state"):
-        explain(Rules("docker", loader([site])), "a-job", {"text": "one"})
+        explain(Rules("docker", loader(site)), "a-job", {"text": "one"})
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pman.translation.render import loader
 from pman.translation.rules import Rules
 from tests import states
 
-RULES = Rules("kubernetes", loader([]))
+RULES = Rules("kubernetes", loader())
 
 NOT_STARTED, STARTED = "notstarted", "started"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"

@@ -8,7 +8,7 @@ from pman.translation.render import loader
 from pman.translation.rules import Rules
 from tests import states
 
-RULES = Rules("local", loader([]))
+RULES = Rules("local", loader())
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
 
 ROWS = [

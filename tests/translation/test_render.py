@@ -20,7 +20,7 @@ from tests.a_job import FACTS, a_job, rendering, settings_of, site_templates
 from tests.translation.test_literals import HOSTILE, shell_texts, texts, words_of
 
 SHIPPED = sorted(file.parent.name for file in TEMPLATES.glob("*/state.yaml"))
-COMPILED = {engine: Templates(engine, loader([])) for engine in SHIPPED}
+COMPILED = {engine: Templates(engine, loader()) for engine in SHIPPED}
 
 HOSTILE_TEXT = 'x", evil: true, "y": ["'
 """Ends a string of YAML or JSON early, and adds a key, wherever it is not escaped."""
@@ -487,24 +487,24 @@ def test_an_ending_without_a_known_escaping_stops_the_start(tmp_path: Path) -> N
     with pytest.raises(
         ConfigError, match=r"site/body\.toml\.j2: no escaping is known.*\.json\.j2, \.yaml\.j2"
     ):
-        Templates("site", loader([site_templates(tmp_path, {"site/body.toml.j2": ""})], []))
+        Templates("site", loader(site_templates(tmp_path, {"site/body.toml.j2": ""}), shipped=()))
 
 
 def test_an_engine_without_templates_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"templates/nowhere: no templates \(\*\.j2\)"):
-        Templates("nowhere", loader([tmp_path], []))
+        Templates("nowhere", loader(tmp_path, shipped=()))
 
 
 def test_every_template_is_compiled_at_start_before_any_job(tmp_path: Path) -> None:
     files = {"site/a.yaml.j2": "a: 1", "site/b.yaml.j2": "\n{% endif %}"}
 
     with pytest.raises(ConfigError, match=r"site/b\.yaml\.j2, line 2"):
-        Templates("site", loader([site_templates(tmp_path, files)], []))
+        Templates("site", loader(site_templates(tmp_path, files), shipped=()))
 
 
 def test_a_dry_run_and_a_source_map_are_of_the_texts_that_were_read_at_start(tmp_path: Path) -> None:
     files = {"site/body.yaml.j2": '{% extends "site/_base.yaml.j2" %}', "site/_base.yaml.j2": "a: 1"}
-    templates = Templates("site", loader([site_templates(tmp_path, files)], []))
+    templates = Templates("site", loader(site_templates(tmp_path, files), shipped=()))
     before = templates.render({}, {}).documents
 
     site_templates(tmp_path, {"site/body.yaml.j2": "a: 2", "site/_base.yaml.j2": "a: {{ nothing }}"})
@@ -522,7 +522,7 @@ def test_an_error_that_does_not_come_again_is_still_one_of_the_template_and_hold
 
     values = iter(["T=open sesame", "T=open sesame", "T=one", "T=two"])
     body = "{{ job.a }}: 1\n{{ job.b }}: 2\n"
-    templates = Templates("site", loader([site_templates(tmp_path, {"site/body.yaml.j2": body})], []))
+    templates = Templates("site", loader(site_templates(tmp_path, {"site/body.yaml.j2": body}), shipped=()))
 
     with pytest.raises(ConfigError, match=r"site/body\.yaml\.j2: ") as raised:
         templates.show(Changing(a=1, b=2), {})
@@ -556,7 +556,7 @@ def test_a_sites_three_lines_change_one_block_and_keep_the_rest(tmp_path: Path) 
     job = job_variables(a_job(), settings_of())
     site = site_variables(settings_of(), FACTS)
 
-    (own,) = Templates("docker", loader([tmp_path])).render(job, site).documents
+    (own,) = Templates("docker", loader(tmp_path)).render(job, site).documents
     (shipped,) = COMPILED["docker"].render(job, site).documents
 
     expected: Any = shipped.content
@@ -570,7 +570,7 @@ def test_super_keeps_the_shipped_lines_of_a_block(tmp_path: Path) -> None:
         "{% block resources %}{{ super() }}  PidsLimit: 512\n{% endblock %}\n"
     )
     site_templates(tmp_path, {"docker/container.yaml.j2": override})
-    templates = Templates("docker", loader([tmp_path]))
+    templates = Templates("docker", loader(tmp_path))
 
     rendered = templates.render(job_variables(a_job(), settings_of()), site_variables(settings_of(), FACTS))
 
@@ -585,7 +585,7 @@ def test_the_first_directory_that_has_a_template_wins(tmp_path: Path) -> None:
         tmp_path / "second", {"site/body.yaml.j2": "from: second", "site/other.yaml.j2": "from: second"}
     )
 
-    found = Templates("site", loader([first, second], [])).render({}, {}).documents
+    found = Templates("site", loader(first, second, shipped=())).render({}, {}).documents
 
     assert [document.content for document in found] == [{"from": "first"}, {"from": "second"}]
 
@@ -602,7 +602,7 @@ def test_a_key_that_stands_twice_in_a_document_stops_the_start(tmp_path: Path) -
     files = {"site/a.yaml.j2": "a: {b: 1, c: {b: 2}}\nd:\n  b: 3\n  b: 4\n"}
 
     with pytest.raises(ConfigError, match=r"site/a\.yaml\.j2.*line 4 of the document: 'b' stands twice"):
-        Templates("site", loader([site_templates(tmp_path, files)], [])).render({}, {})
+        Templates("site", loader(site_templates(tmp_path, files), shipped=())).render({}, {})
 
 
 # --- several documents -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pman.translation.rules import Rules, compiled
 from tests import states
 from tests.a_job import a_job, site_templates
 
-RULES = {engine: Rules(engine, loader([])) for engine in ("docker", "podman")}
+RULES = {engine: Rules(engine, loader()) for engine in ("docker", "podman")}
 
 # What the executor says of a job whose image is not there yet, or never came (it makes these itself).
 PULLING = {
@@ -352,7 +352,7 @@ EXTENDS = "extends: builtin/docker/state.yaml\n"
 
 
 def site_rules(directory: Path, text: str) -> Rules:
-    return Rules("docker", loader([site_templates(directory, {"docker/state.yaml": text})]))
+    return Rules("docker", loader(site_templates(directory, {"docker/state.yaml": text})))
 
 
 def test_a_sites_rules_come_first_and_the_shipped_ones_remain(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_rules_may_extend_a_file_in_a_folder_that_is_a_link(tmp_path: Path) -> N
     site_templates(tmp_path, texts)
     (tmp_path / "site/shared").symlink_to(tmp_path / "mounted", target_is_directory=True)
 
-    assert Rules("docker", loader([tmp_path / "site"])).written["fields"] == RULES["docker"].written["fields"]
+    assert Rules("docker", loader(tmp_path / "site")).written["fields"] == RULES["docker"].written["fields"]
 
 
 def test_a_sites_field_replaces_the_shipped_one(tmp_path: Path) -> None:
@@ -528,7 +528,7 @@ def test_a_sites_name_replaces_the_shipped_one_and_those_after_it_see_it(tmp_pat
         "first/state.yaml": VALUES,
         "docker/state.yaml": "extends: first/state.yaml\nvalues: {codes: '[7]'}",
     }
-    rules = Rules("docker", loader([site_templates(tmp_path, files)]))
+    rules = Rules("docker", loader(site_templates(tmp_path, files)))
 
     assert rules.read("a", {}).message == "1 of 1 failed"
 
@@ -575,7 +575,7 @@ def test_seconds_pass_between_timestamps_as_engines_write_them(
 
 def test_whatever_a_sites_rule_fails_with_is_told_with_its_name(tmp_path: Path) -> None:
     text = "rules:\n  - {when: \"'{0}'.format() == 'x'\", status: started, message: a}\n"
-    rules = Rules("docker", loader([site_templates(tmp_path, {"docker/state.yaml": text})]))
+    rules = Rules("docker", loader(site_templates(tmp_path, {"docker/state.yaml": text})))
 
     with pytest.raises(ConfigError, match=r"templates/docker/state\.yaml: a rule fails for the state of a"):
         rules.read("a", PULLING)
@@ -595,16 +595,16 @@ def test_whatever_a_sites_rule_fails_with_is_told_with_its_name(tmp_path: Path) 
 )
 def test_what_only_yaml_has_is_told_as_any_other_mistake(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=rf"docker/state\.yaml, line \d: .*{told}"):
-        Rules("docker", loader([site_templates(tmp_path, {"docker/state.yaml": text})]))
+        Rules("docker", loader(site_templates(tmp_path, {"docker/state.yaml": text})))
 
 
 def test_rules_are_compiled_once_for_the_same_files_and_anew_once_one_is_written(tmp_path: Path) -> None:
     site = site_templates(tmp_path, {"docker/state.yaml": EXTENDS})
-    first = compiled("docker", loader([site]))
+    first = compiled("docker", loader(site))
 
-    again = compiled("docker", loader([site]))
+    again = compiled("docker", loader(site))
     (site / "docker/state.yaml").write_text(f"{EXTENDS}rules: [{{status: started, message: changed}}]")
-    changed = compiled("docker", loader([site]))
+    changed = compiled("docker", loader(site))
 
     assert again is first
     assert changed.read("a", PULLING).message == "changed"

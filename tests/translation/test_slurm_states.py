@@ -11,7 +11,7 @@ from pman.translation.render import loader
 from pman.translation.rules import Rules
 from tests import states
 
-RULES = Rules("slurm", loader([]))
+RULES = Rules("slurm", loader())
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"

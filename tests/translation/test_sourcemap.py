@@ -19,7 +19,7 @@ from tests.a_job import ENGINES, FACTS, a_job, a_translation, site_templates
 
 
 def traced(directory: Path, files: dict[str, str], **job: object) -> Rendering:
-    return Templates("site", loader([site_templates(directory, files)], [])).traced(job, {})
+    return Templates("site", loader(site_templates(directory, files), shipped=())).traced(job, {})
 
 
 def origins(found: Rendering) -> Iterator[list[Origin]]:
@@ -37,7 +37,7 @@ def lines(found: Rendering) -> list[tuple[str, int]]:
 def test_what_is_traced_is_what_is_rendered(engine: str) -> None:
     needed = {"cromwell": {"CROMWELL_URL": "http://c"}, "slurm": {"SLURM_MODE": "cli"}}
     translation = a_translation(engine, **needed.get(engine, {}))
-    templates = Templates(engine, loader([]))
+    templates = Templates(engine, loader())
     job, site = job_variables(a_job(), translation.settings), site_variables(translation.settings, FACTS)
 
     found = templates.traced(job, site)
@@ -111,7 +111,7 @@ def test_each_document_of_a_file_has_its_own_lines(tmp_path: Path) -> None:
 def test_what_only_the_document_tells_is_told_with_the_templates_line(
     tmp_path: Path, name: str, text: str, line: int
 ) -> None:
-    templates = Templates("site", loader([site_templates(tmp_path, {f"site/{name}": text})], []))
+    templates = Templates("site", loader(site_templates(tmp_path, {f"site/{name}": text}), shipped=()))
 
     with pytest.raises(ConfigError) as caught:
         templates.render({"text": "x"}, {})
@@ -127,7 +127,7 @@ def test_the_branches_that_were_taken_are_noted(tmp_path: Path) -> None:
         "{% for n in job.many %}\nd{{ n }}: 1\n{% else %}\ne: 1\n{% endfor %}\n"
         "f: {{ 1 if job.a else 2 }}\n{% if job.b %}\ng: 1\n{% endif %}\n"
     )
-    templates = Templates("site", loader([site_templates(tmp_path, {"site/body.yaml.j2": source})], []))
+    templates = Templates("site", loader(site_templates(tmp_path, {"site/body.yaml.j2": source}), shipped=()))
 
     templates.traced({"a": True, "b": False, "many": []}, {})
 

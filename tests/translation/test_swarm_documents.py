@@ -46,7 +46,7 @@ SITE = {
 
 GOLDEN = ["ds-simpledsapp", "ds-gpu-lungct", "ds-unicode-and-control", "fs-dircopy"]
 
-RULES = Rules("swarm", loader([]))
+RULES = Rules("swarm", loader())
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"

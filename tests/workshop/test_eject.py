@@ -86,7 +86,7 @@ def _samples(engine: str, names: tuple[str, ...]) -> Iterator[tuple[dict[str, An
 
 
 def renderings(engine: str, site: list[Path], names: tuple[str, ...] = EVERY) -> list[Rendering]:
-    templates = Templates(engine, loader(site))
+    templates = Templates(engine, loader(*site))
     return [templates.render(job, variables) for job, variables in samples(engine, names)]
 
 
@@ -198,7 +198,7 @@ def outcome(rules: Rules, native: Mapping[str, Any]) -> object:
 def test_rules_that_were_ejected_decide_as_the_shipped_ones(engine: str, tmp_path: Path) -> None:
     written(tmp_path, f"{engine}/state.yaml")
 
-    ours, shipped = Rules(engine, loader([tmp_path])), Rules(engine, loader([]))
+    ours, shipped = Rules(engine, loader(tmp_path)), Rules(engine, loader())
     for state in states.recorded(engine):
         native = states.native(engine, state)
         assert outcome(ours, native) == outcome(shipped, native)
@@ -214,7 +214,7 @@ def test_the_example_among_ejected_rules_is_a_rule_when_it_is_uncommented(
     path.write_text(f"{head}\n{example.replace('# ', '')}")
 
     (ours, *_), (shipped, *_) = (
-        read(loader(site), f"{engine}/state.yaml").rules() for site in ([tmp_path], [])
+        read(loader(*site), f"{engine}/state.yaml").rules() for site in ([tmp_path], [])
     )
     assert (ours.source, ours.file) == (shipped.source, str(path))
 

@@ -41,7 +41,7 @@ def test_a_name_stands_for_one_sample_and_is_good_for_a_file(engine: str) -> Non
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_all_that_an_engine_honours_is_asked_for_in_some_sample(engine: str) -> None:
-    templates = Templates(engine, loader([]))
+    templates = Templates(engine, loader())
     read = frozenset[str]().union(*(templates.render(*sample.variables()).read for sample in samples(engine)))
     asked = {name for sample in samples(engine) for name in _asked(sample)}
     fields = {name for name, declared in PROPERTIES.items() if not read.isdisjoint(declared["x-reaches"])}
@@ -75,7 +75,7 @@ def _asked_of(engine: str) -> set[str]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_samples_and_pairs_of_options_reach_every_branch_of_what_is_shipped(engine: str) -> None:
-    templates = Templates(engine, loader([]))
+    templates = Templates(engine, loader())
 
     for sample in samples(engine):
         templates.traced(*sample.variables())

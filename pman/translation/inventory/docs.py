@@ -90,7 +90,7 @@ def docs(name: str, site_dirs: Sequence[Path]) -> TemplateDocs:
 def _of_rules(name: str, site_dirs: Sequence[Path]) -> Iterator[Variable]:
     """Lists what the expressions of a state.yaml may name."""
     yield Variable("native", "object", "", None, "what the engine says of the job, as plain data", ())
-    for value, text in statefile.read(loader(site_dirs), name).named("values").items():
+    for value, text in statefile.read(loader(*site_dirs), name).named("values").items():
         yield Variable(value, "named value", "", None, " ".join(text.split()), ())
     yield from functions()
 
@@ -146,7 +146,7 @@ def _read(text: str) -> list[str]:
 def _outside(name: str, site_dirs: Sequence[Path]) -> str:
     """A template, and those that it extends, without their blocks."""
     outside = ""
-    for source in lineage(loader(site_dirs), name):
+    for source in lineage(loader(*site_dirs), name):
         text = source.text
         for block in source.blocks:
             text = text.replace(block.text, "")

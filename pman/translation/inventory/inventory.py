@@ -79,7 +79,7 @@ def engines(site_dirs: Sequence[Path], only: Container[str] | None = None) -> tu
 
 def _rules_of(engine: str, site_dirs: Sequence[Path]) -> tuple[Rule, ...]:
     try:
-        return statefile.read(loader(site_dirs), f"{engine}/{RULES}").rules()
+        return statefile.read(loader(*site_dirs), f"{engine}/{RULES}").rules()
     except ConfigError:
         return ()  # the file has the fault
 
@@ -114,7 +114,7 @@ def _by_name(engine: str, site_dirs: Sequence[Path]) -> dict[str, TemplateFile]:
 
 
 def _files(engine: str, site_dirs: Sequence[Path]) -> Iterator[TemplateFile]:
-    search, first = loader(site_dirs), dict[str, Path]()
+    search, first = loader(*site_dirs), dict[str, Path]()
     for directory in (*site_dirs, TEMPLATES):
         folder = directory / engine
         for path in sorted([*folder.rglob("*.j2"), *folder.glob(RULES)]):

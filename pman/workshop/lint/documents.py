@@ -168,7 +168,7 @@ def dropped(fields: Set[str], engine: str, overrides: Sequence[Override]) -> Ite
 
 @cache
 def _unread_by_shipped(engine: str) -> frozenset[str]:
-    shipped = Templates(engine, loader([]))
+    shipped = Templates(engine, loader())
     return frozenset().union(
         *(unread(sample, shipped.render(*sample.variables()).read) for sample in samples(engine))
     )

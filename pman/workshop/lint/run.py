@@ -49,7 +49,7 @@ def lint(directories: Sequence[Path] = (), *, kubernetes: str = KUBERNETES) -> R
     known = _known(directories)
     folders = {folder.name for directory in directories for folder in directory.iterdir() if folder.is_dir()}
     engines = tuple(name for name in known if name in folders or not directories)
-    search = loader(directories)
+    search = loader(*directories)
     findings = [of_mistake(one) for directory in directories for one in lost_folders(directory, known)]
     for engine in engines:
         findings += _of_engine(search, engine, directories, kubernetes)
@@ -108,7 +108,7 @@ def _is_source(name: str, engine: str) -> bool:
 @cache
 def _of_shipped_rules(engine: str) -> Sequence[Finding]:
     """Checks them once, for the many sites that have templates alone."""
-    return states.of_engine(loader([]), engine)
+    return states.of_engine(loader(), engine)
 
 
 def _overrides(engine: str, directories: Sequence[Path]) -> tuple[Override, ...]:

@@ -46,7 +46,7 @@ def of_engine(search: BaseLoader, engine: str) -> list[Finding]:
     if trial.decided:
         findings += trial.findings()
     if engine in SHIPPED and not shipped_name(sources[0].path):
-        findings += trial.changed(compiled(engine, loader([])), natives)
+        findings += trial.changed(compiled(engine, loader()), natives)
     return findings if has_errors(findings) else [*findings, *_failing(rules, sources, natives, engine)]
 
 
