@@ -30,7 +30,7 @@ def run(*command: str | Path, **environment: str) -> str:
         env={**unmeasured(), **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,  # downloads, on a machine that others keep busy
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
