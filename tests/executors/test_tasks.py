@@ -44,6 +44,20 @@ async def test_all_who_want_a_key_await_one_call_and_the_next_after_it_begins_an
     assert await flight.run("a", call) == 2
 
 
+async def test_who_comes_right_after_the_end_of_a_call_begins_anew_and_lets_others_go_on() -> None:
+    """What had ended was given to them until its callbacks ran, which a loop of calls kept from running."""
+    flight, call = SingleFlight[str, int](), Call()
+    call.may_end.set()
+    first = flight.begin("a", call)
+
+    async def second() -> int:
+        assert first.done() and "a" not in flight
+        return await flight.run("a", call)
+
+    assert await asyncio.create_task(second()) == 2
+    assert await first == 1
+
+
 async def test_keys_do_not_wait_for_each_other() -> None:
     flight, slow, fast = SingleFlight[str, int](), Call(), Call()
     waiting = asyncio.create_task(flight.run("slow", slow))

@@ -25,8 +25,8 @@ class SingleFlight(Generic[K, T]):
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[T]] = {}
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._tasks
+    def __contains__(self, key: K) -> bool:
+        return self._under_way(key) is not None
 
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of the call that is under way, or of a new one; raises what that raises."""
@@ -34,10 +34,11 @@ class SingleFlight(Generic[K, T]):
 
     def begin(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """The same as a task, for those who do not wait for its end; cancelling it cuts all who do."""
-        if key not in self._tasks:
+        task = self._under_way(key)
+        if task is None:
             self._tasks[key] = task = asyncio.create_task(work())
             task.add_done_callback(lambda done: self._end(key, done))
-        return self._tasks[key]
+        return task
 
     def forget(self, key: K) -> None:
         """Let the next caller begin anew; those who wait already get their answer."""
@@ -49,6 +50,14 @@ class SingleFlight(Generic[K, T]):
 
     async def close(self) -> None:
         await cancel(*self._tasks.values())
+
+    def _under_way(self, key: K) -> asyncio.Task[T] | None:
+        """The task of the key; None for one that has ended, though its callbacks have not run yet.
+
+        Awaiting that one would not give way to them: a caller that repeats its call would never stop.
+        """
+        task = self._tasks.get(key)
+        return None if task is None or task.done() else task
 
     def _end(self, key: K, task: asyncio.Task[T]) -> None:
         if self._tasks.get(key) is task:
