@@ -106,10 +106,10 @@ class Submission:
 
 
 def check_directories(storebase: str, job: Job) -> None:
-    """Raises BadRequest where pman sees the storebase and the job's directories do not exist in it.
+    """Raises BadRequest where pman sees the storebase and the job's directories are not in it by their names.
 
-    Symbolic links are resolved. What is swapped after this look is up to the engine: the storebase is
-    pfcon's, not the job's.
+    A symbolic link is refused wherever it leads: a job that left it must not choose what the next one is
+    given. What is exchanged after this look is the engine's to resolve safely (docs/security.md).
     """
     if not os.path.isdir(storebase):  # noqa: PTH112  (False where pman may not look, unlike Path.is_dir)
         return
@@ -117,9 +117,12 @@ def check_directories(storebase: str, job: Job) -> None:
     faults = []
     for name in ("input_dir", "output_dir"):
         directory = getattr(job, name)
-        real = os.path.realpath(f"{root}/{directory}")
+        path = os.path.join(root, directory)  # noqa: PTH118  (beside realpath)
+        real = os.path.realpath(path)
         if os.path.commonpath([root, real]) != root or real == root:
             faults.append(Fault(f"$.{name}", f"{directory!r} leads out of the storebase"))
+        elif real != path:
+            faults.append(Fault(f"$.{name}", f"{directory!r} is, or lies behind, a symbolic link"))
         elif not os.path.isdir(real):  # noqa: PTH112  (as above)
             faults.append(Fault(f"$.{name}", f"{directory!r} is no directory in the storebase"))
     if faults:

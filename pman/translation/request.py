@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,9 +82,14 @@ def _kind(data: object) -> str:
 
 
 def _normalised(key: str, value: object) -> object:
-    """pfcon sends limits as numbers or as their digits, and may begin a jid with a slash."""
+    """pfcon sends limits as numbers or as their digits, and may begin a jid with a slash.
+
+    A directory becomes the one spelling of it that all who decide about it see.
+    """
     if key == "jid" and isinstance(value, str):
         return value.lstrip("/")
+    if key in ("input_dir", "output_dir") and isinstance(value, str) and not value.startswith("/"):
+        return "/".join(part for part in value.split("/") if part not in ("", ".")) or value[:1]
     if PROPERTIES.get(key, {}).get("x-digits"):
         if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
             return int(value)
@@ -125,8 +129,8 @@ def _job(data: Mapping[str, Any]) -> Job:
         cpu_limit=data["cpu_limit"],
         memory_limit=data["memory_limit"],
         gpu_limit=data["gpu_limit"],
-        input_dir=posixpath.normpath(data["input_dir"]),
-        output_dir=posixpath.normpath(data["output_dir"]),
+        input_dir=data["input_dir"],
+        output_dir=data["output_dir"],
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import json
 import re
 import signal
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -555,15 +555,31 @@ def test_directories_that_do_not_exist_are_refused_by_name(shared: Live) -> None
     assert [error["path"] for error in response.json()["errors"]] == ["$.input_dir", "$.output_dir"]
 
 
-def test_a_symbolic_link_out_of_the_storebase_is_refused(shared: Live) -> None:
-    link = shared.storebase / "link-to-etc"
-    if not link.exists():
-        link.symlink_to("/etc")
+@pytest.mark.parametrize(
+    ("target", "below", "told"),
+    [
+        ("/", "", "leads out of the storebase"),
+        ("/", "/etc", "leads out of the storebase"),
+        ("/etc", "", "leads out of the storebase"),
+        ("../../..", "/etc", "leads out of the storebase"),
+        ("nowhere", "", "a symbolic link"),
+        ("key-of-another/outgoing", "", "a symbolic link"),
+        ("key-of-another", "/outgoing", "a symbolic link"),
+    ],
+)
+def test_a_symbolic_link_is_refused_wherever_it_leads(
+    shared: Live, target: str, below: str, told: str
+) -> None:
+    (shared.storebase / "key-of-another/outgoing").mkdir(parents=True, exist_ok=True)
+    name = f"link-{uuid.uuid4().hex}"
+    (shared.storebase / name).symlink_to(target)
 
-    response = shared.post(shared.request(input_dir="link-to-etc"))
+    response = shared.post(shared.request(input_dir=name + below, output_dir=name + below))
 
     assert response.status_code == 400
-    assert "leads out of the storebase" in json.dumps(response.json())
+    errors = response.json()["errors"]
+    assert [error["path"] for error in errors] == ["$.input_dir", "$.output_dir"]
+    assert all(told in error["message"] for error in errors)
 
 
 def test_two_jobs_may_share_one_directory_for_input_and_output(shared: Live) -> None:

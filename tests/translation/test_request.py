@@ -134,6 +134,62 @@ def test_a_directory_is_any_relative_path_below_the_storebase(given: str, kept: 
     assert (job.input_dir, job.output_dir) == (kept, kept)
 
 
+names = st.sampled_from(
+    ["a", "b c", "ü", "..", "...", ".pman", ".PMan", ".pman ", "jobs", "x,y", "x:y", 'q"', "\0"]
+)
+
+
+@st.composite
+def two_spellings(draw: st.DrawFn) -> tuple[str, str]:
+    """A path of names, and the same with parts that lead nowhere and a slash at the end."""
+    parts = draw(st.lists(names, max_size=4))
+    begin, end = draw(st.sampled_from(["", "./", ".///"])), draw(st.sampled_from(["", "."]))
+    nothing = st.sampled_from(["", "/", "./", "/.//"])
+    return "/".join(parts), begin + "".join(f"{part}/{draw(nothing)}" for part in parts) + end
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(two_spellings())
+@example(("a/b", "./a//b/"))
+@example((".pman/jobs", "./.pman/jobs"))
+@example((".pman", ".//.pman/."))
+@example(("a", "./" * 3000 + "a"))
+def test_two_spellings_of_a_directory_are_allowed_or_refused_alike(
+    engine: str, spellings: tuple[str, str]
+) -> None:
+    parser = RequestParser(engine_schema(engine, "request"))
+
+    first, second = (outcome(parser, input_dir=path, output_dir=path) for path in spellings)
+
+    assert first == second
+
+
+def outcome(parser: RequestParser, **fields: str) -> Job | list[str]:
+    """The job, or what is wrong."""
+    try:
+        return parser.parse(a_body(**fields))
+    except BadRequest as refused:
+        return [fault.path for fault in refused.faults]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "path", [".pman", ".pman/jobs", "./.pman/jobs", ".//.pman", ".pman/", ".PMAN/jobs/a"]
+)
+def test_no_engine_hands_out_pmans_own_directory(engine: str, path: str) -> None:
+    parser = RequestParser(engine_schema(engine, "request"))
+
+    found = faults(a_body(input_dir=path, output_dir=path), parser)
+
+    assert list(found) == ["$.input_dir", "$.output_dir"]
+    assert "not pman's own .pman" in found["$.output_dir"]
+
+
+@pytest.mark.parametrize("path", [".pmanager", "a/.pman", "pman", ".pman-2/a"])
+def test_a_directory_with_a_name_like_pmans_is_like_any_other(path: str) -> None:
+    assert ANY.parse(a_body(input_dir=path)).input_dir == path
+
+
 # --- the command -----------------------------------------------------------------------------------
 
 
