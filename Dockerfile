@@ -1,12 +1,16 @@
 # pman in a container, from the wheel that `make image` builds into dist/ (any wheels beside it are
-# used before the index).
+# used before the index). What it needs is pinned with hashes in deploy/requirements.txt (`make lock`);
+# pin the base too: make image BASE=docker.io/library/python@sha256:...
 ARG BASE=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
 ARG PIP_NO_INDEX=
 COPY dist/ /dist/
+COPY deploy/requirements.txt /
 RUN python3 -m venv --without-pip /opt/pman \
- && python3 -m pip --python /opt/pman install --no-cache-dir --no-compile --find-links /dist /dist/pman-*.whl
+ && python3 -m pip --python /opt/pman install --no-cache-dir --no-compile --find-links /dist \
+    --require-hashes -r /requirements.txt \
+ && python3 -m pip --python /opt/pman install --no-cache-dir --no-compile --no-deps --no-index /dist/pman-*.whl
 
 FROM ${BASE}
 COPY --from=build /opt/pman /opt/pman

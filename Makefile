@@ -7,7 +7,7 @@ WORKERS ?= 3
 # What is compiled once, assertions of tests too, is not compiled anew in each of many processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint bench image screenshots docs clean
+.PHONY: help demo test lint bench image lock screenshots docs clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -35,9 +35,13 @@ lint: .venv/dev  ## Check style, types, and the templates, shipped and of the ex
 bench: .venv/dev  ## Measure pman beside the engine alone; see bench/README.md
 	$(BIN)/python -m bench $(ARGS)
 
-image: .venv/dev  ## Build the wheel and the container image from it
+image: .venv/dev  ## Build the wheel and the container image from it; BASE=...@sha256:... pins what it stands on
 	rm -rf dist && $(BIN)/python -m build --wheel
-	docker build -t pman .
+	docker build -t pman $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+lock: .venv/dev  ## Pin what the image needs, with hashes, at the newest releases
+	$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" -o deploy/requirements.txt pyproject.toml
 
 screenshots: .venv/dev  ## Take the pictures of docs/page.md anew; needs docker, chromium and pngquant
 	PMAN_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -k fits

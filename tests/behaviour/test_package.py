@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -15,6 +17,7 @@ from typing import Any
 import docker
 import pytest
 from docker.models.containers import Container
+from packaging.requirements import Requirement
 
 from tests import engines
 from tests.engines.cluster import PATHS, PERMISSIONS, Cluster, ClusterError, OwnNamespace, namespace, shipped
@@ -22,6 +25,7 @@ from tests.engines.relay import Relay, relay
 from tests.live import ended, unmeasured, until
 
 ROOT = Path(__file__).parents[2]
+LOCKED = "deploy/requirements.txt"
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -39,9 +43,10 @@ def run(*command: str | Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def with_dependencies(dist: Path) -> Path:
-    """The sdist and wheel, with the wheels of all that pman needs."""
-    (wheel,) = dist.glob("pman-*.whl")
-    run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", dist, wheel, "pip")
+    """The sdist and wheel, with the wheels of all that pman needs, as the image has them."""
+    download: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", dist]
+    run(*download, "--require-hashes", "--requirement", ROOT / LOCKED)
+    run(*download, "pip")
     return dist
 
 
@@ -57,6 +62,15 @@ def test_the_wheel_carries_every_template_and_schema(dist: Path) -> None:
     page = [file for file in (ROOT / "pman/web/page").rglob("*") if file.suffix in kinds]
     assert page
     assert {str(file.relative_to(ROOT)) for file in page} <= packed
+
+
+def test_the_image_has_a_release_of_each_dependency_that_pman_can_use() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / LOCKED).read_text(), re.MULTILINE))
+
+    wanted = [Requirement(text) for text in project["dependencies"]]
+
+    assert [each.name for each in wanted if not each.specifier.contains(locked.get(each.name, "0"))] == []
 
 
 @pytest.mark.packages
@@ -86,7 +100,7 @@ def image(with_dependencies: Path) -> Iterator[str]:
         "RUN python3 $(ls /tmp/pip-*.whl)/pip install -q --no-index --break-system-packages /tmp/pip-*.whl\n"
     )
     (context / "deploy").mkdir()
-    for name in ("Dockerfile", "deploy/docker-entrypoint.sh"):
+    for name in ("Dockerfile", "deploy/docker-entrypoint.sh", LOCKED):
         (context / name).write_bytes((ROOT / name).read_bytes())
     client.images.build(path=str(context), dockerfile="base.Dockerfile", tag=base, rm=True)
     client.images.build(path=str(context), tag=built, rm=True, buildargs={"BASE": base, "PIP_NO_INDEX": "1"})
