@@ -24,6 +24,8 @@ REASON_LABEL = f"{LABEL_PREFIX}reason"
 INCOMING = "/share/incoming"
 OUTGOING = "/share/outgoing"
 
+_IN_ARGS = ("type", "args_path_flags")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -51,11 +53,15 @@ class Job:
     """Relative to the storebase, normalised; mounted read-only at /share/incoming."""
 
     output_dir: str
+    type: Literal["ds", "fs", "ts"] = "ds"
+    args_path_flags: tuple[str, ...] = ()
+    """The last two have had their effect on args; a site's policy may ask for them."""
 
     @property
     def digest(self) -> str:
         """Tell an identical repeat of a request from another of the same name: SHA-256, hexadecimal."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        fields = {name: value for name, value in asdict(self).items() if name not in _IN_ARGS}
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 

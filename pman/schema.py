@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry, Resource
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
 
 from pman.errors import ConfigError, Fault
 from pman.resources import SCHEMA, packages
@@ -40,14 +38,22 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _properties(
-    validator: Validator, properties: Mapping[str, Any], instance: object, _: object
+    checker: Validator, properties: Mapping[str, Any], instance: object, _: object
 ) -> Iterator[ValidationError]:
-    """Follows the specification; jsonschema's own forgets the path of what `false` forbids."""
     if isinstance(instance, Mapping):
         for name in properties.keys() & instance.keys():
-            for error in validator.evolve(schema=properties[name]).iter_errors(instance[name]):
-                error.relative_path.appendleft(name)
-                yield error
+            yield from below(checker, instance[name], properties[name], name, name)
+
+
+def below(checker: Validator, value: Any, schema: Any, *steps: str) -> Iterator[ValidationError]:
+    """Follows the specification; jsonschema's own forgets the path of what `false` forbids.
+
+    `steps`: the value's name, and the schema's below the keyword where it has one.
+    """
+    for error in checker.evolve(schema=schema).iter_errors(value):
+        error.relative_path.appendleft(steps[0])
+        error.relative_schema_path.extendleft(steps[1:])
+        yield error
 
 
 MAX_FAULTS = 20
@@ -70,7 +76,7 @@ def _items(
             return
 
 
-_Validator: type[Validator] = extend(  # type: ignore[no-untyped-call]  # untyped in the stubs
+PmanValidator: type[Validator] = extend(  # type: ignore[no-untyped-call]  # untyped in the stubs
     Draft202012Validator,
     {"maxBytes": _max_bytes, "pattern": _pattern, "items": _items, "properties": _properties},
 )
@@ -133,25 +139,7 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 
 def validator(schema: Mapping[str, Any]) -> Validator:
-    return _Validator(schema, registry=registry())
-
-
-def read_policy(path: Path) -> Validator:
-    """Compiles a site's own schema. Raises ConfigError naming PMAN_POLICY."""
-    try:
-        schema = json.loads(path.read_text("utf-8"))
-        _Validator.check_schema(schema)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"PMAN_POLICY={str(path)!r}: {error}") from error
-    except SchemaError as error:
-        raise ConfigError(f"PMAN_POLICY={str(path)!r}: no JSON Schema: {error.message}") from error
-    root = registry().resolver_with_root(Resource.from_contents(schema, DRAFT202012))
-    for reference in texts_at("$ref", schema):
-        try:
-            root.lookup(reference)
-        except Unresolvable as error:
-            raise ConfigError(f"PMAN_POLICY={str(path)!r}: $ref {reference!r} leads nowhere") from error
-    return validator(schema)
+    return PmanValidator(schema, registry=registry())
 
 
 def faults(checker: Validator, instance: Any, secrets: frozenset[str] = frozenset()) -> list[Fault]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pman import schema
-from pman.errors import ConfigError
 from pman.resources import SCHEMA
-from pman.schema import MAX_FAULTS, faults, read_policy, validator
+from pman.schema import MAX_FAULTS, faults, validator
 from pman.translation.request import PROPERTIES
 
 FILES = sorted(SCHEMA.rglob("*.json"))
@@ -121,34 +119,6 @@ def test_a_value_that_holds_a_secret_is_never_shown_whatever_is_around_it(
     )
 
     assert told == "$.a: D"
-
-
-# --- a site's policy -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (None, "No such file"),
-        ("", "Expecting value"),
-        ("{,}", "Expecting property name"),
-        ("[]", "no JSON Schema"),
-        ('{"type": "nothing"}', "no JSON Schema"),
-        ('{"properties": {"request": {"$ref": "#/$defs/nowhere"}}}', "#/\\$defs/nowhere' leads nowhere"),
-        ('{"allOf": [{"$ref": "urn:nobody"}]}', "urn:nobody' leads nowhere"),
-        ('{"properties": {"a": {"pattern": "("}}}', r"'\(' is not a 'regex'"),
-        ('{"allOf": [{"pattern": "[a"}]}', "is not a 'regex'"),
-    ],
-)
-def test_a_policy_that_is_none_stops_the_start_and_names_the_file(
-    tmp_path: Path, text: str | None, told: str
-) -> None:
-    file = tmp_path / "policy.json"
-    if text is not None:
-        file.write_text(text)
-
-    with pytest.raises(ConfigError, match=f"^PMAN_POLICY={re.escape(repr(str(file)))}: .*{told}"):
-        read_policy(file)
 
 
 def test_an_engine_without_a_schema_narrows_nothing() -> None:

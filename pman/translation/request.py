@@ -125,6 +125,8 @@ def _job(data: Mapping[str, Any]) -> Job:
         args=(*_with_paths(data["args"], data.get("args_path_flags") or ()), *directories),
         env=tuple(data.get("env") or ()),
         auid=data["auid"],
+        type=data["type"],
+        args_path_flags=tuple(data.get("args_path_flags") or ()),
         number_of_workers=data["number_of_workers"],
         cpu_limit=data["cpu_limit"],
         memory_limit=data["memory_limit"],

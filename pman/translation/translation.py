@@ -15,6 +15,7 @@ from pman.translation import rules, taint
 from pman.translation.fields import FieldReader, without_fields
 from pman.translation.masking import Masking
 from pman.translation.overrides import lost_folders
+from pman.translation.policy import Policy
 from pman.translation.render import Rendering, Templates, loader
 from pman.translation.request import RequestParser
 from pman.translation.rules import NativeState
@@ -55,7 +56,8 @@ class Translation:
         self._details = FieldReader(self.rules)
         self._templates = Templates(settings.engine, search)
         self._parser = RequestParser(engine_schema(settings.engine, "request"))
-        self._policy = schema.read_policy(Path(settings["PMAN_POLICY"])) if settings["PMAN_POLICY"] else None
+        policy = settings["PMAN_POLICY"]
+        self._policy = Policy(Path(policy), settings.engine) if policy else None
         self.read_by_templates = self._probe(self.assumed_facts()).read
         """The variables that the templates use for a job that asks for everything."""
 
@@ -82,7 +84,7 @@ class Translation:
         """Makes what is submitted, to the letter. Raises BadRequest for what templates or policy refuse."""
         variables = job_variables(job, self.settings)
         rendering = self._templates.render(variables, site_variables(self.settings, facts))
-        self._allow(variables, rendering)
+        self._allow(job, variables, rendering)
         return rendering.documents
 
     def show(self, job: Job, facts: Mapping[str, Any]) -> tuple[Document, ...]:
@@ -93,24 +95,15 @@ class Translation:
         variables = job_variables(job, self.settings)
         masked = {**variables, "env": list(map(taint.variable, variables["env"]))}
         dry_run = self._templates.show(masked, site_variables(self.settings, facts))
-        self._allow(variables, dry_run)
+        self._allow(job, variables, dry_run)
         return dry_run.shown
 
-    def _allow(self, variables: Mapping[str, Any], rendering: Rendering) -> None:
+    def _allow(self, job: Job, variables: Mapping[str, Any], rendering: Rendering) -> None:
         """Raises BadRequest for fields that the templates do not read, and for what the policy forbids."""
         if faults := unread_fields(variables, rendering.read):
             raise BadRequest.of(faults)
-        if self._policy is None:
-            return
-        subject = {
-            "engine": self.settings.engine,
-            "request": variables,
-            "documents": [document.content or document.text for document in rendering.documents],
-        }
-        secrets = frozenset(filter(None, (item.partition("=")[2] for item in variables["env"])))
-        if faults := schema.faults(self._policy, subject, secrets):
-            reasons = [Fault(f.path, f"not allowed by the site's policy: {f.message}") for f in faults]
-            raise BadRequest.of(reasons, "the site's policy (PMAN_POLICY) does not allow this job")
+        if self._policy:
+            self._policy.check(job, variables, rendering.documents)
 
     def details(self, jid: str, native: NativeState, facts: Mapping[str, Any]) -> JobDetails:
         """Answers API v2 for a job in this state. Raises as Rules.read; ConfigError for a field, too."""

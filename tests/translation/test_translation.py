@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -292,150 +292,9 @@ def test_a_sites_change_for_docker_reaches_podman_only_where_podmans_extends_it(
     )
 
 
-# --- policy ----------------------------------------------------------------------------------------
-
-POLICY: dict[str, Any] = {
-    "properties": {
-        "request": {
-            "properties": {
-                "image": {
-                    "description": "an image of ours",
-                    "pattern": "^docker\\.io/fnndsc/[a-z-]+:[0-9.]+$",
-                },
-                "memory_limit": {"minimum": 1, "maximum": 4000},
-                "cpu_limit": {"maximum": 2000},
-            }
-        },
-        "documents": {
-            "items": {
-                "properties": {
-                    "HostConfig": {
-                        "required": ["Memory"],
-                        "properties": {
-                            "Privileged": False,
-                            "Memory": {"minimum": 1},
-                            "CapAdd": {"not": {"contains": {"const": "SYS_ADMIN"}}},
-                            "Mounts": {
-                                "items": {
-                                    "properties": {
-                                        "Source": {
-                                            "description": "under the storebase",
-                                            "pattern": "^/srv/storebase/",
-                                        }
-                                    }
-                                }
-                            },
-                        },
-                    }
-                }
-            }
-        },
-    }
-}
-
-
-def with_policy(directory: Path, policy: object = POLICY, **environ: str) -> Translation:
-    file = directory / "policy.json"
-    file.write_text(json.dumps(policy))
-    return a_translation(PMAN_POLICY=str(file), **environ)
-
-
-def test_a_job_within_the_policy_is_rendered_as_without(tmp_path: Path) -> None:
-    assert with_policy(tmp_path).render(a_job(), FACTS) == a_translation().render(a_job(), FACTS)
-
-
-@pytest.mark.parametrize(
-    ("change", "path"),
-    [
-        ({"image": "docker.io/other/pl-a:1"}, "$.request.image"),
-        ({"image": "docker.io/fnndsc/pl-a:1\n"}, "$.request.image"),
-        ({"image": "evil/docker.io/fnndsc/pl-a:1"}, "$.request.image"),
-        ({"memory_limit": 5000}, "$.request.memory_limit"),
-        ({"cpu_limit": 64000}, "$.request.cpu_limit"),
-    ],
-)
-def test_a_request_cannot_pass_the_policy(tmp_path: Path, change: dict[str, Any], path: str) -> None:
-    error = refused(with_policy(tmp_path), a_job(**change))
-
-    assert path in [fault.path for fault in error.faults]
-    assert "not allowed by the site's policy" in str(error)
-    assert "PMAN_POLICY" in error.hint
-
-
-@pytest.mark.parametrize(
-    ("block", "path"),
-    [
-        ("extra %}  Privileged: true", "$.documents[0].HostConfig.Privileged"),
-        ("extra %}  Privileged: false", "$.documents[0].HostConfig.Privileged"),
-        ("security %}  CapAdd: [SYS_ADMIN]", "$.documents[0].HostConfig.CapAdd"),
-        (
-            "resources %}  NanoCpus: {{ job.cpu_limit }}  # {{ job.memory_limit }}",
-            "$.documents[0].HostConfig.Memory",
-        ),
-        (
-            "mounts %}  Mounts: [{Source: /etc}]  # {{ job.input_dir ~ job.output_dir }}",
-            "$.documents[0].HostConfig.Mounts[0].Source",
-        ),
-    ],
-)
-def test_a_template_cannot_pass_the_policy(tmp_path: Path, block: str, path: str) -> None:
-    text = '{% extends "builtin/docker/container.yaml.j2" %}\n{% block ' + block + "\n{% endblock %}"
-    site_templates(tmp_path, {"docker/container.yaml.j2": text})
-
-    error = refused(with_policy(tmp_path, PMAN_TEMPLATES=str(tmp_path)), a_job())
-
-    assert [fault.path for fault in error.faults] == [path]
-
-
-def test_the_policy_holds_for_a_dry_run_too(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="not allowed by the site's policy"):
-        with_policy(tmp_path).show(a_job(image="other"), FACTS)
-
-
-def test_the_policy_knows_the_engine(tmp_path: Path) -> None:
-    error = refused(with_policy(tmp_path, {"properties": {"engine": {"const": "podman"}}}), a_job())
-
-    assert [fault.path for fault in error.faults] == ["$.engine"]
-
-
-def test_the_storebase_of_the_policy_is_where_the_engine_finds_it(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest) as caught:
-        with_policy(tmp_path).render(a_job(), {"storebase": "/elsewhere"})
-
-    assert {fault.path.rpartition(".")[0] for fault in caught.value.faults} == {
-        "$.documents[0].HostConfig.Mounts[0]",
-        "$.documents[0].HostConfig.Mounts[1]",
-    }
-
+# --- what a dry run shows --------------------------------------------------------------------------
 
 hidden = st.text(min_size=8, max_size=30).map(lambda text: f"hidden {text}")
-
-
-@given(value=hidden, name=st.sampled_from(["A", "CHRIS_USER_TOKEN"]))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-def test_no_message_of_a_policy_shows_the_value_of_a_variable(tmp_path: Path, name: str, value: str) -> None:
-    forbids = {
-        "properties": {
-            "request": {"properties": {"env": {"maxItems": 0, "items": False}, "args": {"items": False}}},
-            "documents": {
-                "items": {"properties": {"Env": {"contains": {"const": "B=c"}}, "Cmd": {"maxItems": 0}}}
-            },
-        }
-    }
-    job = a_job(env=(f"{name}={value}",), args=(f"--token={value}",))
-
-    error = refused(with_policy(tmp_path, forbids), job)
-
-    assert len(error.faults) > 2
-    assert "hidden" not in str(error)
-
-
-def test_a_policy_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^PMAN_POLICY="):
-        a_translation(PMAN_POLICY=str(tmp_path / "none.json"))
-
-
-# --- what a dry run shows --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ENGINES)
