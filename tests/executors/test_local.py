@@ -248,6 +248,37 @@ async def test_a_directory_that_is_gone_is_told(supervised: Live) -> None:
     assert "/nowhere could not be mounted: No such file or directory" in info.message
 
 
+@linux_only
+@pytest.mark.parametrize("subpath", ["link", "link/below", "in put/link", "../store/in put/1", "/etc"])
+async def test_no_link_and_no_step_back_leads_from_the_storebase_to_what_is_mounted(
+    supervised: Live, subpath: str
+) -> None:
+    if not supervised.mounts:
+        pytest.skip("this machine does not let jobs have mounts")
+    store = supervised.incoming.parents[1]
+    (store / "out/below").mkdir()
+    for link, target in (("link", "out"), ("in put/link", "/etc")):
+        (store / link).symlink_to(target)
+    mount = {"source": str(store), "subpath": subpath, "target": "/share/incoming", "read_only": True}
+
+    await supervised.executor.apply("job-1", documents("ls /share/incoming", mounts=[mount]))
+
+    info = await supervised.engine.info("job-1")
+    assert info.status == "finishedWithError"
+    assert f"{store}/{subpath} could not be mounted" in info.message
+    assert ("a symbolic link is on the way" in info.message) == ("link" in subpath)
+
+
+async def test_the_jobs_are_not_kept_where_a_job_could_be_given_them(tmp_path: Path) -> None:
+    for state in ("store", "store/jobs"):
+        with pytest.raises(
+            ConfigError, match=rf"LOCAL_STATE='{tmp_path}/{state}'.*use {tmp_path}/store/.pman"
+        ):
+            await LocalExecutor(configured(tmp_path, LOCAL_STATE=f"{tmp_path}/{state}").values).facts()
+
+    await LocalExecutor(configured(tmp_path, LOCAL_STATE=f"{tmp_path}/store/.pman").values).facts()
+
+
 @root_only
 @linux_only
 def test_without_roots_rights_mounts_come_from_a_user_namespace_or_paths_are_mapped(open_path: Path) -> None:

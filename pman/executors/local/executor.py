@@ -99,6 +99,12 @@ class LocalExecutor:
     def _facts(self) -> Mapping[str, Any]:
         if not Path(self._storebase).is_dir():
             raise ConfigError(f"STOREBASE={self._storebase!r}: no such directory on this machine")
+        state, storebase = self._directories.root.resolve(), Path(self._storebase).resolve()
+        if state.is_relative_to(storebase) and not state.is_relative_to(storebase / ".pman"):
+            raise ConfigError(
+                f"LOCAL_STATE={str(self._directories.root)!r}: jobs are given what is in the storebase; "
+                f"use {self._storebase}/.pman, which none is given, or a directory elsewhere"
+            )
         try:
             for directory in (self._directories.jobs, self._directories.aside):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,7 +115,8 @@ class LocalExecutor:
         log.warning(
             "CONTAINER_ENV=local: jobs are processes of this machine with the rights of their user; "
             "nothing isolates them from it, and images are not used%s",
-            "; /share/incoming and /share/outgoing in their arguments become the directories themselves"
+            "; /share/incoming and /share/outgoing in their arguments become the directories themselves, "
+            "with whatever link another job may put in their place"
             if self._namespaces == "none"
             else "",
         )

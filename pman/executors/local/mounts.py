@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _NEWNS, _NEWUSER = 0x20000, 0x10000000
 _BIND, _MOVE, _REC, _UNBINDABLE, _PRIVATE = 4096, 8192, 16384, 1 << 17, 1 << 18
 _SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_RDONLY = 442, -100, 0x8000, 1
+_SYS_OPENAT2, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 437, 4, 8  # <linux/openat2.h>
 
 
 def enter(mounts: Sequence[Mapping[str, Any]], root: Path) -> None:
@@ -41,7 +43,10 @@ def enter(mounts: Sequence[Mapping[str, Any]], root: Path) -> None:
     for mount in mounts:
         target = root / str(mount["target"]).lstrip("/")
         target.mkdir(parents=True, exist_ok=True)
-        _mount(mount["source"], target, "", _BIND | _REC)
+        if "subpath" in mount:
+            _mount_below(mount["source"], mount["subpath"], target)
+        else:
+            _mount(mount["source"], target, "", _BIND | _REC)
         if mount["read_only"]:
             attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY)
             call("syscall", _SYS_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, 32)
@@ -64,6 +69,21 @@ def _bind(entry: Path, target: Path) -> None:
     _mount(entry, target, "", _BIND | _REC)
 
 
+def _mount_below(source: str, subpath: str, target: Path) -> None:
+    """Mount a directory below `source` by its descriptor: nothing that is exchanged meanwhile is followed."""
+    root = os.open(source, os.O_PATH | os.O_DIRECTORY)
+    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_DIRECTORY, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
+    try:
+        directory = call("syscall", _SYS_OPENAT2, root, os.fsencode(subpath), how, ctypes.sizeof(how))
+    except OSError as error:
+        why = "a symbolic link is on the way" if error.errno == errno.ELOOP else error.strerror
+        raise OSError(error.errno, f"{source}/{subpath} could not be mounted: {why}") from error
+    finally:
+        os.close(root)
+    _mount(f"/proc/self/fd/{directory}", target, "", _BIND | _REC)
+    os.close(directory)
+
+
 def _mount(source: str | Path, target: str | Path, kind: str, flags: int, data: str = "") -> None:
     words = (os.fsencode(word) for word in (source, target, kind))
     try:
@@ -72,12 +92,14 @@ def _mount(source: str | Path, target: str | Path, kind: str, flags: int, data: 
         raise OSError(error.errno, f"{source} could not be mounted: {error.strerror}") from error
 
 
-def call(name: str, *arguments: object) -> None:
-    """A function of the C library. Raises OSError."""
+def call(name: str, *arguments: object) -> int:
+    """Return the answer of a function of the C library. Raises OSError."""
     widened = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    if getattr(_libc, name)(*widened) != 0:
+    answer: int = getattr(_libc, name)(*widened)
+    if answer < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), name)
+    return answer
 
 
 def probe(directory: str) -> None:
@@ -85,4 +107,5 @@ def probe(directory: str) -> None:
     os.chdir(directory)
     root = Path("root").absolute()
     root.mkdir()
-    enter([{"source": directory, "target": "/share/incoming", "read_only": True}], root)
+    Path("input").mkdir()
+    enter([{"source": directory, "subpath": "input", "target": "/share/incoming", "read_only": True}], root)
