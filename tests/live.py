@@ -63,10 +63,19 @@ def ended(answer: Mapping[str, Any]) -> bool:
 class Server:
     """`pman serve` as a site runs it, with this environment and no other."""
 
-    def __init__(self, environment: Mapping[str, str], port: int = 0, *, measured: bool = True) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        port: int = 0,
+        *,
+        measured: bool = True,
+        hidden: Path | None = None,
+    ) -> None:
+        """`hidden`: a directory that this pman does not see, which takes root's rights."""
+        hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden)]
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115  (as long as the server)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pman", "serve"],
+            [*(hide if hidden else ()), sys.executable, "-m", "pman", "serve"],
             env={**inherited(measured=measured), "PORT": str(port), **environment},
             stdin=subprocess.DEVNULL,
             stderr=self.log,
@@ -102,16 +111,20 @@ class Server:
 class Live:
     """One engine with a pman before it and a storebase behind it."""
 
-    def __init__(self, engine: Engine, storebase: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, engine: Engine, storebase: Path, settings: Mapping[str, str], *, hidden: bool = False
+    ) -> None:
+        """`hidden`: the engine sees the storebase, and pman does not."""
         self.engine = engine
         self.storebase = storebase
         self.settings = settings
+        self.hidden = storebase.parent if hidden else None
         self.server = self._serve()
         self.submitted: list[str] = []
 
     def _serve(self) -> Server:
         """Measured, but for local: tests/executors/test_local.py and tests/web measure what it runs."""
-        return Server(self.environment(), measured=self.engine.name != "local")
+        return Server(self.environment(), measured=self.engine.name != "local", hidden=self.hidden)
 
     def environment(self) -> dict[str, str]:
         return {

@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +26,6 @@ from pman.translation.request import PROPERTIES
 from tests import engines
 from tests.behaviour.sight import LABEL, NOWHERE, OUTSIDE, SITE, TOKEN, OfPod, Sight, kept_by_local, matrix
 from tests.engines import slurm
-from tests.engines.cluster import ClusterError
 from tests.engines.relay import Certificates, relay
 from tests.live import live, refused_start, unreached, until
 
@@ -231,31 +230,10 @@ def _pfcon(sight: Sight) -> Iterator[tuple[Path, str, str]]:
 def _claim(sight: Sight) -> None:
     """A claim of the tests' own: a directory of the host behind it."""
     assert sight.engine.namespace is not None
-    cluster, space, name = (
-        sight.engine.namespace.cluster,
-        sight.engine.namespace.name,
-        f"pman-test-{sight.value}",
-    )
     base = sight.main.storebase.parent / "claim"
     base.mkdir(exist_ok=True)
-    shared: dict[str, Any] = {"storageClassName": "", "accessModes": ["ReadWriteMany"]}
-    volume = {**shared, "capacity": {"storage": "1Gi"}, "hostPath": {"path": str(base)},
-              "claimRef": {"namespace": space, "name": name}}  # fmt: skip
-    claim = {**shared, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
-    claims = f"/api/v1/namespaces/{space}/persistentvolumeclaims"
-    cluster.call("POST", "/api/v1/persistentvolumes", _object("PersistentVolume", name, volume))
-    try:
-        cluster.call("POST", claims, _object("PersistentVolumeClaim", name, claim))
-        until(lambda: cluster.call("GET", f"{claims}/{name}")["status"]["phase"] == "Bound")
+    with sight.engine.namespace.claim(base) as name:
         _copies(sight, base, "kubernetes_pvc", VOLUME_NAME=name)
-    finally:
-        with suppress(ClusterError):
-            cluster.call("DELETE", f"{claims}/{name}")
-        cluster.call("DELETE", f"/api/v1/persistentvolumes/{name}")
-
-
-def _object(kind: str, name: str, spec: object) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 def _copies(sight: Sight, base: Path, storage: str, **settings: str) -> None:

@@ -9,6 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,32 @@ class Namespace:
     def pods(self, jid: str) -> list[Any]:
         return self.objects(jid, "/api/v1 pods")
 
+    @contextmanager
+    def claim(self, base: Path) -> Iterator[str]:
+        """Give the name of a claim of the tests' own with this directory of the host behind it."""
+        name = f"pman-test-{uuid.uuid4().hex[:8]}"
+        claims = f"/api/v1/namespaces/{self.name}/persistentvolumeclaims"
+        shared = {"storageClassName": "", "accessModes": ["ReadWriteMany"]}
+        volume = {**shared, "capacity": {"storage": "1Gi"}, "hostPath": {"path": str(base)},
+                  "claimRef": {"namespace": self.name, "name": name}}  # fmt: skip
+        claim = {**shared, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
+        self.cluster.call("POST", "/api/v1/persistentvolumes", _object("PersistentVolume", name, volume))
+        try:
+            self.cluster.call("POST", claims, _object("PersistentVolumeClaim", name, claim))
+            while self.cluster.call("GET", f"{claims}/{name}")["status"]["phase"] != "Bound":
+                time.sleep(0.1)
+            yield name
+        finally:
+            with suppress(ClusterError):
+                self.cluster.call("DELETE", f"{claims}/{name}")
+            self.cluster.call("DELETE", f"/api/v1/persistentvolumes/{name}")
+
     def close(self) -> None:
         """Nothing: it was there before."""
+
+
+def _object(kind: str, name: str, spec: object) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 class OwnNamespace(Namespace):

@@ -26,6 +26,7 @@ from tests.engines.cluster import Cluster, ClusterError
 from tests.states import HERE
 
 STOREBASE = Path("/tmp/pman-states")
+LINK = STOREBASE / "link-to-etc"
 NAMESPACE = "pman-states"
 FULL = "pman-states-full"
 """A namespace whose quota lets no pod in."""
@@ -145,7 +146,8 @@ RECIPES: Mapping[str, Recipe] = {
         job={"memory_limit": 5},
     ),
     "sandbox-failed": Recipe(["true"], warned("FailedCreatePodSandBox"), job={"memory_limit": 3}),
-    "mount-failed": Recipe(["true"], warned("FailedMount"), job={"input_dir": "no-such-directory"}),
+    "mount-failed": Recipe(["true"], warned("FailedMount"), {"STOREBASE": f"{STOREBASE}-of-another-node"}),
+    "link": Recipe(["true"], waiting("CreateContainerConfigError"), job={"input_dir": LINK.name}),
     "running": Recipe(["sh", "-c", "sleep 1000"], running),
     "crash-loop": Recipe(
         ["false"],
@@ -238,6 +240,8 @@ def _document(jid: str, name: str, recipe: Recipe) -> Any:
     for directory in ("incoming", "outgoing"):
         (STOREBASE / name / directory).mkdir(parents=True, exist_ok=True)
         (STOREBASE / name / directory).chmod(0o777)
+    LINK.unlink(missing_ok=True)
+    LINK.symlink_to("/etc")
     for left in (STOREBASE / name / "outgoing").iterdir():
         left.rmdir()
     asked = {
@@ -254,7 +258,7 @@ def _document(jid: str, name: str, recipe: Recipe) -> Any:
     settings = settings_of("kubernetes", **environ)
     variables = (
         job_variables(a_job(jid=jid, **asked), settings),
-        site_variables(settings, {"storebase": str(STOREBASE)}),
+        site_variables(settings, {"storebase": settings["STOREBASE"] or ""}),
     )
     (document,) = Templates("kubernetes", loader()).render(*variables).documents
     body: Any = json.loads(json.dumps(document.content))  # what anchors share is no longer one

@@ -372,25 +372,24 @@ def test_a_job_gets_no_token_of_the_api_server_and_no_addresses_of_services() ->
     assert (pod()["automountServiceAccountToken"], pod()["enableServiceLinks"]) == (False, False)
 
 
-def test_a_claim_is_mounted_by_sub_paths_and_the_input_read_only() -> None:
-    found = pod(a_job(input_dir="a/in", output_dir="b:c/out"), **CLAIM)
+@pytest.mark.parametrize(
+    ("settings", "source"),
+    [
+        (CLAIM, {"persistentVolumeClaim": {"claimName": "storebase"}}),
+        ({}, {"hostPath": {"path": "/srv/storebase", "type": "Directory"}}),
+        ({"STOREBASE": "/"}, {"hostPath": {"path": "/", "type": "Directory"}}),
+    ],
+)
+def test_directories_are_mounted_by_sub_paths_of_the_storebase_and_the_input_read_only(
+    settings: dict[str, str], source: Mapping[str, Any]
+) -> None:
+    found = pod(a_job(input_dir="a/in", output_dir="b:c/out"), **settings)
 
-    assert found["volumes"] == [{"name": "storebase", "persistentVolumeClaim": {"claimName": "storebase"}}]
+    assert found["volumes"] == [{"name": "storebase", **source}]
     assert found["containers"][0]["volumeMounts"] == [
         {"name": "storebase", "subPath": "a/in", "mountPath": "/share/incoming", "readOnly": True},
         {"name": "storebase", "subPath": "b:c/out", "mountPath": "/share/outgoing"},
     ]  # fmt: skip
-
-
-def test_a_storebase_of_the_hosts_is_mounted_by_directories_that_must_exist() -> None:
-    found = pod()
-
-    base = "/srv/storebase/key-chris-jid-42"
-    assert found["volumes"] == [
-        {"name": "incoming", "hostPath": {"path": f"{base}/incoming", "type": "Directory"}},
-        {"name": "outgoing", "hostPath": {"path": f"{base}/outgoing", "type": "Directory"}},
-    ]
-    assert [mount.get("readOnly") for mount in found["containers"][0]["volumeMounts"]] == [True, None]
 
 
 def test_shared_memory_is_a_volume_of_its_size() -> None:

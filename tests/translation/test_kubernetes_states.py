@@ -97,6 +97,11 @@ ROWS = [
         'the container cannot be made so far (CreateContainerConfigError): secret "no-such-se',
     ),
     (
+        "link",
+        NOT_STARTED,
+        "input_dir or output_dir cannot be mounted so far, as where a symbolic link leads out",
+    ),
+    (
         "create-error",
         NOT_STARTED,
         "the container cannot be made so far (CreateContainerError): Error response from",
@@ -242,6 +247,7 @@ ENDED_AFTER_GRACE = {
     "image-pull": "the image localhost:1/none:1 could not be pulled: rpc error: code = Unknown desc ",
     "image-pull-back-off": "the image localhost:1/none:1 could not be pulled: rpc error: code = Unkn",
     "config-error": 'the container could not be made (CreateContainerConfigError): secret "no-such-s',
+    "link": "input_dir or output_dir could not be mounted, as where a symbolic link leads out of the stor",
     "create-error": "the container could not be made (CreateContainerError): Error response from dae",
     "mount-failed": "the pod could not be made ready (FailedMount): MountVolume.SetUp failed for volume",
     "sandbox-failed": "the pod could not be made ready (FailedCreatePodSandBox): Failed to create po",
@@ -307,7 +313,7 @@ def test_one_failure_ends_no_job_however_long_ago(state: str) -> None:
     assert not RULES.read("a-jid", native).overdue
 
 
-@pytest.mark.parametrize("state", ["image-pull-back-off", "config-error", "create-error"])
+@pytest.mark.parametrize("state", ["image-pull-back-off", "config-error", "create-error", "link"])
 def test_without_events_the_time_on_the_node_is_what_counts(state: str) -> None:
     early, late = recorded(state, GRACE - 30, queued=WAITS), recorded(state, GRACE + 30, queued=WAITS)
     early["events"] = late["events"] = []
