@@ -19,6 +19,12 @@ import yaml
 
 from pman.resources import SCHEMA
 
+SUBPATH = {
+    "description": "a string; Source path inside the volume, from API 1.45 on; before, all of it is mounted",
+    "type": "string",
+}
+"""A field that is newer than the published ones, and that pman sends to engines that have it only."""
+
 _KEPT = ("enum", "minimum", "maximum", "required")
 _KINDS = {
     "integer": "a whole number",
@@ -118,6 +124,8 @@ def _docker(published: Mapping[str, Any]) -> dict[str, Any]:
     taken = Published(published["definitions"], null=True).taken(roots)
     container = taken["TaskSpec"]["properties"]["ContainerSpec"]["properties"]
     container["Healthcheck"] = container["HealthCheck"]  # what the engine itself writes; it reads both
+    options = taken["Mount"]["properties"]["VolumeOptions"]["properties"]
+    options["Subpath"] = SUBPATH
     return {
         "title": "Bodies of POST /containers/create and /services/create, Docker Engine API 1.41",
         "$comment": "Taken by tests/record_schemas.py from api/swagger.yaml of moby 20.10.24 (Apache 2.0).",

@@ -25,7 +25,7 @@ from pman.settings import Settings
 from pman.translation.translation import PROBE, Translation
 from pman.translation.variables import job_variables
 
-Outcome = Literal["ok", "failed", "skipped"]
+Outcome = Literal["ok", "failed", "skipped", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,8 @@ async def _of_engine(translation: Translation, executor: Executor) -> AsyncItera
         yield Check("limits", "skipped", "needs the storebase")
     else:
         yield _storebase(facts, translation.settings)
+        for warning in facts.get("warnings", ()):
+            yield Check("mounts", "warning", warning, "docs/security.md says what closes it")
         yield _limits(translation, facts)
     try:
         yield Check("jobs", "ok", f"{len(await executor.list())} on the engine")

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from pman.resources import shipped_name
 
-MARKS = {"ok": "[green]✔[/]", "failed": "[red]✘[/]", "skipped": "[yellow]–[/]"}
+MARKS = {"ok": "[green]✔[/]", "failed": "[red]✘[/]", "skipped": "[yellow]–[/]", "warning": "[yellow]![/]"}
 COLOURS = {
     "notstarted": "yellow",
     "started": "blue",

@@ -82,6 +82,8 @@ class Engine:
         facts = await self._executor.facts()
         self._translation.check(facts)
         self._facts = facts
+        for warning in facts.get("warnings", ()):
+            log.warning("%s", warning)
         self._background.begin(self._submission.resume_unfinished())
         if self._translation.rules.calls_overdue:
             end = partial(end_overdue, self._executor, self._reader)

@@ -26,8 +26,9 @@ class Executor(Protocol):
         """The facts that only the engine can tell, asked once.
 
         `storebase`: where it finds the storebase; `seen`: where pman sees it, if elsewhere; `native`: what
-        it says of itself; `documents`: by name, a JSON Schema of what it takes; more as the templates
-        need it. Raises ConfigError when the storebase cannot be found.
+        it says of itself; `documents`: by name, a JSON Schema of what it takes; `warnings`: sentences on
+        what it leaves open, for the log of the start and `pman check`; more as the templates need it.
+        Raises ConfigError when the storebase cannot be found.
         """
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:

@@ -44,7 +44,8 @@ def job_variables(job: Job, settings: Settings) -> dict[str, Any]:
 def site_variables(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
     """`site` in every template: the settings in lower case, and what the engine told at start."""
     values = {name.lower(): value for name, value in settings.values.items()}
-    facts = {name: fact for name, fact in facts.items() if name not in ("native", "seen", "documents")}
+    others = ("native", "seen", "documents", "warnings")
+    facts = {name: fact for name, fact in facts.items() if name not in others}
     storebase = facts["storebase"].rstrip("/")  # templates write a slash after it
     return {**values, **facts, "storebase": storebase}
 

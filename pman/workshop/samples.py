@@ -160,7 +160,7 @@ def _settings_options(engine: str) -> dict[str, list[Any]]:
 
 @cache
 def _facts(engine: str) -> Mapping[str, list[Any]]:
-    return {name: list(declared["enum"]) for name, declared in facts(engine).items() if "enum" in declared}
+    return {name: _values(declared) for name, declared in facts(engine).items() if name != "storebase"}
 
 
 def _values(declared: Mapping[str, Any]) -> list[Any]:

@@ -54,11 +54,17 @@ COMMANDS: Mapping[str, list[str]] = {
 
 TOO_LONG = "failed to create shim task: exec /bin/true: argument list too long: unknown"
 
+VOLUME = "/var/lib/docker/volumes/pman-storebase-33f0a4c1e6b5/_data"
+
+ESCAPES = f"path concatenation escapes the base directory, base: {VOLUME}, subpath: key-1/outgoing/link"
+"""By Docker 28.5.2, of a link that leads out of the volume."""
+
 DERIVED: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]] = {
     "docker": {
         "dead": ("exited-3", {"Status": "dead", "Dead": True}),
         "removing": ("running", {"Status": "removing"}),
         "start-failed-too-long": ("start-failed-not-found", {"Error": TOO_LONG, "ExitCode": 1}),
+        "start-failed-link": ("start-failed-not-found", {"Error": ESCAPES, "ExitCode": 128}),
         "unheard-of": ("exited-0", {"Status": "hibernating"}),
     },
     "podman": {

@@ -27,6 +27,7 @@ from pman.job import Document
 from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of
 from tests.states import HERE
+from tests.states.record import ESCAPES, VOLUME
 
 STOREBASE = Path("/tmp/pman-states")
 
@@ -59,6 +60,8 @@ def _without_output(body: Any) -> None:
 def _as_nobody(body: Any) -> None:
     body["TaskTemplate"]["ContainerSpec"]["User"] = "nobody-of-that-name"
 
+
+ABSENT_DIRECTORY = f"cannot access path {VOLUME}/key-1: lstat {VOLUME}/key-1: no such file or directory"
 
 SLEEP = ["sleep", "1000"]
 BY_SLOT = ["sh", "-c", "mkdir /share/outgoing/first 2>/dev/null && exit $0; sleep 1000"]
@@ -166,6 +169,8 @@ DERIVED: Mapping[str, tuple[str, Callable[[Native], None], str]] = {
     "run-again": ("failed-3", _run_again, "a second task in the slot, as after the start of a manager"),
     "start-failed-too-long": ("start-failed-not-found", _status(
         Err="starting container failed: exec /bin/true: argument list too long: unknown"), "another Err"),
+    "rejected-link": ("rejected-mount", _status(Err=ESCAPES), "the Err of Docker 28.5.2, with a sub-path"),
+    "rejected-subpath": ("rejected-mount", _status(Err=ABSENT_DIRECTORY), "another Err of the same"),
     "rejected-otherwise": ("rejected-cpu", _status(Err="conflicting options"), "another Err"),
     "relabelled": ("running", _status(
         State="rejected", Err="assigned node no longer meets constraints"), "as its node lost a label"),

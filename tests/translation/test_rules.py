@@ -66,6 +66,7 @@ ROWS = [
     ("docker", "exited-137", FAILURE, "killed by SIGKILL (exit code 137)"),
     ("docker", "out-of-memory", FAILURE, "out of memory, killed for using more than 16 MiB of memory (exit"),
     ("docker", "out-of-memory-exit-0", SUCCESS, "finished, but one of its processes was killed"),
+    ("docker", "start-failed-link", FAILURE, "a directory of the job is missing, or a link led it out"),
     ("docker", "start-failed-too-long", FAILURE, "the command line and environment are too long: "),
     ("docker", "dead", FAILURE, "the engine could not remove the container completely"),
     *(("podman", *row) for row in COMMON),
@@ -270,6 +271,9 @@ def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
 
 
 REFUSALS = [
+    ("docker", "start", 400, "path concatenation escapes the base directory, base: /v", 400, "a link"),
+    ("docker", "start", 404, "cannot access path /v/a: no such file or directory", 400, "does not"),
+    ("docker", "start", 500, "error while mounting volume '/v': no such file", 502, "cannot mount"),
     ("docker", "start", 400, 'exec: "no": executable file not found in $PATH: unknown', 201, ""),
     ("docker", "start", 400, 'exec: "/etc/passwd": permission denied: unknown', 201, ""),
     ("docker", "start", 500, "fork/exec /bin/true: argument list too long", 201, ""),

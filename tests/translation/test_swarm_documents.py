@@ -252,6 +252,8 @@ ROWS: list[tuple[str, str, int | None, str]] = [
     ("rejected-image", FAILURE, None, "the image localhost/pman-no-such-image:1 could not be pulled: "),
     ("rejected-mount", FAILURE, None, "its directories could not be mounted: invalid mount config for type"),
     ("rejected-cpu", FAILURE, None, "rejected by its node: Range of CPUs is from 0.01"),
+    ("rejected-link", FAILURE, None, "a link leads one of its directories out of the storebase: path"),
+    ("rejected-subpath", FAILURE, None, "one of its directories does not exist in the storebase: cannot"),
     ("rejected-otherwise", FAILURE, None, "rejected by its node: conflicting options"),
     ("relabelled", FAILURE, None, "ended by the swarm: assigned node no longer meets constraints"),
     ("time-limit", FAILURE, 137, "ended at its time limit of 1 minutes"),

@@ -58,6 +58,15 @@ SITES: dict[str, list[dict[str, str]]] = {
 }
 """Settings that reach the branches of an engine's templates."""
 
+_VOLUMES = [{}, *({"storebase_volume": {"name": "a", "device": device}} for device in ("/srv/storebase", ""))]
+STATEMENTS: dict[str, list[dict[str, Any]]] = {
+    "docker": _VOLUMES,
+    "podman": _VOLUMES,
+    "swarm": _VOLUMES,
+    "local": [{"namespaces": "none"}, {"namespaces": "user"}],
+}
+"""What engines may say of themselves."""
+
 TEMPLATE_FILES = [
     (engine.engine, file) for engine in engines([]) for file in engine.files if file.name.endswith(".j2")
 ]
@@ -78,11 +87,9 @@ def _samples(engine: str, names: tuple[str, ...]) -> Iterator[tuple[dict[str, An
     jobs = [RequestParser({}).parse((REQUESTS / f"{name}.json").read_bytes()) for name in names]
     for environ in SITES[engine]:
         settings: Settings = settings_of(engine, **environ)
-        for facts in ({**FACTS, "namespaces": "none"}, {**FACTS, "namespaces": "user"}):
-            site = site_variables(settings, facts)
+        for facts in STATEMENTS.get(engine, [{}]):
+            site = site_variables(settings, {**FACTS, **facts})
             yield from ((job_variables(job, settings), site) for job in jobs)
-            if engine != "local":
-                break
 
 
 def renderings(engine: str, site: list[Path], names: tuple[str, ...] = EVERY) -> list[Rendering]:

@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 API_VERSION = (1, 41)
 """Docker 20.10, Podman 4. Asked for where the engine has it; newer engines have a higher minimum."""
 
+SUBPATH_VERSION = (1, 45)
+"""Docker 26, the first to mount a sub-path of a volume; asked for instead where the engine has it, since in
+an older version the API drops the sub-path without a word, and mounts the whole volume."""
+
 
 class Api:
     """Made inside the event loop that uses it. Every call may raise EngineUnreachable."""
@@ -101,12 +105,11 @@ class Api:
         """Agree on the version of the API."""
         version = await self.json("/version")
         try:
-            newest, oldest = (
-                tuple(map(int, version[key].split("."))) for key in ("ApiVersion", "MinAPIVersion")
-            )
+            newest, oldest = (numbers(version[key]) for key in ("ApiVersion", "MinAPIVersion"))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise self._stranger(str(version)) from error
-        self._prefix = "/v{}.{}".format(*max(min(API_VERSION, newest), oldest))
+        wanted = SUBPATH_VERSION if newest >= SUBPATH_VERSION else API_VERSION
+        self._prefix = "/v{}.{}".format(*max(min(wanted, newest), oldest))
 
     def _stranger(self, answer: str) -> EngineUnreachable:
         return EngineUnreachable(f"what answers at {self._http.address} is no {self.kind}: {answer:.200}")
@@ -157,6 +160,11 @@ def registry_auth(repository: str) -> Mapping[str, str]:
 def filtered(**values: Sequence[str]) -> dict[str, str]:
     """The query of a list that is to have only what these filters let through."""
     return {"filters": json.dumps(values)}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version such as 1.45, to be compared. Raises ValueError."""
+    return tuple(map(int, version.split(".")))
 
 
 def words(answer: bytes) -> str:

@@ -1,32 +1,56 @@
-"""Finds where the engine's host has the storebase: pman mounts directories of it, by their paths there."""
+"""Finds where the engine's host has the storebase, and how a job gets two directories of it."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
 from pman.errors import ConfigError
-from pman.executors.docker.api import Api, filtered
+from pman.executors.docker.api import SUBPATH_VERSION, Api, filtered, numbers
 
 STOREBASE_MOUNT = "/var/local/storeBase"
 """pfcon's container mounts the storebase there."""
+
+BY_PATH = (
+    "jobs mount their directories by path, since {engine} knows no sub-paths of volumes (Docker 26 does): "
+    "who exchanges a directory of the storebase for a link while a job starts may lead its mount elsewhere"
+)
 
 
 async def facts(api: Api, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """See Executor.facts."""
     native = await api.description()
-    return {"storebase": await storebase(api, settings), "native": native}
+    storebase, volume = await _storebase(api, settings)
+    facts = {"storebase": storebase, "native": native}
+    if numbers(native["ApiVersion"]) < SUBPATH_VERSION or "Podman Engine" in native["Components"]:
+        return {**facts, **by_path(f"{api.kind} with API {native['ApiVersion']}")}
+    made = {"name": volume_name(storebase), "device": storebase}
+    return {**facts, "storebase_volume": volume or made}
 
 
-async def storebase(api: Api, settings: Mapping[str, Any]) -> str:
-    """Its absolute path there, by STORAGE_TYPE. Raises ConfigError."""
+def by_path(engine: str) -> Mapping[str, Any]:
+    """The facts of an engine that mounts by path; `engine`: which one knows no sub-paths of volumes."""
+    return {"storebase_volume": None, "warnings": [BY_PATH.format(engine=engine)]}
+
+
+def volume_name(directory: str) -> str:
+    """Name the volume that is made of a directory: for each directory its own."""
+    return f"pman-storebase-{hashlib.sha256(directory.encode()).hexdigest()[:12]}"
+
+
+async def _storebase(api: Api, settings: Mapping[str, Any]) -> tuple[str, Mapping[str, str] | None]:
+    """Its absolute path there, by STORAGE_TYPE, and the volume that it is, if it is one.
+
+    Raises ConfigError.
+    """
     if settings["STORAGE_TYPE"] == "host":
-        return str(settings["STOREBASE"])
+        return str(settings["STOREBASE"]), None
     named = settings["VOLUME_NAME"]
     mount = {"Name": named} if named else await _mount(api, settings["PFCON_SELECTOR"])
     if mount.get("Type") == "bind":
-        return str(mount["Source"])
+        return str(mount["Source"]), None
     where = f"/volumes/{quote(mount['Name'], safe='')}"
     volume = await api.find(where, f"{api.kind} cannot tell where a volume is")
     if volume is None:
@@ -40,7 +64,7 @@ async def storebase(api: Api, settings: Mapping[str, Any]) -> str:
             f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({path!r})",
             "use a volume of the driver local, or STORAGE_TYPE=host",
         )
-    return path
+    return path, {"name": str(mount["Name"]), "device": ""}
 
 
 async def _mount(api: Api, selector: str) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.docker.api import Api, docker_api
-from pman.executors.docker.storebase import facts
+from pman.executors.docker.storebase import by_path, facts
 from pman.executors.shared.tasks import Attempts
 from pman.executors.swarm.logs import LOG_LABEL, Logs
 from pman.executors.swarm.services import (
@@ -55,7 +55,9 @@ class SwarmExecutor:
         self._logs = Logs(api, self._services)
 
     async def facts(self) -> Mapping[str, Any]:
-        return await facts(self._api, self._settings)
+        told = await facts(self._api, self._settings)
+        older = await self._services.nodes_without_subpaths() if told["storebase_volume"] else []
+        return {**told, **by_path(f"the node {', '.join(older)} of the swarm")} if older else told
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents

@@ -43,6 +43,9 @@ RECORD_BYTES = 2**18
 
 _RECORDED_FIELDS = ("ID", "Slot", "NodeID", "CreatedAt", "DesiredState", "Status")
 
+SUBPATH_RELEASE = 26
+"""The first Docker that mounts sub-paths of volumes (API 1.45)."""
+
 UPDATE_ATTEMPTS = 5
 """A service is closed so often that somebody else changes at the same time."""
 
@@ -125,6 +128,17 @@ class Services:
                 self._check("update", status, answer)
             current = await self.find(str(service["Spec"]["Name"]))
 
+    async def nodes_without_subpaths(self) -> list[str]:
+        """The nodes whose engine would mount the whole volume in the place of a sub-path of it."""
+        status, answer = await self._api.call("GET", "/nodes")
+        nodes = json.loads(answer) if status == 200 else []  # no manager: the checks of the rules tell it
+        described = (node["Description"] for node in nodes)
+        return [
+            f"{node['Hostname']} (Docker {node['Engine']['EngineVersion']})"
+            for node in described
+            if _major(node["Engine"]["EngineVersion"]) < SUBPATH_RELEASE
+        ]
+
     async def delete(self, service: Service) -> None:
         """Raises EngineRefused."""
         status, answer = await self._api.call("DELETE", f"/services/{service['ID']}")
@@ -152,6 +166,12 @@ class Services:
             raise EngineUnreachable(f"the swarm cannot {call} a service for now: {words(answer)}")
         if status >= 400:
             raise EngineRefused(call, status, words(answer))
+
+
+def _major(version: str) -> int:
+    """The first number of a release; 0 for one without any."""
+    number = version.partition(".")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def slot(task: Task) -> int:
