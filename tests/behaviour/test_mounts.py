@@ -154,6 +154,8 @@ def test_a_link_to_the_directory_of_another_job_is_not_followed_where_pman_can_s
 def test_a_directory_that_is_exchanged_for_a_link_all_the_time_leads_no_job_out_of_the_storebase(
     place: Place, direction: str
 ) -> None:
+    if "CVE-2021-25741" in place.running.server.output() and "PMAN_TEST_RACES" not in os.environ:
+        pytest.skip("such a kubelet loses one race in a hundred, as pman has said at its start")
     raced = place.directory(f"raced-{direction}")
     link = place.storebase / f"link-{direction}"
     link.symlink_to(place.outside)

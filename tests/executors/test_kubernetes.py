@@ -28,6 +28,7 @@ from pman.executors.kubernetes.informer import EventHandler, Informer
 from pman.executors.kubernetes.manifests import Manifest, dropped, has
 from pman.executors.kubernetes.metadata import uid as uid_of
 from pman.executors.kubernetes.objects import Objects
+from pman.executors.kubernetes.permissions import left_open
 from pman.executors.kubernetes.status import has_ended, has_started, main_container, pod_has_ended
 from pman.executors.kubernetes.store import Store
 from pman.job import JID_LABEL
@@ -791,3 +792,28 @@ async def test_a_bug_does_not_end_a_watch(
     assert len(lists) == 3
     traces = [record for record in caplog.records if record.exc_info]
     assert ["by a bug" in record.getMessage() for record in traces] == [True, True]
+
+
+# --- what a release leaves open ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "mended"),
+    [
+        ("v1.20.2", "1.20.11"),
+        ("v1.20.10-eks-84b4fe6", "1.20.11"),
+        ("v1.21.4+k3s1", "1.21.5"),
+        ("v1.22.1", "1.22.2"),
+        ("v1.20.11", None),
+        ("v1.22.2", None),
+        ("v1.23.0", None),
+        ("v1.36.1-gke.100", None),
+        ("dev", None),
+    ],
+)
+def test_a_release_whose_sub_paths_can_be_raced_is_named_with_the_one_that_mends_it(
+    version: str, mended: str | None
+) -> None:
+    said = left_open(version)
+
+    assert [sentence.partition("; ")[2] for sentence in said] == ([f"{mended} mends it"] if mended else [])

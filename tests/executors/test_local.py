@@ -25,7 +25,7 @@ from pman import settings
 from pman.engine.engine import Engine
 from pman.errors import BadRequest, ConfigError, Conflict, NameTaken, Refused, UnknownJob
 from pman.executors.local import connect
-from pman.executors.local.executor import LocalExecutor, Namespaces
+from pman.executors.local.executor import WITHOUT_MOUNTS, LocalExecutor, Namespaces
 from pman.job import Document, JobInfo
 from pman.translation.translation import ASSUMED_FACTS, Translation
 
@@ -787,6 +787,10 @@ async def test_following_the_log_of_a_job_that_is_removed_ends(local: Live) -> N
 
 async def test_the_engine_says_that_it_isolates_nothing(local: Live) -> None:
     assert "not isolated" in await local.engine.ping()
+
+
+async def test_a_machine_that_lets_jobs_have_no_mounts_says_what_that_leaves_open(anyhow: Live) -> None:
+    assert (WITHOUT_MOUNTS in (await anyhow.engine.facts())["warnings"]) != anyhow.mounts
 
 
 # --- the text of a request ---------------------------------------------------------------------------

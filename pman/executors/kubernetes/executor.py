@@ -17,7 +17,12 @@ from pman.executors.kubernetes.logs import Logs
 from pman.executors.kubernetes.manifests import Manifests, warn_of_dropped
 from pman.executors.kubernetes.metadata import name, without_managed_fields
 from pman.executors.kubernetes.objects import Objects
-from pman.executors.kubernetes.permissions import check_claim, check_namespace, missing_permissions
+from pman.executors.kubernetes.permissions import (
+    check_claim,
+    check_namespace,
+    left_open,
+    missing_permissions,
+)
 from pman.executors.kubernetes.reads import Reads, native
 from pman.executors.kubernetes.removal import Removal
 from pman.executors.kubernetes.status import has_ended
@@ -72,10 +77,13 @@ class KubernetesExecutor:
         claim = self._settings["VOLUME_NAME"] if self._settings["STORAGE_TYPE"] == "kubernetes_pvc" else None
         await check_namespace(self._api)  # first: without it, nothing else is there either
         await check_claim(self._api, claim)
-        version = await self._api.read("/version")
+        version = str((await self._api.read("/version"))["gitVersion"])
         missing = await missing_permissions(self._api, claim)
-        native = {"version": str(version["gitVersion"]), "missing": missing}
-        return {"storebase": self._settings["STOREBASE"] or "", "native": native}
+        return {
+            "storebase": self._settings["STOREBASE"] or "",
+            "native": {"version": version, "missing": missing},
+            "warnings": left_open(version),
+        }
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         self._watch()

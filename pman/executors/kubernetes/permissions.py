@@ -1,8 +1,9 @@
-"""Checks at the start: the namespace, the claim, and pman's permissions in the namespace."""
+"""Checks at the start: the namespace, the claim, pman's permissions in the namespace, and the release."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 from pman.errors import ConfigError
@@ -20,6 +21,25 @@ NEEDED = {
 
 CLAIM = ("get", "", "persistentvolumeclaims")
 """For the check of the claim, where the storebase is one."""
+
+
+SAFE_SUBPATH = {20: 11, 21: 5, 22: 2}
+"""By minor version, the release that mends CVE-2021-25741; later minor versions never had it.
+
+https://github.com/kubernetes/kubernetes/issues/104980
+"""
+
+
+def left_open(version: str) -> Sequence[str]:
+    """Say what an API server of this version, such as v1.20.2, tells of the kubelets, which are no newer."""
+    release = re.match(r"v1\.(\d+)\.(\d+)", version)
+    minor, patch = map(int, release.groups()) if release else (0, 0)
+    if patch >= SAFE_SUBPATH.get(minor, 0):
+        return []
+    return [
+        f"Kubernetes {version} has CVE-2021-25741: who exchanges a directory for a link just as the kubelet "
+        f"mounts it can lead a job out of the storebase; 1.{minor}.{SAFE_SUBPATH[minor]} mends it"
+    ]
 
 
 async def missing_permissions(api: Api, claim: str | None) -> Sequence[str]:

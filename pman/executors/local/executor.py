@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 
 SUPERVISOR = "pman.executors.local.supervisor"
 
+WITHOUT_MOUNTS = (
+    "this machine lets jobs have no mounts: /share/incoming and /share/outgoing in their arguments become "
+    "the directories themselves, and who exchanges one of them for a link leads a job elsewhere"
+)
+
 Namespaces = Literal["root", "user", "none"]
 
 
@@ -114,11 +119,7 @@ class LocalExecutor:
         self._tidy()
         log.warning(
             "CONTAINER_ENV=local: jobs are processes of this machine with the rights of their user; "
-            "nothing isolates them from it, and images are not used%s",
-            "; /share/incoming and /share/outgoing in their arguments become the directories themselves, "
-            "with whatever link another job may put in their place"
-            if self._namespaces == "none"
-            else "",
+            "nothing isolates them from it, and images are not used"
         )
         native = {
             "platform": platform.platform(terse=True),
@@ -126,7 +127,9 @@ class LocalExecutor:
             "cpu_affinity": hasattr(os, "sched_setaffinity"),
             "namespaces": self._namespaces,
         }
-        return {"storebase": self._storebase, "namespaces": self._namespaces, "native": native}
+        warnings = [WITHOUT_MOUNTS] if self._namespaces == "none" else []
+        own = {"namespaces": self._namespaces, "native": native}
+        return {"storebase": self._storebase, "warnings": warnings, **own}
 
     def _probe(self) -> Namespaces:
         """Try how jobs can have mounts of their own."""
