@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -363,6 +366,79 @@ async def test_why_pman_ended_a_job_is_kept(tmp_path: Path) -> None:
     with pytest.raises(UnknownJob):
         await executor.end("other", "enough")
     await executor.close()
+
+
+PLANTED: Mapping[str, Callable[[Path, Path], object]] = {
+    "link": lambda file, secret: file.symlink_to(secret),
+    "pipe": lambda file, _: os.mkfifo(file),
+    "directory": lambda file, _: file.mkdir(),
+    "socket": lambda file, _: os.mknod(file, stat.S_IFSOCK),
+    "digits": lambda file, secret: shutil.copy(secret, file),
+}
+"""By what it is: how a job puts it in the place of a file in its directory, which is its user's."""
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+async def test_what_a_job_plants_in_its_directory_misleads_no_reading(tmp_path: Path, kind: str) -> None:
+    executor = await a_pman(tmp_path, cluster := Cluster())
+    await executor.apply(JID, documents())
+    (secret := tmp_path / "secret").write_text("5512" * 10**4)
+    for name in ("rc", "asked", "log", "end.json", "job.sh"):
+        PLANTED[kind](tmp_path / ".pman/jobs" / JID / name, secret)
+        if not os.geteuid():  # else a job's user is pman's own, and may do what pman may
+            os.chown(tmp_path / ".pman/jobs" / JID / name, 1234, 1234, follow_symlinks=False)
+    cluster.change(1, "FAILED", exit_code=3)
+
+    native = await executor.inspect(JID, fresh=True)
+    log = b"".join([chunk async for chunk in executor.logs(JID, 10)])
+
+    assert (native["source"], native["job"]["exit_code"]) == ("controller", 3)
+    assert "5512" not in f"{native} {await executor.held(JID)}" or kind == "digits"
+    assert log == (secret.read_bytes() if kind == "digits" else b"")
+    del cluster.entries[1]
+    forgotten = await executor.inspect(JID, fresh=True)
+    assert forgotten["source"] == ("lost" if kind == "directory" else "kept")
+    await executor.remove(JID)
+    await executor.close()
+
+
+async def test_why_a_job_is_ended_is_written_through_no_link(tmp_path: Path) -> None:
+    executor = await a_pman(tmp_path, Cluster())
+    await executor.apply(JID, documents())
+    (target := tmp_path / "target").write_text("as it was")
+    (tmp_path / ".pman/jobs" / JID / "asked").symlink_to(target)
+
+    await executor.end(JID, "enough")
+
+    assert target.read_text() == "as it was"
+    assert (await executor.inspect(JID, fresh=True))["asked"] == "enough"
+    await executor.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+async def test_what_another_user_wrote_in_the_place_of_pmans_own_files_is_no_record(tmp_path: Path) -> None:
+    """Neither what was asked for, nor the id by which SLURM's job is ended."""
+    executor = await a_pman(tmp_path, Cluster())
+    await executor.apply(JID, documents())
+    for name in ("id", "job.json"):
+        os.chown(tmp_path / ".pman/jobs" / JID / name, 1234, 1234)
+        executor._directories._documents.clear()
+
+        record = executor._directories.read(JID)
+
+        assert record is None or record.job_id is None
+    await executor.close()
+
+
+@pytest.mark.parametrize("name", ["", "jobs", "aside"])
+async def test_a_directory_of_the_jobs_in_which_everybody_may_exchange_files_stops_the_start(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / ".pman" / name).mkdir(parents=True)
+    (tmp_path / ".pman" / name).chmod(0o777)
+
+    with pytest.raises(ConfigError, match="everybody may exchange what is in it"):
+        await a_pman(tmp_path, Cluster())
 
 
 async def test_files_of_a_job_are_its_users_only_and_none_keeps_the_environment(tmp_path: Path) -> None:

@@ -12,13 +12,17 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pman.errors import EngineRefused, NameTaken, UnknownJob
+from pman.executors.shared.logfile import open_regular
 
 ABANDONED_SECONDS = 60
 """After so long a directory that is set aside belongs to a pman that ended before it could delete it."""
+
+MAX_FOREIGN_BYTES = 4096
+"""Bytes that are read of a file that is not pman's own, such as an exit code."""
 
 
 class JobDirectories:
@@ -96,9 +100,9 @@ class JobDirectories:
 def incarnation_of(directory: Path | int) -> str:
     """Tells a job from others of its name; by path or open descriptor. Raises FileNotFoundError."""
     if isinstance(directory, int):
-        status = os.stat("job.json", dir_fd=directory)
+        status = os.stat("job.json", dir_fd=directory, follow_symlinks=False)
     else:
-        status = (directory / "job.json").stat()
+        status = (directory / "job.json").lstat()
     return f"{status.st_ino} {status.st_mtime_ns}"
 
 
@@ -111,9 +115,21 @@ def refusing(call: str) -> Iterator[None]:
         raise EngineRefused(call, 500, str(error)) from error
 
 
-def text_of(file: Path) -> str:
-    """The file's text; '' where there is none. Raises other OSErrors."""
+def text_of(file: Path, owners: Collection[int] = ()) -> str:
+    """The file's text; '' where there is none. Raises other OSErrors. `owners`: see bytes_of."""
     try:
-        return file.read_text("utf-8")
+        return bytes_of(file, owners).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
+
+
+def bytes_of(file: Path, owners: Collection[int] = ()) -> bytes:
+    """What the regular file has; where anybody may own it, MAX_FOREIGN_BYTES at its beginning.
+
+    A job that runs as the owner of its directory can put there a link to what only pman may read, or a pipe
+    that never ends. `owners`: the users of whom it must be. Raises FileNotFoundError for all others, too.
+    """
+    with open_regular(file, os.O_NOFOLLOW) as opened:
+        if owners and os.fstat(opened.fileno()).st_uid not in owners:
+            raise FileNotFoundError(str(file))
+        return opened.read() if owners else opened.read(MAX_FOREIGN_BYTES)

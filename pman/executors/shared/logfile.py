@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import stat
@@ -54,12 +55,12 @@ def open_within(path: Path, root: Path) -> BinaryIO:
     A link may lead to another file there, not out of it: that would show what pman may read and the job
     may not. Nor is it a pipe, at which pman would wait for ever. Raises FileNotFoundError for both.
     """
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    file = open_regular(path)
     try:
         status, real = os.fstat(file.fileno()), os.path.realpath(path)
         inside = os.path.commonpath([real, os.path.realpath(root)]) == os.path.realpath(root)
         # What was opened is looked at, and not what a link may lead to by now.
-        if inside and stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.lstat(real)):
+        if inside and os.path.samestat(status, os.lstat(real)):
             return file
     except BaseException:
         file.close()
@@ -67,6 +68,23 @@ def open_within(path: Path, root: Path) -> BinaryIO:
     file.close()
     log.warning("%s is not read: it leads to %s, which is no file of the job's", path, real)
     raise FileNotFoundError(path)
+
+
+def open_regular(path: Path, flags: int = 0) -> BinaryIO:
+    """A file of which the end comes, unlike that of a pipe. Raises FileNotFoundError for all others.
+
+    `flags`: O_NOFOLLOW, for none that a link leads to.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise FileNotFoundError(str(path)) from error
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise FileNotFoundError(str(path))
 
 
 def _seek_lines(file: BinaryIO, count: int) -> None:

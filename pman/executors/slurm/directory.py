@@ -9,21 +9,24 @@ appears whole or not at all, and once: by rename and link, which are atomic on n
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import pwd
+import re
 import shutil
+import stat
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pman.errors import EngineUnreachable, UnknownJob
 from pman.executors.shared.bounded import Bounded
-from pman.executors.shared.jobdir import JobDirectories, incarnation_of, refusing, text_of
+from pman.executors.shared.jobdir import JobDirectories, bytes_of, incarnation_of, refusing, text_of
 from pman.executors.slurm.native import Entry
 
 log = logging.getLogger(__name__)
@@ -77,16 +80,23 @@ class Directories:
         self._documents: Bounded[str, tuple[str, Mapping[str, Any]]] = Bounded(CACHED_DOCUMENTS)
         """Incarnation and content of job.json, by jid."""
 
+        self._owners: frozenset[int] = frozenset([os.geteuid()])
+        """The users whose files pman takes for its own: a network file system may take root for another."""
+
         self._lock = threading.Lock()
         """Held while the documents are used: every call may come from a thread of its own."""
 
     def prepare(self) -> None:
-        """Raises OSError where pman may not write, or does not see it."""
-        root = self._directories.root
+        """Raises OSError where pman may not write, or does not see it, or everybody may write."""
+        root, jobs, aside = self._directories.root, self._directories.jobs, self._directories.aside
         root.parent.stat()  # what pman does not see must not be created
-        for directory in (root, self._directories.jobs):
-            directory.mkdir(mode=0o755, exist_ok=True)
-        self._directories.aside.mkdir(mode=0o700, exist_ok=True)
+        for directory in (root, jobs):
+            directory.mkdir(mode=0o711, exist_ok=True)
+        aside.mkdir(mode=0o700, exist_ok=True)
+        for directory, status in ((root, root.stat()), (jobs, jobs.lstat()), (aside, aside.lstat())):
+            if stat.S_ISLNK(status.st_mode) or status.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+                raise PermissionError(errno.EPERM, "everybody may exchange what is in it", str(directory))
+        self._owners |= {jobs.stat().st_uid}
         for abandoned in self._directories.abandoned():
             shutil.rmtree(abandoned, ignore_errors=True)
 
@@ -131,14 +141,14 @@ class Directories:
     def _read(self, jid: str, directory: Path) -> Record:
         incarnation = incarnation_of(directory)
         content = self._document(jid, incarnation, directory / "job.json")
-        end = text_of(directory / "end.json")
+        end = text_of(directory / "end.json", self._owners)
         record = Record(
             jid=jid,
             incarnation=incarnation,
             job=content["job"],
             notes=content["notes"],
-            job_id=number_in(directory / "id"),
-            is_unfinished=(directory / "job.sh").exists(),
+            job_id=number_in(directory / "id", self._owners),
+            is_unfinished=self._is_own(directory / "job.sh"),
             end_reason=text_of(directory / "asked"),
             exit_code=number_in(directory / "rc"),
             end=json.loads(end) if end else None,
@@ -150,21 +160,28 @@ class Directories:
         with self._lock:
             cached, content = self._documents.get(jid, ("", {}))
         if cached != incarnation:
-            content = json.loads(file.read_bytes())
+            content = json.loads(bytes_of(file, self._owners))
             with self._lock:
                 self._documents[jid] = incarnation, content
         return content
 
     def script(self, jid: str) -> str:
         """Raises FileNotFoundError once it has been submitted."""
-        return (self.directory(jid) / "job.sh").read_bytes().decode()
+        return bytes_of(self.directory(jid) / "job.sh", self._owners).decode()
+
+    def _is_own(self, file: Path) -> bool:
+        """Tell whether the file is there, and of pman's."""
+        try:
+            return file.lstat().st_uid in self._owners
+        except FileNotFoundError:
+            return False
 
     def documents(self, jid: str) -> Mapping[str, str]:
         """The texts of those that are there, by name."""
         texts = {}
         for name in ("job.json", "job.sh"):
             with contextlib.suppress(FileNotFoundError):
-                texts[name] = (self.directory(jid) / name).read_bytes().decode()
+                texts[name] = bytes_of(self.directory(jid) / name, self._owners).decode()
         return texts
 
     def claim(self, record: Record, job_id: int) -> int | None:
@@ -205,7 +222,7 @@ class Directories:
         """Raises UnknownJob, EngineRefused."""
         with refusing("end"):
             try:
-                (self.directory(jid) / "asked").write_text(reason, "utf-8")
+                _write(self.directory(jid) / "asked", reason)
             except FileNotFoundError:
                 raise UnknownJob(jid) from None
 
@@ -214,10 +231,9 @@ class Directories:
         for entry in entries:
             directory = self._directories.jobs / entry["name"]
             try:
-                if number_in(directory / "id") == entry["id"] and not (directory / "end.json").exists():
-                    new = directory / f"end.{uuid.uuid4().hex[:8]}"
-                    new.write_text(json.dumps(entry), "utf-8")
-                    new.replace(directory / "end.json")
+                id_in_directory = number_in(directory / "id", self._owners)
+                if id_in_directory == entry["id"] and not self._is_own(directory / "end.json"):
+                    _write(directory / "end.json", json.dumps(entry))
             except OSError as error:
                 log.warning("how %s ended cannot be kept: %s", entry["name"], error)
 
@@ -241,7 +257,19 @@ class Directories:
             raise self._unreadable(error) from error
 
 
-def number_in(file: Path) -> int | None:
-    """The number in a file; None where there is none."""
-    text = text_of(file).strip()
-    return int(text) if text.isdigit() else None
+def number_in(file: Path, owners: Collection[int] = ()) -> int | None:
+    """The number in a file; None where there is none. `owners`: see bytes_of."""
+    text = text_of(file, owners).strip()
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def _write(file: Path, text: str) -> None:
+    """Put a new file in the place of whatever is there, so that no link leads the text elsewhere."""
+    new = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with new.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+        new.replace(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise

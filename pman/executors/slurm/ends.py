@@ -63,7 +63,7 @@ class Ends:
         return record.native_state("lost", {"id": record.job_id})
 
     async def _by_script(self, record: Record) -> Entry:
-        written = await asyncio.to_thread((self._directories.directory(record.jid) / "rc").stat)
+        written = await asyncio.to_thread((self._directories.directory(record.jid) / "rc").lstat)
         return {
             "id": record.job_id,
             "states": ["FAILED" if record.exit_code else "COMPLETED"],
