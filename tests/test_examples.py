@@ -207,8 +207,11 @@ def test_pyxis_is_told_the_options_of_the_site_and_the_command(tmp_path: Path) -
     (tmp_path / "bin/srun").write_text(SRUN % tmp_path)
     (tmp_path / "bin/srun").chmod(0o755)
     (tmp_path / "jobs/chris-jid-42").mkdir(parents=True)
-    made = Translation(given.settings(SLURM_DIRECTORY=str(tmp_path)))
-    script = next(doc for doc in made.render(a_job(args=("a b", "$(id)")), FACTS) if doc.name == "job.sh")
+    job, base = a_job(args=("a b", "$(id)")), tmp_path / "base"
+    for directory in (job.input_dir, job.output_dir):
+        (base / directory).mkdir(parents=True)
+    made = Translation(given.settings(SLURM_DIRECTORY=str(tmp_path), STOREBASE=str(base)))
+    script = next(doc for doc in made.render(job, {"storebase": str(base)}) if doc.name == "job.sh")
     path = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "SLURM_JOB_ID": "7"}
 
     (tmp_path / "script").write_text(script.text)

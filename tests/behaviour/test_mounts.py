@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from tests import engines
+from tests.engines import slurm
 from tests.live import Live
 
 RACES = int(os.environ.get("PMAN_TEST_RACES", "10"))
@@ -24,9 +26,12 @@ RACES = int(os.environ.get("PMAN_TEST_RACES", "10"))
 
 SIDE_BY_SIDE = 8
 
-PLACES = ["kubernetes-host", "kubernetes-claim", "local-host"]
+PLACES = [
+    *("kubernetes-host", "kubernetes-claim", "local-host"),
+    *("slurm-podman", "slurm-docker", "slurm-apptainer", "slurm-charliecloud", "slurm-none"),
+]
 """The engine, and how it has its storebase: as a directory of the host that pman sees (host) or that it does
-not see (hidden), or in another way."""
+not see (hidden), or in another way; on SLURM, hidden, what runs the jobs."""
 
 FOLLOWING = ["kubernetes-hidden", "kubernetes-claim"]
 """Where a link to another directory of the storebase is followed: the engine does, and pman cannot look."""
@@ -85,7 +90,8 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Give each place in turn, with a pman of its own."""
     name, way = request.param.split("-")
     engine = engines.need(name)
-    if way == "hidden" and os.geteuid():
+    hidden = way == "hidden" or name == "slurm"
+    if hidden and os.geteuid():
         pytest.skip("only root can hide a directory from a pman")
     root = tmp_path_factory.mktemp(request.param)
     for directory in (root, *root.parents[:2], root / "base", root / "outside"):
@@ -95,7 +101,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (root / "outside/who").write_text("outside\n")
     with (
         _storage(engine, way, root / "base") as settings,
-        closing(Live(engine, root / "base", settings, hidden=way == "hidden")) as running,
+        closing(Live(engine, root / "base", settings, hidden=hidden)) as running,
     ):
         yield Place(running, root / "outside", request.param in FOLLOWING)
 
@@ -107,6 +113,17 @@ def _storage(engine: engines.Engine, way: str, base: Path) -> Iterator[Mapping[s
     if engine.namespace and way == "claim":
         with engine.namespace.claim(base) as claim:
             yield {**settings, "STORAGE_TYPE": "kubernetes_pvc", "STOREBASE": "", "VOLUME_NAME": claim}
+    elif engine.name == "slurm":
+        with TemporaryDirectory() as directory:
+            Path(directory).chmod(0o755)
+            (jobs := Path(directory, "jobs")).mkdir()
+            try:
+                yield {
+                    **slurm.with_runtime(way, engine.image, Path(directory, "site")),
+                    "SLURM_DIRECTORY": str(jobs),
+                }
+            except LookupError as error:
+                pytest.skip(str(error))
     else:
         yield settings
 

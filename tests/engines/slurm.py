@@ -24,14 +24,16 @@ import requests
 _BWRAP = """
 {%% extends "builtin/slurm/job.sh.j2" %%}
 {%% block none %%}
+apart=yes
 stop() { kill -KILL "$!"; }
 run() {
   more
+  set -- "${inside[@]}"
   alone
   root=%(rootfs)s/{{ {%(plugin)r: "plugin", %(image)r: "busybox"}.get(job.image, "none") }}
-  set -- "$(command -v bwrap)" --unshare-all --die-with-parent --hostname "$(hostname)-$BASHPID" \\
+  set -- "$@" "$(command -v bwrap)" --unshare-all --die-with-parent --hostname "$(hostname)-$BASHPID" \\
     --ro-bind "$root" / --dev /dev --proc /proc --tmpfs /tmp --chdir / \\
-    --ro-bind {{ incoming }} /share/incoming --bind {{ outgoing }} /share/outgoing "${options[@]}"
+    --ro-bind "$incoming" /share/incoming --bind "$outgoing" /share/outgoing "${options[@]}"
   [ -x "$root/bin/sh" ] || { echo "bubblewrap: no root file system for" {{ job.image }}; exit 125; }
   export PATH=/usr/local/bin:/usr/bin:/bin
 {%% for item in job.env %%}
@@ -54,6 +56,21 @@ _PATH = """
     "environment": {"PATH": "%s:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"},
 {%% endblock %%}
 """
+
+
+_WITH_ROOTFS = """#!/bin/sh
+PATH=${PATH#*:}
+for word; do
+  shift
+  case $word in
+    *%(image)s) word=%(rootfs)s ;;
+    --write-fake) ch-run --help 2>&1 | grep -q write-fake || continue ;;
+  esac
+  set -- "$@" "$word"
+done
+exec %(program)s "$@"
+"""
+"""A program that is given a root file system in an image's place, since no registry has the image."""
 
 
 def headers() -> dict[str, str]:
@@ -144,3 +161,30 @@ def environment(name: str, image: str, plugin: str) -> Mapping[str, str]:
         key: os.environ[key] for key in ("SLURMRESTD_URL", "SLURM_JWT", "SLURM_USER") if key in os.environ
     }
     return {**templates, **address, "SLURM_RUNTIME": "podman"}
+
+
+def with_runtime(runtime: str, image: str, site: Path) -> Mapping[str, str]:
+    """Settings for a pman whose jobs are run by SLURM_RUNTIME=runtime, with what is on this machine.
+
+    Raises LookupError, which says what is not.
+    """
+    needed = {"apptainer": ["apptainer"], "charliecloud": ["ch-run"], "docker": ["docker"]}.get(runtime, [])
+    if missing := [program for program in needed if not shutil.which(program)]:
+        raise LookupError(f"{missing[0]} is not there")
+    programs = {"podman": f'PATH=${{PATH#*:}}\nexec {os.environ.get("PMAN_TEST_PODMAN", "podman")} "$@"\n'}
+    if runtime in ("apptainer", "charliecloud"):
+        if not (rootfs := os.environ.get("PMAN_TEST_ROOTFS")):
+            raise LookupError("PMAN_TEST_ROOTFS names no directory with root file systems")
+        values = {"image": image, "rootfs": f"{rootfs}/busybox", "program": needed[0]}
+        programs = {needed[0]: _WITH_ROOTFS % values, "ch-image": ""}
+    (site / "slurm").mkdir(parents=True)
+    (site / "slurm/job.json.j2").write_text((_PATH % site).lstrip())
+    for name, text in programs.items():
+        (site / name).write_text(f"#!/bin/sh\n{text}")
+        (site / name).chmod(0o755)
+    way = {"SLURM_MODE": "cli", "SLURM_CONF": os.environ["SLURM_CONF"]} if runtime in _BY_CLI else {}
+    return {"PMAN_TEMPLATES": str(site), "SLURM_RUNTIME": runtime, **way}
+
+
+_BY_CLI = ("none", "docker", "charliecloud")
+"""The other runtimes are tested by slurmrestd."""

@@ -52,6 +52,9 @@ class Case:
     reason: str = ""
     """For which pman ends it, once it runs."""
 
+    link: str = ""
+    """A link in the storebase, to a directory beside it."""
+
 
 def _set(**words: Any) -> Callable[[Any], None]:
     return lambda job: job.update(words)
@@ -75,6 +78,7 @@ CASES = {
     "pending-cpu": Case("true", ("PENDING",), change=_set(cpus_per_task=4000)),
     "pending-begin": Case("true", ("PENDING",), change=_set(begin_time="now+15minutes")),
     "held": Case("true", ("PENDING",), change=_set(begin_time="now+16minutes"), do="scontrol hold"),
+    "linked": Case("exit 0", ("FAILED",), {"input_dir": "linked/link"}, link="linked/link"),
     "without-a-log": Case("true", ("FAILED",), change=_set(standard_output="/no/such/directory/log")),
 }
 
@@ -161,6 +165,8 @@ async def _brought_into(name: str, case: Case, translation: Translation, executo
     directories = {"input_dir": f"{name}/incoming", "output_dir": f"{name}/outgoing"}
     for directory in directories.values():
         (STOREBASE / directory).mkdir(parents=True, exist_ok=True)
+    if case.link and not (STOREBASE / case.link).is_symlink():
+        (STOREBASE / case.link).symlink_to("/srv")
     job = a_job(
         jid=jid,
         entrypoint=("bash",),

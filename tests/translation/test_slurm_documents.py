@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 import time
@@ -22,6 +24,7 @@ from pman.executors.slurm.rest import expired, paths, token
 from pman.settings import DECLARED
 from pman.translation.translation import PROBE
 from tests.a_job import FACTS, a_body, a_job, a_translation, settings_of, site_templates
+from tests.behaviour.test_mounts import RACES, exchanged
 from tests.translation.test_literals import shell_texts
 
 HERE = Path(__file__).parents[1]
@@ -57,7 +60,8 @@ GOLDEN = [
 def rendered(runtime: str = "apptainer", job: Any = None, **environ: str) -> tuple[Any, str]:
     """job.json as data, and job.sh."""
     translation = a_translation("slurm", **REST, SLURM_RUNTIME=runtime, **environ)
-    document, script = translation.render(job or a_job(), FACTS)
+    facts = {"storebase": environ.get("STOREBASE", FACTS["storebase"])}
+    document, script = translation.render(job or a_job(), facts)
     return document.content, script.text
 
 
@@ -162,7 +166,11 @@ def test_what_the_way_to_slurm_needs_is_asked_for_by_name() -> None:
 # --- the script, by a real bash --------------------------------------------------------------------
 
 SHIM = """#!/bin/bash
-[ "$1" != list ] || exit 0  # ch-image
+case ${0##*/}:$1 in
+  ch-image:list | podman:init) exit ;;
+  podman:inspect) echo self/root%(out)s; exit ;;  # what has %(out)s/root for its root
+  podman:start) echo "worker $SLURM_PROCID"; exit 3 ;;
+esac
 if [ "${0##*/}" = srun ] && [[ " $* " == *" bash -s "* ]]; then
   cat >%(out)s/stdin
   for SLURM_PROCID in 0 1; do export SLURM_PROCID; bash -s <%(out)s/stdin | sed "s/^/$SLURM_PROCID: /"; done
@@ -173,6 +181,7 @@ for word; do
   case $word in /dev/fd/*) cat "$word" >%(out)s/file.$SLURM_PROCID ;; esac
 done >%(out)s/args.$SLURM_PROCID
 env -0 >%(out)s/env.$SLURM_PROCID
+[ "${0##*/}:$1" != podman:create ] || exit 0
 echo "worker $SLURM_PROCID"
 exit 3
 """
@@ -180,7 +189,27 @@ PROGRAMS = {"charliecloud": "ch-run", "enroot": "srun", "oci": "srun", "none": "
 """By runtime: what is run, where that is not its name."""
 
 
-def run(directory: Path, runtime: str, job: Any) -> tuple[list[str], dict[str, str], str, int]:
+def prepared(directory: Path, runtime: str, job: Any, records: Path) -> Path:
+    """Make a storebase, what a container would see of it, and the directory of the job, which is returned."""
+    if runtime in ("apptainer", "charliecloud"):
+        words = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "true"]
+        if subprocess.run(words, check=False, capture_output=True).returncode:
+            pytest.skip("this user may have no mount namespace")
+    seen = directory / "root/share"
+    seen.mkdir(parents=True, exist_ok=True)
+    for name, path in (("incoming", job.input_dir), ("outgoing", job.output_dir)):
+        with contextlib.suppress(FileExistsError):  # a link, on purpose
+            (directory / "base" / path).mkdir(parents=True, exist_ok=True)
+        if not (seen / name).exists():
+            (seen / name).symlink_to(directory / "base" / path)
+    jobs = records / "jobs" / str(job.jid)
+    jobs.mkdir(parents=True, exist_ok=True)
+    return jobs
+
+
+def run(
+    directory: Path, runtime: str, job: Any, records: Path | None = None
+) -> tuple[list[str], dict[str, str], str, int]:
     """What a program in the runtime's place is given: words and environment; the log, and the exit code.
 
     In a file `file.0` what it reads of a pipe.
@@ -191,10 +220,10 @@ def run(directory: Path, runtime: str, job: Any) -> tuple[list[str], dict[str, s
         if not file.exists():
             file.write_text(SHIM % {"out": directory})
             file.chmod(0o755)
-    jobs = directory / "jobs" / job.jid
-    jobs.mkdir(parents=True, exist_ok=True)
+    records = records or directory
+    jobs = prepared(directory, runtime, job, records)
     shutil.rmtree(jobs / "begun", ignore_errors=True)
-    _, script = rendered(runtime, job, SLURM_DIRECTORY=str(directory))
+    _, script = rendered(runtime, job, SLURM_DIRECTORY=str(records), STOREBASE=str(directory / "base"))
     given = {"PATH": f"{directory}/bin:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
     (directory / "script").write_bytes(script.encode())
     done = subprocess.run(
@@ -279,8 +308,8 @@ def test_each_of_several_workers_is_a_task_and_names_its_lines(runtime: str, tmp
 
 def test_a_job_that_slurm_begins_anew_does_not_run_again(tmp_path: Path) -> None:
     job = a_job()
-    (tmp_path / "jobs" / job.jid).mkdir(parents=True)
-    _, script = rendered("none", job, SLURM_DIRECTORY=str(tmp_path))
+    prepared(tmp_path, "none", job, tmp_path)
+    _, script = rendered("none", job, SLURM_DIRECTORY=str(tmp_path), STOREBASE=str(tmp_path / "base"))
     (tmp_path / "script").write_text(script)
     codes = [
         subprocess.run(
@@ -290,6 +319,94 @@ def test_a_job_that_slurm_begins_anew_does_not_run_again(tmp_path: Path) -> None
     ]
 
     assert codes == [127, 75]
+
+
+LINKS = {
+    "absolute": "/etc",
+    "root": "/",
+    "relative": "../outside",
+    "chain": "relative",
+    "missing": "/no/such/directory",
+    "a-file": "/etc/passwd",
+    "another-job": "other/outgoing",
+    "records": ".pman/jobs",
+    "above-the-records": ".pman",
+}
+"""What a job may leave in the storebase, by name: where it leads."""
+
+LINKED = [*LINKS, "root/etc", "above-the-records/jobs/j", "records/j", ".pman/jobs", ".pman"]
+"""Directories of a request."""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("field", ["input_dir", "output_dir"])
+def test_no_runtime_is_given_a_directory_that_a_link_leads_to_or_that_has_the_jobs_records(
+    tmp_path: Path, runtime: str, field: str
+) -> None:
+    storebase, jobs = tmp_path / "base", tmp_path / "base/.pman/jobs"
+    for directory in (tmp_path / "outside", storebase / "other/outgoing", jobs / "j"):
+        directory.mkdir(parents=True)
+    for name, target in LINKS.items():
+        (storebase / name).symlink_to(target)
+    for linked in LINKED:
+        job = a_job(jid=f"job-{linked.replace('/', '-')}", entrypoint=("a-program",), **{field: linked})
+
+        with pytest.raises(FileNotFoundError, match="args"):  # no runtime has written any
+            run(tmp_path, runtime, job, records=storebase / ".pman")
+
+        assert (jobs / job.jid / "rc").read_text() == "78\n"
+        assert (jobs / job.jid / "asked").read_text().startswith(field)
+
+
+READING = """#!/bin/bash
+[ "$1" != list ] || exit 0  # ch-image
+for word; do
+  path=${word#*source=} path=${path%%[,:]*}
+  case $word in */share/incoming*) cat "$path/who" ;; */share/outgoing*) touch "$path/written" ;; esac
+done
+"""
+"""A program in a runtime's place that mounts nothing, and reads and writes where it would mount from."""
+
+
+@pytest.mark.parametrize("runtime", ["apptainer", "charliecloud"])
+def test_what_is_exchanged_for_a_link_while_a_job_begins_is_not_what_a_runtime_mounts(
+    tmp_path: Path, runtime: str
+) -> None:
+    job = a_job()
+    for program in ("apptainer", "ch-run", "ch-image"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / program).write_text(READING)
+        (tmp_path / "bin" / program).chmod(0o755)
+    jobs = prepared(tmp_path, runtime, job, tmp_path)
+    outside, link = tmp_path / "outside", tmp_path / "base/link"
+    for directory in ("incoming", "outgoing"):
+        (outside / directory).mkdir(parents=True)
+        (outside / directory / "who").write_text("outside\n")
+    (tmp_path / "base" / job.input_dir / "who").write_text("inside\n")
+    link.symlink_to(outside)
+    _, script = rendered(runtime, job, SLURM_DIRECTORY=str(tmp_path), STOREBASE=str(tmp_path / "base"))
+    (tmp_path / "script").write_text(script)
+    given = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
+    said = []
+
+    with exchanged((tmp_path / "base" / job.input_dir).parent, link):
+        for _ in range(RACES):
+            shutil.rmtree(jobs / "begun", ignore_errors=True)
+            done = subprocess.run(["bash", tmp_path / "script"], env=given, capture_output=True, check=False)
+            said.append("refused" if done.returncode == 78 else done.stdout.decode())
+
+    assert set(said) <= {"inside\n", "refused"}
+    assert sorted(path.name for path in outside.rglob("*")) == ["incoming", "outgoing", "who", "who"]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_storebase_that_a_link_leads_to_is_the_sites_own(tmp_path: Path, runtime: str) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "base").symlink_to("disk")
+
+    *_, code = run(tmp_path, runtime, a_job(entrypoint=("a-program",)))
+
+    assert code == 3
 
 
 def test_a_site_adds_options_of_its_runtime_and_sets_up_what_it_needs(tmp_path: Path) -> None:

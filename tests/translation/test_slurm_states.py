@@ -38,6 +38,7 @@ ROWS = [
     ("bad-constraints", FAILURE, "SLURM ended the job before it began", 0),
     ("failed-without-a-code", FAILURE, "failed in SLURM: FAILED (NonZeroExitCode)", None),
     ("begun-anew", FAILURE, "a node failed or the job was preempted, and SLURM began it anew", 75),
+    ("linked", FAILURE, "not run: input_dir leads elsewhere by a link: ", 78),
     ("timeout", FAILURE, "time limit of 1 minutes exceeded", ...),
     ("timeout-of-the-partition", FAILURE, "the time limit of its partition exceeded", ...),
     ("cancelled", FAILURE, "cancelled in SLURM", ...),

@@ -34,6 +34,21 @@ REMOVAL_TIMEOUT_SECONDS = 60.0
 RECORD_INTERVAL_SECONDS = 10.0
 """Between two queries while nobody polls: SLURM forgets what has ended after MinJobAge (300 s)."""
 
+_BY_PLUGIN = (
+    "pman's script compares input_dir and output_dir with where they must be, and SLURM's plugin opens them "
+    "anew: who exchanges one for a link in between leads a job elsewhere; others mount what was compared"
+)
+
+LEFT_OPEN: Mapping[str, Sequence[str]] = {
+    "enroot": [f"SLURM_RUNTIME=enroot: {_BY_PLUGIN}"],
+    "oci": [f"SLURM_RUNTIME=oci: {_BY_PLUGIN}"],
+    "none": [
+        "SLURM_RUNTIME=none: jobs are programs of the nodes with all rights of their user, also to what pman "
+        "keeps of that user's jobs, unless a template of the site isolates them"
+    ],
+}
+"""What the start says, by runtime."""
+
 
 def connect(settings: Mapping[str, Any]) -> SlurmExecutor:
     """Raises ConfigError."""
@@ -49,6 +64,7 @@ class SlurmExecutor:
         self._storebase = str(settings["STOREBASE"])
         self._seen_storebase = seen(self._storebase, settings["PATH_MAP"])
         self._root = settings["SLURM_DIRECTORY"] or f"{self._storebase.rstrip('/')}/.pman"
+        self._runtime = str(settings["SLURM_RUNTIME"])
         self._directories = Directories(seen(self._root, settings["PATH_MAP"]), settings["SLURM_USER"])
         self._ends = Ends(self._directories, transport)
         self._listing = Listing(transport.jobs, self._ends.record)
@@ -73,6 +89,7 @@ class SlurmExecutor:
             "seen": str(self._seen_storebase),
             "native": {"version": version},
             "documents": {"job.json": _schema(self._transport.fields)},
+            "warnings": LEFT_OPEN.get(self._runtime, ()),
         }
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
@@ -123,6 +140,8 @@ class SlurmExecutor:
             entry = _entry(record, await self._listing.get(since=now))
         if entry is None:
             return await self._ends.find(jid)
+        if has_ended(entry):  # since it was read, the script may have said why the job is not run
+            record = await asyncio.to_thread(self._directories.read, jid) or record
         is_submitting = record.is_unfinished and not has_ended(entry)
         return record.native_state("unsubmitted" if is_submitting else "controller", entry)
 
@@ -132,7 +151,8 @@ class SlurmExecutor:
 
     async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
         ended = partial(self._has_ended, jid) if follow else None
-        async for chunk in chunks(self._directories.directory(jid) / "log", tail, ended):
+        directory = self._directories.directory(jid)
+        async for chunk in chunks(directory / "log", tail, ended, within=directory):
             yield chunk
 
     async def remove(self, jid: str) -> None:

@@ -1,6 +1,8 @@
 #!/bin/bash
+# shellcheck disable=SC2034,SC2317  # a site's blocks may use what those that pman ships do not
 exec </dev/null
 directory=/srv/storebase/.pman/jobs/chris-jid-1
+apart=  # yes: run finds the directories at "$incoming" and "$outgoing" once it has entered by "${inside[@]}"
 finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
 trap finish EXIT
 if ! mkdir "$directory/begun" 2>/dev/null && [ -e "$directory/begun" ]; then
@@ -13,26 +15,86 @@ alone() {  # without what slurmd and the script have in their environment
     case $name in PATH | USER | LANG | CUDA_VISIBLE_DEVICES | SLURM_JOB_ID | SLURM_PROCID) ;; *) unset "$name" ;; esac
   done
 }
+refuse() {  # a sentence, which pman reads: the job is not run
+  echo "pman: $1" >&2
+  printf %s "$1" >"$directory/asked"
+  exit 78
+}
+compare() {  # the open directory $1 is $3 in the storebase itself, and none that pman keeps its jobs in
+  local base real own
+  base=$(cd -P /srv/storebase && pwd -P)
+  real=$(readlink "/proc/self/fd/$1")
+  [ "$real" = "${base%/}/$3" ] || refuse "$2 leads elsewhere by a link: ${base%/}/$3 is $real"
+  own=$(cd -P "$directory/../.." && pwd -P)
+  for own in "$own"/{jobs,aside,images}; do
+    [[ $own/ != "$real"/* && $real/ != "$own"/* ]] || refuse "$2: the directories of the jobs are there, in $own"
+  done
+}
+hold() {
+  exec 8</srv/storebase/key-chris-jid-1/incoming/. || refuse "input_dir cannot be opened on the node"
+  exec 9</srv/storebase/key-chris-jid-1/outgoing/. || refuse "output_dir cannot be opened on the node"
+  compare 8 input_dir key-chris-jid-1/incoming
+  compare 9 output_dir key-chris-jid-1/outgoing
+}
+bind() {  # what is open as $1 at $2; by perl where the node has no program for it
+  local number
+  case $(uname -m) in x86_64) number=165 ;; ppc64le | s390x) number=21 ;; *) number=40 ;; esac
+  if command -v mount >/dev/null; then
+    mount --no-canonicalize --bind "/proc/self/fd/$1" "$2"
+  else
+    perl -e 'my ($n, $s, $t) = @ARGV; my $none = ""; syscall($n + 0, $s, $t, $none, 4096, 0)' \
+      "$number" "/proc/self/fd/$1" "$2"
+  fi
+  [ "/proc/self/fd/$1" -ef "$2" ] || refuse "a node lets no job mount a directory"
+}
+keep() {  # a mount namespace, in which the directories are where nothing else can be
+  hold
+  mkdir -p "$directory/begun/incoming" "$directory/begun/outgoing"
+  bind 8 "$directory/begun/incoming"
+  bind 9 "$directory/begun/outgoing"
+  exec 8<&- 9<&-
+  echo "$$"
+  exec sleep infinity
+}
+enter() {
+  local user=() back=()
+  if [ "$EUID" != 0 ]; then
+    user=(--user --preserve-credentials)
+    back=("$(command -v unshare)" --user --map-user="$EUID" --map-group="$(id -g)")
+  fi
+  exec 7< <(exec unshare --mount ${user:+--map-root-user} bash -c "$(declare -p directory; declare -f refuse compare hold bind keep); keep")
+  if ! read -r keeper <&7; then
+    [ -e "$directory/asked" ] || refuse "a node lets no job have a mount namespace (unshare --mount)"
+    exit 78
+  fi
+  exec 7<&-
+  inside=("$(command -v nsenter)" --target "$keeper" --mount "${user[@]}" "${back[@]}")
+  incoming=$directory/begun/incoming outgoing=$directory/begun/outgoing
+}
 more() {
   options=()
 }
 
+apart=yes
 run() {
   more
   export APPTAINERENV_CHRIS_USER_TOKEN=vjecd9Rk
-  exec apptainer exec --containall --writable-tmpfs --no-eval --pwd / \
-    --mount type=bind,source=/srv/storebase/key-chris-jid-1/incoming,destination=/share/incoming,ro \
-    --mount type=bind,source=/srv/storebase/key-chris-jid-1/outgoing,destination=/share/outgoing \
+  exec "${inside[@]}" apptainer exec --containall --writable-tmpfs --no-eval --pwd / \
+    --mount "type=bind,source=$incoming,destination=/share/incoming,ro" \
+    --mount "type=bind,source=$outgoing,destination=/share/outgoing" \
      "${options[@]}" docker://localhost/fnndsc/pl-simpledsapp:1.0.3 \
 env HOME=/tmp simpledsapp --prefix le --sleepLength 2 /share/incoming /share/outgoing
 }
 
 work() {
+  if [ "$apart" ]; then enter; else hold; fi
   trap 'stop >/dev/null 2>&1' TERM
-  run &
-  wait "$!"
+  run 8<&- 9<&- &
+  worker=$!
+  wait "$worker"
   code=$?
-  wait
+  wait "$worker"
+  [ -z "$keeper" ] || kill "$keeper"
   exit "$code"
 }
 work

@@ -1,6 +1,8 @@
 #!/bin/bash
+# shellcheck disable=SC2034,SC2317  # a site's blocks may use what those that pman ships do not
 exec </dev/null
 directory=/srv/storebase/.pman/jobs/chris-jid-1
+apart=  # yes: run finds the directories at "$incoming" and "$outgoing" once it has entered by "${inside[@]}"
 finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
 trap finish EXIT
 if ! mkdir "$directory/begun" 2>/dev/null && [ -e "$directory/begun" ]; then
@@ -12,6 +14,27 @@ alone() {  # without what slurmd and the script have in their environment
   for name in $(compgen -e); do
     case $name in PATH | USER | LANG | CUDA_VISIBLE_DEVICES | SLURM_JOB_ID | SLURM_PROCID) ;; *) unset "$name" ;; esac
   done
+}
+refuse() {  # a sentence, which pman reads: the job is not run
+  echo "pman: $1" >&2
+  printf %s "$1" >"$directory/asked"
+  exit 78
+}
+compare() {  # the open directory $1 is $3 in the storebase itself, and none that pman keeps its jobs in
+  local base real own
+  base=$(cd -P /srv/storebase && pwd -P)
+  real=$(readlink "/proc/self/fd/$1")
+  [ "$real" = "${base%/}/$3" ] || refuse "$2 leads elsewhere by a link: ${base%/}/$3 is $real"
+  own=$(cd -P "$directory/../.." && pwd -P)
+  for own in "$own"/{jobs,aside,images}; do
+    [[ $own/ != "$real"/* && $real/ != "$own"/* ]] || refuse "$2: the directories of the jobs are there, in $own"
+  done
+}
+hold() {
+  exec 8</srv/storebase/key-chris-jid-1/incoming/. || refuse "input_dir cannot be opened on the node"
+  exec 9</srv/storebase/key-chris-jid-1/outgoing/. || refuse "output_dir cannot be opened on the node"
+  compare 8 input_dir key-chris-jid-1/incoming
+  compare 9 output_dir key-chris-jid-1/outgoing
 }
 more() {
   options=()
@@ -28,11 +51,14 @@ run() {
 }
 
 work() {
+  if [ "$apart" ]; then enter; else hold; fi
   trap 'stop >/dev/null 2>&1' TERM
-  run &
-  wait "$!"
+  run 8<&- 9<&- &
+  worker=$!
+  wait "$worker"
   code=$?
-  wait
+  wait "$worker"
+  [ -z "$keeper" ] || kill "$keeper"
   exit "$code"
 }
 work
