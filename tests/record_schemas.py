@@ -2,6 +2,7 @@
 
     python -m tests.record_schemas docker swagger.yaml     # moby's api/swagger.yaml of API 1.41 (20.10)
     python -m tests.record_schemas slurm openapi.json      # GET /openapi/v3 of slurmrestd, 0.0.38
+    python -m tests.record_schemas podman DIRECTORY        # the sources of Podman 5.8.2, with vendor/
 
 The published ones are open: an engine drops a field that it does not know, or refuses it only with the job.
 """
@@ -143,9 +144,109 @@ def _slurm(published: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+GO_SOURCES = (
+    "vendor/go.podman.io/storage/pkg/idtools/*.go",
+    "vendor/go.podman.io/storage/types/*.go",
+    "vendor/go.podman.io/image/v5/manifest/docker_schema2.go",
+    "vendor/go.podman.io/common/libnetwork/types/*.go",
+    "vendor/github.com/opencontainers/runtime-spec/specs-go/config.go",
+    "libpod/define/healthchecks.go",
+    "pkg/specgen/*.go",
+)
+"""Where the structs of a SpecGenerator are; of two of one name, the later one counts."""
+
+_GO_STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_GO_FIELD = re.compile(r'^\t([\w, ]*?)\s*([*\[\]\w.]+)(?:\s+`json:"([^",]*)[^`]*`)?(?:\s*//.*)?$')
+_GO_TYPES: Mapping[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "float64": {"type": "number"},
+    "IP": {"type": "string"},
+    "HardwareAddr": {"type": "string"},
+    "NamespaceMode": {"type": "string"},
+    "LinuxNamespaceType": {"type": "string"},
+    "LinuxPersonalityDomain": {"type": "string"},
+    "LinuxPersonalityFlag": {"type": "string"},
+    "FileMode": {"type": "integer"},
+    "Signal": {"type": "integer"},
+    "Duration": {"type": "integer"},
+    "HealthCheckOnFailureAction": {"type": "integer"},
+}
+
+
+class GoStructs:
+    """Types of Go as they are read from JSON: null stands for no list, no object and nothing at a pointer."""
+
+    def __init__(self, sources: Iterator[str]) -> None:
+        self._structs = {found[1]: found[2] for text in sources for found in _GO_STRUCT.finditer(text)}
+
+    def taken(self, root: str) -> dict[str, Any]:
+        """A struct and those that it refers to, as the $defs of a schema."""
+        taken = {root: self._struct(root)}
+        while missing := set(_references(taken)) - taken.keys():
+            taken |= {name: self._struct(name) for name in sorted(missing)}
+        return taken
+
+    def _struct(self, name: str) -> dict[str, Any]:
+        return {
+            "description": "an object",
+            "type": ["object", "null"],
+            "properties": dict(self._fields(name)),
+            "additionalProperties": False,
+        }
+
+    def _fields(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        comment: list[str] = []
+        for line in self._structs[name].splitlines():
+            if line.strip().startswith("//"):
+                comment.append(line.strip(" \t/"))
+                continue
+            told, comment = _sentence("\n".join(comment)), []
+            found = _GO_FIELD.match(line)
+            if not found or found[3] == "-":
+                continue
+            embedded = found[2].rpartition(".")[2] if not found[1] else ""
+            if embedded in self._structs:
+                yield from self._fields(embedded)
+            for field in filter(None, found[1].split(", ")):
+                if field[0].isupper():
+                    schema = self._type(found[2])
+                    words = "; ".join(filter(None, [schema.get("description", ""), told]))
+                    yield found[3] or field, {**({"description": words} if words else {}), **schema}
+
+    def _type(self, go: str) -> dict[str, Any]:
+        if go.startswith("*"):
+            inner = self._type(go[1:])
+            nothing = isinstance(inner.get("type"), str)
+            return {**inner, "type": [inner["type"], "null"]} if nothing else inner
+        if go.startswith("[]"):
+            return {"type": ["array", "null"], "items": self._type(go[2:])}
+        if found := re.fullmatch(r"map\[\w+\](.+)", go):
+            return {"type": ["object", "null"], "additionalProperties": self._type(found[1])}
+        name = go.rpartition(".")[2]
+        if re.fullmatch(r"u?int\d*", name):
+            return {"type": "integer"}
+        return _GO_TYPES.get(name) or {"$ref": f"#/$defs/{name}"}
+
+
+def _podman(sources: Path) -> dict[str, Any]:
+    files = (file for pattern in GO_SOURCES for file in sorted(sources.glob(pattern)))
+    return {
+        "title": "Body of POST /libpod/containers/create, Podman's own API",
+        "$comment": "Taken by tests/record_schemas.py from the sources of Podman 5.8.2 (Apache 2.0).",
+        "$defs": GoStructs(file.read_text("utf-8") for file in files).taken("SpecGenerator"),
+    }
+
+
+def _read(file: Path) -> Any:
+    return yaml.safe_load(file.read_text("utf-8"))
+
+
 if __name__ == "__main__":
-    engine, file = sys.argv[1:]
-    found = {"docker": _docker, "slurm": _slurm}[engine](yaml.safe_load(Path(file).read_text("utf-8")))
+    engine, source = sys.argv[1], Path(sys.argv[2])
+    found = (
+        _podman(source) if engine == "podman" else {"docker": _docker, "slurm": _slurm}[engine](_read(source))
+    )
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:pman:native:{engine}"}
     target = SCHEMA / "native" / f"{engine}.json"
     target.write_text(json.dumps({**head, **found}, indent=1, ensure_ascii=False) + "\n", "utf-8")

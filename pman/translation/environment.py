@@ -141,6 +141,7 @@ class Escaping(ImmutableSandboxedEnvironment):
             del self.filters[name]
         del self.globals["lipsum"]
         self.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+        self.filters["by_name"] = lambda items: dict(item.partition("=")[::2] for item in items)
         self.filters = {name: self._on_text(self.filtered(name, f)) for name, f in self.filters.items()}
         self.filters["indent"] = self._indented
         if language == "wdl":

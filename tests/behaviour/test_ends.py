@@ -32,9 +32,11 @@ class Ends:
         assert self.engine.native is not None
         return self.engine.native.containers.get(self.jid)
 
-    def body(self, **changes: Any) -> dict[str, Any]:
-        labels = {JID_LABEL: self.jid}
-        return {"Image": self.engine.image, "Cmd": ["sleep", "60"], "Labels": labels, **changes}
+    def body(self, image: str = "") -> dict[str, Any]:
+        image, command, labels = image or self.engine.image, ["sleep", "60"], {JID_LABEL: self.jid}
+        if self.engine.name == "podman":
+            return {"name": self.jid, "image": image, "command": command, "labels": labels}
+        return {"Image": image, "Cmd": command, "Labels": labels}
 
     async def apply(self) -> None:
         await self.executor.apply(self.jid, [Document("container.yaml", "", self.body())])
@@ -88,7 +90,7 @@ async def test_a_job_that_was_never_started_ends_with_the_reason(ends: Ends) -> 
 
 
 async def test_a_job_that_waits_for_its_image_ends_with_the_reason(ends: Ends) -> None:
-    assert await ends.executor._markers.hold(ends.jid, ends.body(Image="localhost/not-there:1"))
+    assert await ends.executor._markers.hold(ends.jid, ends.body("localhost/not-there:1"))
     assert await ends.is_active()
 
     await ends.executor.end(ends.jid, "the image took too long")

@@ -105,7 +105,7 @@ def test_a_job_of_the_podman_site_has_its_limits(engine: str, storebase: Path, t
     assert told.split() == ["0", "1024", "4096", "1000"]
 
 
-ROOTFUL = {"UsernsMode: keep-id": "UsernsMode: host"}
+ROOTFUL = {"{nsmode: keep-id}": "{nsmode: host}"}
 
 
 @pytest.mark.parametrize("engine", ["docker", "swarm", "kubernetes"])

@@ -59,6 +59,9 @@ VOLUME = "/var/lib/docker/volumes/pman-storebase-33f0a4c1e6b5/_data"
 ESCAPES = f"path concatenation escapes the base directory, base: {VOLUME}, subpath: key-1/outgoing/link"
 """By Docker 28.5.2, of a link that leads out of the volume."""
 
+LINKED_OUT = "securejoin.OpenInRoot link: openat2 /srv/storebase/link: no such file or directory"
+"""Podman 5.8.6, of a directory that is a link out of the storebase, or is not there."""
+
 DERIVED: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]] = {
     "docker": {
         "dead": ("exited-3", {"Status": "dead", "Dead": True}),
@@ -76,6 +79,7 @@ DERIVED: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]] = {
         "removing": ("running", {"Status": "removing"}),
         "unknown": ("running", {"Status": "unknown", "Running": False}),
         "unheard-of": ("exited-0", {"Status": "hibernating"}),
+        "start-failed-linked-out": ("created", {"Error": LINKED_OUT}),
     },
 }
 """From which state, and what differs in its State."""
@@ -104,6 +108,7 @@ async def main(engine: str, address: str) -> None:
 async def _brought_into(
     name: str, command: list[str], translation: Translation, executor: Executor, address: str
 ) -> Mapping[str, Any]:
+    engine = translation.settings.engine
     jid = f"pman-state-{name}"
     memory = 16 if name.startswith("out-of-memory") else 200
     job = a_job(
@@ -120,12 +125,13 @@ async def _brought_into(
     if name == "restarting":
         body["HostConfig"]["RestartPolicy"] = {"Name": "always"}
     if name == "start-failed-no-such-user":
-        body["User"] = "nobody-of-that-name"
+        body["user" if engine == "podman" else "User"] = "nobody-of-that-name"
     with contextlib.suppress(UnknownJob):
         await executor.remove(jid)
     try:
         if name == "created":
-            await _post(address, f"/containers/create?name={jid}", body)
+            own = "/libpod" if engine == "podman" else ""
+            await _post(address, f"{own}/containers/create?name={jid}", body)
         else:
             await executor.apply(jid, [Document(document.name, document.text, body)])
     except EngineRefused as refused:

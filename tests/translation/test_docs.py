@@ -30,7 +30,12 @@ DECLARATIONS = [(engine, name, declared) for engine in ENGINES for name, declare
 def test_what_templates_are_given_is_what_is_declared(engine: str) -> None:
     for environ in SITES[engine]:
         settings = settings_of(engine, **environ)
-        facts = {**FACTS, "namespaces": "user", "storebase_volume": {"name": "a", "device": ""}}
+        facts = {
+            **FACTS,
+            "namespaces": "user",
+            "storebase_volume": {"name": "a", "device": ""},
+            "subpath": True,
+        }
         job, site = job_variables(PROBE, settings), site_variables(settings, facts)
         given = {"job": job, "site": {name: value for name, value in site.items() if value is not None}}
 

@@ -9,6 +9,8 @@ import pytest
 
 from pman import schema
 from pman.errors import ConfigError, EngineUnreachable
+from pman.executors.docker.bodies import PODMAN
+from pman.executors.docker.markers import inspection
 from pman.job import JobDetails
 from pman.settings import MASK
 from pman.translation.translation import Translation
@@ -122,7 +124,9 @@ def native_of(engine: str, content: dict[str, Any]) -> dict[str, Any]:
             }
         },
     }
-    return made[engine if engine != "podman" else "docker"]
+    if engine == "podman":
+        return dict(inspection("a-job", PODMAN.config(main), {}))
+    return made[engine]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

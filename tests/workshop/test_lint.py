@@ -197,10 +197,16 @@ IN_COPIES = {
         "wrong-value",
     ),
     "a kind of mount that there is not": (
+        "docker/container.yaml.j2",
+        "{% block gpu %}",
+        "{% block gpu %}\n  HEREIsolation: hyperV",
+        "wrong-value",
+    ),
+    "a field of Docker's API in Podman's": (
         "podman/container.yaml.j2",
         "{% block gpu %}",
-        "{% block shm %}\n  HEREIsolation: hyperV\n{% endblock %}\n{% block gpu %}",
-        "wrong-value",
+        "{% block gpu %}\nHEREPidsLimit: 5",
+        "unknown-field",
     ),
     "a word of sbatch that slurmrestd does not have": (
         "slurm/job.json.j2",

@@ -24,6 +24,7 @@ from docker.errors import DockerException
 from docker.tls import TLSConfig
 
 from pman.errors import ConfigError, ConnectionCut, EngineUnreachable, TimedOut
+from pman.executors.docker.bodies import DOCKER, Bodies
 from pman.executors.shared.http import Http
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,18 @@ SUBPATH_VERSION = (1, 45)
 """Docker 26, the first to mount a sub-path of a volume; asked for instead where the engine has it, since in
 an older version the API drops the sub-path without a word, and mounts the whole volume."""
 
+LIBPOD = "/v4.0.0"
+"""The version of Podman's own API, whose paths begin with /libpod/: Podman 4's, which 5 and 6 have, too."""
+
 
 class Api:
     """Made inside the event loop that uses it. Every call may raise EngineUnreachable."""
 
-    def __init__(self, kind: str, address: str, tls: TLSConfig | None, timeout: int) -> None:
+    def __init__(
+        self, kind: str, address: str, tls: TLSConfig | None, timeout: int, bodies: Bodies = DOCKER
+    ) -> None:
         self.kind = kind
+        self.bodies = bodies
         names = "CONTAINER_HOST and DOCKER_HOST" if kind == "Podman" else "DOCKER_HOST"
         self._http = Http(kind, address, timeout, hint=f"See {names}", tls=_ssl(tls) if tls else None)
         self._prefix = ""
@@ -81,10 +88,11 @@ class Api:
             return await self.call("POST", path, **options)
 
     async def description(self) -> dict[str, Any]:
-        """The engine's own words: /info, and of /version ApiVersion and the components' names."""
+        """The engine's own words: /info, and of /version its versions and the components' names."""
         version, info = await asyncio.gather(self.json("/version"), self.json("/info"))
         components = [component["Name"] for component in version.get("Components") or ()]
-        return {**info, "ApiVersion": version["ApiVersion"], "Components": components}
+        versions = {name: version[name] for name in ("Version", "ApiVersion")}
+        return {**info, **versions, "Components": components}
 
     async def version(self) -> str:
         """Such as "20.10.24 (API 1.41)"."""
@@ -98,7 +106,8 @@ class Api:
         """See Http.request, which takes the options; in the version of the API that was agreed on."""
         if not self._prefix and path != "/version":
             await self._negotiate()
-        async with self._http.request(method, f"{self._prefix}{path}", params=query, **options) as response:
+        prefix = LIBPOD if path.startswith("/libpod/") else self._prefix
+        async with self._http.request(method, f"{prefix}{path}", params=query, **options) as response:
             yield response
 
     async def _negotiate(self) -> None:

@@ -54,11 +54,11 @@ class Containers:
     async def create(self, jid: str, body: Mapping[str, Any]) -> str:
         """The new container's id. Raises NoSuchImageError, NameTaken, EngineRefused."""
         with self._cache.creating(jid):
-            status, answer = await self._api.create("/containers/create", query={"name": jid}, json=body)
+            status, answer = await self._api.create(self._api.bodies.path, query={"name": jid}, json=body)
             if status == 201:
                 return str(json.loads(answer)["Id"])
             message = words(answer)
-            if status == 404 and "no such image" in message.lower():
+            if (status == 404 and "no such image" in message.lower()) or "image not known" in message:
                 raise NoSuchImageError
             if status == 409 or "is already in use" in message:  # Podman: 500
                 await self._visible(jid)

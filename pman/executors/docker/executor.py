@@ -6,19 +6,20 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 from urllib.parse import quote
 
 from pman.errors import EngineRefused, NameTaken, UnknownJob
 from pman.executors.docker.api import Api, docker_api, podman_address
+from pman.executors.docker.bodies import PODMAN
 from pman.executors.docker.cache import Cache
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.frames import NoLogError, read_log
 from pman.executors.docker.markers import Kind, Markers, inspection, is_same
 from pman.executors.docker.pulls import Pulls
-from pman.executors.docker.storebase import facts
+from pman.executors.docker.storebase import facts, podman_facts
 from pman.executors.shared.tasks import Attempts
 from pman.job import Document
 
@@ -29,19 +30,25 @@ FOLLOW_INTERVAL_SECONDS = 0.5
 
 
 def connect_docker(settings: Mapping[str, Any]) -> DockerExecutor:
-    return DockerExecutor(docker_api(settings), settings)
+    return DockerExecutor(docker_api(settings), settings, facts)
 
 
 def connect_podman(settings: Mapping[str, Any]) -> DockerExecutor:
-    api = Api("Podman", *podman_address(settings), settings["ENGINE_TIMEOUT"])
-    return DockerExecutor(api, settings)
+    api = Api("Podman", *podman_address(settings), settings["ENGINE_TIMEOUT"], PODMAN)
+    return DockerExecutor(api, settings, podman_facts)
 
 
 class DockerExecutor:
     """See Executor for what each call means."""
 
-    def __init__(self, api: Api, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        settings: Mapping[str, Any],
+        facts: Callable[[Api, Mapping[str, Any]], Awaitable[Mapping[str, Any]]],
+    ) -> None:
         self._api = api
+        self._facts = facts
         self._settings = settings
         self._markers = Markers(api)
         self._cache = Cache(api)
@@ -49,7 +56,7 @@ class DockerExecutor:
         self._pulls = Pulls(api, self._markers, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
-        return await facts(self._api, self._settings)
+        return await self._facts(self._api, self._settings)
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
@@ -65,7 +72,7 @@ class DockerExecutor:
         await self._containers.start(jid, identity, asked)
         # To inspect it now would wait for the engine's own work on it: 0.1 s for a job that ends at once,
         # half of what create and start take (Docker 20.10).
-        return inspection(jid, body, {"Status": "running", "StartedAt": ""})
+        return inspection(jid, self._api.bodies.config(body), {"Status": "running", "StartedAt": ""})
 
     async def discard(self, jid: str, leftover: str) -> None:
         """Delete the marker that tells why there is no job, and the container, where it never started."""
@@ -73,7 +80,7 @@ class DockerExecutor:
         left = container if container and container["Id"] == leftover and not_started(container) else None
         failed = await self._markers.find("failed", jid)
         try:
-            if failed and (failed.identity == leftover or is_same(left, failed.body)):
+            if failed and (failed.identity == leftover or is_same(left, failed.config)):
                 await self._markers.remove("failed", jid, failed.body)
             if left:
                 await self._containers.delete(leftover)
@@ -133,7 +140,7 @@ class DockerExecutor:
         elif container and not container["State"].get("Error"):
             await self._markers.fail(jid, container["Config"], EngineRefused("end", 0, reason))
         elif marker := await self._markers.find("pending", jid):
-            await self._markers.fail(jid, marker.body, EngineRefused("end", 0, reason))
+            await self._markers.fail(jid, marker.config, EngineRefused("end", 0, reason))
             await self._markers.remove("pending", jid, marker.body)
         elif not container and not await self._markers.find("failed", jid):
             raise UnknownJob(jid)

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from pman.errors import EngineRefused
 from pman.executors.docker.api import Api, filtered, words
+from pman.executors.docker.bodies import Bodies
 from pman.job import JID_LABEL, LABEL_PREFIX, REASON_LABEL
 
 Kind = Literal["pending", "failed"]
@@ -27,15 +28,22 @@ _CALL_LABEL = f"{LABEL_PREFIX}call"
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The body of the container that is wanted, and why there is none."""
+    """The container that is wanted, and why there is none."""
 
     labels: Mapping[str, str]
     created: str
+    bodies: Bodies
 
     @property
     def body(self) -> Mapping[str, Any]:
+        """The body that creates it; of a failed one, its config."""
         body: Mapping[str, Any] = json.loads(self.labels[_DOCUMENT_LABEL])
         return body
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The container in the words of Docker's API."""
+        return self.body if _CALL_LABEL in self.labels else self.bodies.config(self.body)
 
     @property
     def identity(self) -> str:
@@ -53,7 +61,7 @@ class Marker:
     def native(self, jid: str) -> Mapping[str, Any]:
         """The job in the shape of a container's inspection, with a State.Status of its own."""
         status = {None: "pulling", "pull": "unpulled"}.get(self.labels.get(_CALL_LABEL), "refused")
-        return {**inspection(jid, self.body, {"Status": status, **self.state}), "Created": self.created}
+        return {**inspection(jid, self.config, {"Status": status, **self.state}), "Created": self.created}
 
 
 class Markers:
@@ -62,19 +70,20 @@ class Markers:
 
     async def hold(self, jid: str, body: Mapping[str, Any]) -> bool:
         """Mark a job as pending; False where another one of that name is."""
-        labels = {**(body.get("Labels") or {}), _DOCUMENT_LABEL: json.dumps(body)}
+        own = self._api.bodies.config(body).get("Labels") or {}
+        labels = {**own, _DOCUMENT_LABEL: json.dumps(body)}
         return (await self._create("pending", jid, labels)).labels == labels
 
-    async def fail(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> Marker:
-        """Keep why the engine would not have a job."""
+    async def fail(self, jid: str, config: Mapping[str, Any], refused: EngineRefused) -> Marker:
+        """Keep why the engine would not have a job; `config`: the container in the words of Docker's API."""
         why = {_CALL_LABEL: str(refused.native["call"]), REASON_LABEL: str(refused.native["message"])}
-        rest = {name: value for name, value in body.items() if name != "Env"}  # a token is of no more use
-        labels = {**(body.get("Labels") or {}), _DOCUMENT_LABEL: json.dumps(rest), **why}
+        rest = {name: value for name, value in config.items() if name != "Env"}  # a token is of no more use
+        labels = {**(config.get("Labels") or {}), _DOCUMENT_LABEL: json.dumps(rest), **why}
         return await self._create("failed", jid, labels)
 
     async def find(self, kind: Kind, jid: str) -> Marker | None:
         volume = await self._api.find(_path(kind, jid), f"{self._api.kind} cannot tell the state of {jid}")
-        return _marker(volume) if volume and (volume.get("Labels") or {}).get(JID_LABEL) == jid else None
+        return self._marker(volume) if volume and (volume.get("Labels") or {}).get(JID_LABEL) == jid else None
 
     async def latest(self, jid: str) -> Marker | None:
         """A failure counts more than the wait that it ended."""
@@ -104,17 +113,20 @@ class Markers:
         status, answer = await self._api.call("POST", "/volumes/create", json=volume)
         if status != 201:
             raise EngineRefused("hold", status, words(answer))
-        return _marker(json.loads(answer))
+        return self._marker(json.loads(answer))
+
+    def _marker(self, volume: Mapping[str, Any]) -> Marker:
+        return Marker(volume.get("Labels") or {}, volume.get("CreatedAt", ""), self._api.bodies)
 
 
-def is_same(container: Mapping[str, Any] | None, body: Mapping[str, Any]) -> bool:
-    """True for the container of the job with this body; its labels have the digest of the request."""
-    return container is not None and bool(container["Config"]["Labels"] == body.get("Labels"))
+def is_same(container: Mapping[str, Any] | None, config: Mapping[str, Any]) -> bool:
+    """True for the container of the job with this config; its labels have the digest of the request."""
+    return container is not None and bool(container["Config"]["Labels"] == config.get("Labels"))
 
 
-def inspection(jid: str, body: Mapping[str, Any], state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A job in the shape of its container's inspection; `body`: the one that creates the container."""
-    return {"Name": f"/{jid}", "Config": body, "HostConfig": body.get("HostConfig") or {}, "State": state}
+def inspection(jid: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A job in the shape of its container's inspection; `config`: what creates it, in Docker's words."""
+    return {"Name": f"/{jid}", "Config": config, "HostConfig": config.get("HostConfig") or {}, "State": state}
 
 
 def _name(kind: Kind, jid: str) -> str:
@@ -123,7 +135,3 @@ def _name(kind: Kind, jid: str) -> str:
 
 def _path(kind: Kind, jid: str) -> str:
     return f"/volumes/{quote(_name(kind, jid), safe='')}"
-
-
-def _marker(volume: Mapping[str, Any]) -> Marker:
-    return Marker(volume.get("Labels") or {}, volume.get("CreatedAt", ""))

@@ -84,7 +84,8 @@ class Pulls:
 
     async def _take(self, jid: str, body: Mapping[str, Any]) -> None:
         try:
-            image, waits = str(body["Image"]), f"pull of {body['Image']} interrupted"
+            image = str(self._api.bodies.config(body)["Image"])
+            waits = f"pull of {image} interrupted"
             await self._images.run(
                 image, lambda: until_reachable(lambda: self._pull(image), PULL_RETRY_SECONDS, waits)
             )
@@ -111,7 +112,8 @@ class Pulls:
     async def _mark_refused(self, jid: str, body: Mapping[str, Any], refused: EngineRefused) -> None:
         """Put a failed marker in the pending one's place; a container that did not start says so itself."""
         if refused.native["call"] != "start" and await self._is_wanted(jid, body):
-            refused.leftover = (await self._markers.fail(jid, body, refused)).identity
+            config = self._api.bodies.config(body)
+            refused.leftover = (await self._markers.fail(jid, config, refused)).identity
         await self._unmark(jid, body)
 
     async def _start(self, jid: str, body: Mapping[str, Any]) -> None:
@@ -125,7 +127,7 @@ class Pulls:
             except NoSuchImageError as error:
                 raise EngineRefused("pull", 404, "the engine did not keep the image") from error
             except NameTaken:
-                if not is_same(await self._containers.find(jid), body):
+                if not is_same(await self._containers.find(jid), self._api.bodies.config(body)):
                     continue  # what was deleted just now, and its pman does not know yet
                 await self._containers.resume(jid)
             else:

@@ -14,9 +14,23 @@ STOREBASE_MOUNT = "/var/local/storeBase"
 """pfcon's container mounts the storebase there."""
 
 BY_PATH = (
-    "jobs mount their directories by path, since {engine} knows no sub-paths of volumes (Docker 26 does): "
+    "jobs mount their directories by path, since {engine} knows no sub-paths ({newer} does): "
     "who exchanges a directory of the storebase for a link while a job starts may lead its mount elsewhere"
 )
+
+PODMAN_SUBPATH_VERSION = (4, 5)
+"""Podman takes `subpath=` for a bind mount: it opens the directory, looks where it is, and mounts what it has
+opened (libpod's safeMountSubPath; by openat2 in 5.8). An older one refuses the option by its name."""
+
+SPEC_GENERATOR = {
+    "required": ["name", "image"],
+    "propertyNames": {
+        "description": "no field of Podman's own API, in which its templates are; those that begin with a "
+        "capital are of Docker's, in which they were before",
+        "pattern": "^(?:[a-z]|Networks$)",
+    },
+}
+"""JSON Schema. Podman drops a field that it does not know without a word."""
 
 
 async def facts(api: Api, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -24,15 +38,25 @@ async def facts(api: Api, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     native = await api.description()
     storebase, volume = await _storebase(api, settings)
     facts = {"storebase": storebase, "native": native}
-    if numbers(native["ApiVersion"]) < SUBPATH_VERSION or "Podman Engine" in native["Components"]:
-        return {**facts, **by_path(f"{api.kind} with API {native['ApiVersion']}")}
+    if numbers(native["ApiVersion"]) < SUBPATH_VERSION:
+        return {**facts, "storebase_volume": None, **by_path(f"Docker with API {native['ApiVersion']}")}
     made = {"name": volume_name(storebase), "device": storebase}
     return {**facts, "storebase_volume": volume or made}
 
 
-def by_path(engine: str) -> Mapping[str, Any]:
-    """The facts of an engine that mounts by path; `engine`: which one knows no sub-paths of volumes."""
-    return {"storebase_volume": None, "warnings": [BY_PATH.format(engine=engine)]}
+async def podman_facts(api: Api, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same of Podman, whose own API takes another document."""
+    native = await api.description()
+    storebase, _ = await _storebase(api, settings)
+    subpath = tuple(map(int, native["Version"].split(".")[:2])) >= PODMAN_SUBPATH_VERSION
+    warnings = {} if subpath else by_path(f"Podman {native['Version']}", "Podman 4.5")
+    documents = {"container.yaml": SPEC_GENERATOR}
+    return {"storebase": storebase, "native": native, "subpath": subpath, "documents": documents, **warnings}
+
+
+def by_path(engine: str, newer: str = "Docker 26") -> Mapping[str, Any]:
+    """Says of an engine that mounts by path what that leaves open, and which one is newer."""
+    return {"warnings": [BY_PATH.format(engine=engine, newer=newer)]}
 
 
 def volume_name(directory: str) -> str:

@@ -57,7 +57,8 @@ class SwarmExecutor:
     async def facts(self) -> Mapping[str, Any]:
         told = await facts(self._api, self._settings)
         older = await self._services.nodes_without_subpaths() if told["storebase_volume"] else []
-        return {**told, **by_path(f"the node {', '.join(older)} of the swarm")} if older else told
+        left = by_path(f"the node {', '.join(older)} of the swarm")
+        return {**told, "storebase_volume": None, **left} if older else told
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
