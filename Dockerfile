@@ -20,7 +20,9 @@ RUN echo 'pman:x:10001:10001::/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
  && chmod 755 /usr/local/bin/pman-entrypoint
 ENV PATH=/opt/pman/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 5010
+# With TLS, only whether it listens: the certificate is for another name, and clients may need one.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=5s CMD ["python3", "-c", \
-  "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT') or 5010}/healthz\", timeout=4)"]
+  "import os, socket, urllib.request as u; at = '127.0.0.1', int(os.environ.get('PORT') or 5010); \
+  socket.create_connection(at, 4) if os.environ.get('TLS_CERT') else u.urlopen('http://%s:%d/healthz' % at, timeout=4)"]
 ENTRYPOINT ["pman-entrypoint"]
 CMD ["serve", "--host", "0.0.0.0"]

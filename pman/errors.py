@@ -72,13 +72,25 @@ class BadRequest(PmanError):
 
 
 class Unauthorised(PmanError):
-    """The site's token is missing, or another one was given."""
+    """The site's token is missing, or what was given is none."""
 
     status = 401
 
 
+class Forbidden(PmanError):
+    """The token that was given may read only."""
+
+    status = 403
+
+
+class TooManyWrong(PmanError):
+    """Too many wrong tokens came from the same address: try again later."""
+
+    status = 429
+
+
 class CrossSite(PmanError):
-    """A page of another site may have sent it."""
+    """A page of another site may have sent it, or it came by a name that is not the site's."""
 
     status = 403
 

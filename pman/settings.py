@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ MASK = "********"
 """Stands where a secret would be shown."""
 
 _TRUE, _FALSE = ("yes", "true", "on", "1", "y", "t"), ("no", "false", "off", "0", "n", "f")
+
+TOKENS = ("AUTH_TOKEN", "AUTH_READ_TOKEN")
+"""The settings that let callers in; of them, AUTH_TOKEN may change something."""
+
+_GUESSED = (
+    "password", "passwort", "passphrase", "changeme", "change-me", "letmein", "secret", "default",
+    "example", "qwertyuiop", "qwertzuiop", "asdfgh", "yxcvbn", "zxcvbn", "qwerty", "qwertz", "admin",
+    "token", "pfcon", "chris", "pman", "test",
+)  # fmt: skip
+_NEW_TOKEN = "make one with `openssl rand -hex 32`"  # noqa: S105  (none)
 
 _MAX_ID = 2**31
 """A user or group of a container has a number below this one (runc)."""
@@ -105,6 +116,8 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
         wrong = [(_variable(fault), fault) for fault in schema.faults(checker, values)]
         faults += [_from_schema(name, texts, fault) for name, fault in wrong if name not in named]
         named |= {name for name, _ in wrong}
+    if len({values.get(name) for name in TOKENS} - {None}) < sum(name in values for name in TOKENS):
+        faults.append(_fault(TOKENS[1], values[TOKENS[1]], "it is AUTH_TOKEN; use another one"))
     if faults:
         raise ConfigError.of(faults)
     return Settings(
@@ -189,7 +202,25 @@ def _parse(name: str, text: str) -> object:
         return _pairs(text)
     if name == "CONTAINER_USER":
         _check_ranges(text)
+    if name in TOKENS:
+        _check_strength(text)
     return text
+
+
+def _check_strength(token: str) -> None:
+    """Raises ValueError for what may be guessed: words, rows of the alphabet or of keys, a piece repeated."""
+    if len(token) < 16:
+        return  # the schema says so
+    if token in f"{token}{token}"[1:-1]:
+        raise ValueError(f"a piece of it, repeated; {_NEW_TOKEN}")
+    rest, lower = "", token.lower()
+    while lower:  # without what is guessed in one go
+        guessed = next((word for word in _GUESSED if lower.startswith(word)), lower[0])
+        rest += "" if len(guessed) > 1 else guessed
+        lower = lower[len(guessed) :]
+    steps = [ord(after) - ord(before) for before, after in pairwise(rest)]
+    if len(set(rest)) < 6 or sum(abs(step) <= 1 for step in steps) > len(rest) / 2:
+        raise ValueError(f"easy to guess; {_NEW_TOKEN}")
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import requests
 from click.testing import CliRunner
@@ -67,31 +68,34 @@ class Server:
         self,
         environment: Mapping[str, str],
         port: int = 0,
-        *,
+        *options: str,
         measured: bool = True,
         hidden: Path | None = None,
     ) -> None:
-        """`hidden`: a directory that this pman does not see, which takes root's rights."""
+        """`options`: of the command. `hidden`: what this pman does not see, which takes root's rights."""
         hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden)]
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115  (as long as the server)
         self.process = subprocess.Popen(
-            [*(hide if hidden else ()), sys.executable, "-m", "pman", "serve"],
+            [*(hide if hidden else ()), sys.executable, "-m", "pman", "serve", *options],
             env={**inherited(measured=measured), "PORT": str(port), **environment},
             stdin=subprocess.DEVNULL,
             stderr=self.log,
             cwd=tempfile.gettempdir(),
         )
         try:
-            self.root = until(self._address)
+            self.address = until(self._address)
         except BaseException:
             self.stop(signal.SIGKILL)
             raise
+        token = environment.get("AUTH_TOKEN")
+        self.root = self.address.replace("//", f"//pfcon:{quote(token, safe='')}@") if token else self.address
+        """With the token as pfcon has it, where there is one: `requests` sends it as HTTP Basic."""
         self.url = f"{self.root}/api/v1/"
 
     def _address(self) -> str | None:
         if self.process.poll() is not None:
             raise AssertionError(f"pman ended with {self.process.returncode}: {self.output()}")
-        found = re.search(r"running on (http://\S+)/api/v1/", self.output())
+        found = re.search(r"running on (\w+://\S+)/api/v1/", self.output())
         return found[1] if found else None
 
     def output(self) -> str:

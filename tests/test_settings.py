@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -122,6 +123,12 @@ def test_an_empty_or_blank_variable_is_one_that_is_not_set(tmp_path: Path) -> No
         None,
     )
     assert found["DOCKER_TLS_VERIFY"] is None
+
+
+def test_a_token_of_random_bytes_is_taken() -> None:
+    for seed in range(300):
+        token = Random(seed).randbytes(32).hex()  # noqa: S311  (of no site)
+        assert load(AUTH_TOKEN=token)["AUTH_TOKEN"] == token
 
 
 def test_no_env_file_is_no_error(tmp_path: Path) -> None:

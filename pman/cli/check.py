@@ -24,6 +24,7 @@ from pman.executors import Executor
 from pman.settings import Settings
 from pman.translation.translation import PROBE, Translation
 from pman.translation.variables import job_variables
+from pman.web.loopback import LOGIN, loopback_only
 
 Outcome = Literal["ok", "failed", "skipped", "warning"]
 
@@ -40,7 +41,7 @@ class Check:
 def check() -> None:
     """Try all that a server needs here.
 
-    Settings, templates and rules, engine, storebase, limits: each check is told with what to do.
+    Settings, login, templates and rules, engine, storebase, limits: each check is told with what to do.
     Ends with 0 when none has failed, else with 1.
     """
 
@@ -73,6 +74,7 @@ async def checks(environ: Mapping[str, str], dotenv: Path | None) -> AsyncIterat
             yield Check("settings", "failed", fault.message, advice)
         return
     yield Check("settings", "ok", _settings(settings))
+    yield _login(settings)
     subject = "templates"
     try:
         translation = Translation(settings)
@@ -121,6 +123,22 @@ def _settings(settings: Settings) -> str:
     given = [name for name, source in settings.sources.items() if source != "default"]
     names = f"{', '.join(given)} set" if given else "all at their defaults"
     return f"CONTAINER_ENV={settings.engine}; {names}"
+
+
+def _login(settings: Settings) -> Check:
+    if loopback_only(settings.engine):
+        return Check("login", "ok", f"{settings.engine} serves this machine only")
+    if settings["AUTH_TOKEN"] and settings["AUTH_V1"]:
+        return Check("login", "ok", "AUTH_TOKEN: API v1, v2 and the page ask for it")
+    if settings["TLS_CLIENT_CA"]:
+        return Check("login", "ok", "TLS_CLIENT_CA: every client has a certificate")
+    if settings["AUTH_TOKEN"]:
+        message = "AUTH_V1=no: whoever reaches pman can run, read and delete jobs by API v1"
+        return Check(
+            "login", "skipped", message, "take it away once pfcon's COMPUTE_SERVICE_URL has the token"
+        )
+    message = "whoever reaches pman can run, read and delete jobs; right on loopback only"
+    return Check("login", "skipped", message, f"here and of pfcon:\n{LOGIN[0]}\n{LOGIN[1]}")
 
 
 def _templates(settings: Settings) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import click
 import requests
@@ -45,16 +45,40 @@ def has_ended(job: Answer) -> bool:
 class Client:
     """One server, one kept-alive connection. Every call raises ServerUnreachable or ServerRefused."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: of the server, or of its API v1. Raises ConfigError for what is no address."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"--url={url!r}: use http://host:port/api/v1/")
-        self.root = url.rstrip("/").removesuffix("/api/v1")
-        self.url = f"{self.root}/api/v1/"
+    def __init__(self, url: str, environ: Mapping[str, str] = {}) -> None:
+        """`url`: of the server, or of its API v1, or of its socket file; a password in it is the token.
+
+        `environ`: PMAN_TOKEN, and for https PMAN_CA, PMAN_CERT and PMAN_KEY. Raises ConfigError for what is
+        no address or no file.
+        """
         self._session = requests.Session()
+        if url.startswith("unix:///"):
+            root = self._by_socket(url.removeprefix("unix://").removesuffix("/api/v1/"))
+            token = environ.get("PMAN_TOKEN")
+        else:
+            root, password = _without_password(url)
+            token = environ.get("PMAN_TOKEN") or password
+        self.root = root.rstrip("/").removesuffix("/api/v1")
+        self.url = f"{self.root}/api/v1/"
+        self._shown = url if url.startswith("unix:") else self.url
+        if token:
+            self._session.auth = ("pman", token)  # not a header, which a ~/.netrc would take the place of
+        self._session.cert = _certificate(environ)
+        self._authority = _file("PMAN_CA", environ)
         # A proxy of the environment cannot reach this machine's own loopback.
-        self._session.trust_env = not is_loopback(parts.hostname)
+        self._session.trust_env = not is_loopback(urlsplit(root).hostname or "")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _by_socket(self, path: str) -> str:
+        from docker.transport import UnixHTTPAdapter  # noqa: PLC0415  (only who has a socket waits for it)
+
+        if not os.path.exists(path):  # noqa: PTH110  (False where it may not be looked at)
+            raise _away(f"unix://{path}")
+        root = "http+docker://localhost"  # as the adapter has it; the name in it is the Host that pman sees
+        self._session.mount(root, UnixHTTPAdapter(f"http+unix://{path}"))
+        return root
 
     def about(self) -> Mapping[str, Any]:
         """server_version, container_env, storage_type and engine: reachable, version or message."""
@@ -96,7 +120,7 @@ class Client:
                 yield from response.iter_content(chunk_size=None, decode_unicode=True)
         except requests.RequestException as error:
             raise ServerUnreachable(
-                f"the pman at {self.url} went away in the middle of the log of {jid}",
+                f"the pman at {self._shown} went away in the middle of the log of {jid}",
                 f"the job goes on without it; once it is back: pman logs -f {jid}",
             ) from error
 
@@ -122,14 +146,18 @@ class Client:
         **options: Any,
     ) -> requests.Response:
         try:
-            response = self._session.request(method, url, timeout=timeout, allow_redirects=False, **options)
+            response = self._session.request(
+                method, url, timeout=timeout, allow_redirects=False, verify=self._authority, **options
+            )
         except requests.Timeout as error:
-            raise ServerUnreachable(f"the pman at {self.url} does not answer in time") from error
-        except (requests.RequestException, UnicodeError) as error:
+            raise ServerUnreachable(f"the pman at {self._shown} does not answer in time") from error
+        except requests.exceptions.SSLError as error:
             raise ServerUnreachable(
-                f"no pman answers at {self.url}",
-                "start one with `pman serve`, or say where it is with --url or PMAN_URL",
+                f"no trust between this client and the pman at {self._shown}: {error}",
+                "PMAN_CA: the certificate of who signed the server's; PMAN_CERT, PMAN_KEY: the client's own",
             ) from error
+        except (requests.RequestException, UnicodeError) as error:
+            raise _away(self._shown) from error
         if response.status_code >= 300:
             raise _refused(response)
         return response
@@ -141,10 +169,45 @@ remote = click.option(
     default=lambda: f"http://127.0.0.1:{os.environ.get('PORT') or 5010}/api/v1/",
     show_default="http://127.0.0.1:PORT/api/v1/, PORT being 5010 if not set",
     show_envvar=True,
-    callback=lambda _, __, url: Client(url),
-    help="Where the server is.",
+    callback=lambda context, _, url: _client(context, url),
+    help="Where the server is: http://, https://, or unix:///path of its socket file. PMAN_TOKEN is the "
+    "site's token; PMAN_CA the certificate of who signed the server's; PMAN_CERT, PMAN_KEY the client's own.",
 )
 """Adds the option --url to a command, which is handed a client of it, as `url`."""
+
+
+def _away(url: str) -> ServerUnreachable:
+    hint = "start one with `pman serve`, or say where it is with --url or PMAN_URL"
+    return ServerUnreachable(f"no pman answers at {url}", hint)
+
+
+def _client(context: click.Context, url: str) -> Client:
+    client = Client(url, os.environ)
+    context.call_on_close(client.close)
+    return client
+
+
+def _without_password(url: str) -> tuple[str, str | None]:
+    """An address as messages may show it, and the password that was in it."""
+    parts = urlsplit(url)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"--url={shown!r}: use http://host:port/api/v1/, https://... or unix:///path")
+    return shown, unquote(parts.password) if parts.password else None
+
+
+def _certificate(environ: Mapping[str, str]) -> tuple[str, str] | str | None:
+    certificate, key = _file("PMAN_CERT", environ), _file("PMAN_KEY", environ)
+    if key and not certificate:
+        raise ConfigError("PMAN_KEY goes with PMAN_CERT, the certificate of the client")
+    return (certificate, key) if certificate and key else certificate
+
+
+def _file(name: str, environ: Mapping[str, str]) -> str | None:
+    path = environ.get(name) or None
+    if path and not os.path.isfile(path):  # noqa: PTH113  (False where it may not be looked at)
+        raise ConfigError(f"{name}={path!r}: no such file")
+    return path
 
 
 def _refused(response: requests.Response) -> ServerRefused:

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quart import Quart, Response, request
+from quart import Quart, Response
 
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
 from pman.engine.previews import PreviewQueue
-from pman.errors import BadRequest
-from pman.settings import engine_schema, properties
 from pman.translation.request import MAX_BODY
 from pman.web import page
-from pman.web.api.answers import NO_GUESSES, answer_errors
+from pman.web.access import Access
+from pman.web.api.answers import USUAL_HEADERS, answer_errors
 from pman.web.api.openapi import add_description
 from pman.web.api.v1 import add_v1
 from pman.web.api.v2 import add_v2
-from pman.web.loopback import is_of_loopback
+from pman.web.loopback import loopback_only
 
 
-def create_app(engine: Engine) -> Quart:
-    """Raises nothing; the engine is ready, or on its way back."""
+def access_to(engine: Engine) -> Access:
+    return Access(engine.settings, only_own_hosts=loopback_only(engine.settings.engine))
+
+
+def create_app(engine: Engine, access: Access | None = None) -> Quart:
+    """Raises nothing; the engine is ready, or on its way back. `access`: its own by default."""
+    access = access or access_to(engine)
     app = Quart("pman", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     app.url_map.strict_slashes = False
     answer_errors(app)
+    access.stand_before(app)
     add_v1(app, engine)
     feed = Feed(engine)
     queue = PreviewQueue(engine.settings)
@@ -34,29 +39,15 @@ def create_app(engine: Engine) -> Quart:
     add_description(app)
     _health(app, engine)
     if engine.settings["PMAN_PAGE"]:
-        page.add(app, engine, feed, queue)
+        page.add(app, engine, access, feed, queue)
 
     @app.after_request
-    async def no_guesses(response: Response) -> Response:
-        response.headers.update(NO_GUESSES)
+    async def usual(response: Response) -> Response:
+        for name, value in USUAL_HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
-    if loopback_only(engine.settings.engine):
-
-        @app.before_request
-        async def only_this_machine() -> None:
-            if not is_of_loopback(request.host):
-                # A page in a browser of this machine, whose name was made to mean this machine.
-                raise BadRequest(
-                    f"Host: {request.host!r}: this engine serves this machine only, as localhost"
-                )
-
     return app
-
-
-def loopback_only(engine: str) -> bool:
-    """Says whether schema/engines keeps an engine from listening beyond this machine: it isolates nothing."""
-    return "loopback" in properties(engine_schema(engine, "server"))
 
 
 def _health(app: Quart, engine: Engine) -> None:

@@ -1,9 +1,18 @@
-"""Tells the addresses of this machine from all others."""
+"""Tells the addresses of this machine, and the names of the site, from all others."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Set
+
+from pman.settings import engine_schema, properties
+
+LOGIN = (
+    "AUTH_TOKEN=$(openssl rand -hex 32)",
+    "COMPUTE_SERVICE_URL=http://pman:$AUTH_TOKEN@pman:5010/api/v1/",
+)
+"""The two lines that give a pman its login: its own setting, and pfcon's."""
 
 
 def is_loopback(host: str) -> bool:
@@ -14,10 +23,18 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def is_of_loopback(header: str) -> bool:
-    """Says it of a Host header (RFC 9110, 7.2): a name or an address, with a port or without."""
+def is_among(hosts: Set[str], header: str) -> bool:
+    """Says whether a Host header (RFC 9110, 7.2) is this machine's own, or one of `hosts`, on any port.
+
+    `hosts`: names and addresses in lower case, without brackets.
+    """
     match = _HOST.fullmatch(header)
-    return bool(match and is_loopback(match[1]))
+    return bool(match and (is_loopback(match[1]) or match[1].strip("[]").lower() in hosts))
 
 
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
+
+
+def loopback_only(engine: str) -> bool:
+    """Says whether schema/engines keeps an engine from listening beyond this machine: it isolates nothing."""
+    return "loopback" in properties(engine_schema(engine, "server"))

@@ -62,7 +62,8 @@ PARTITIONS: Mapping[str, Callable[[], str]] = {
 LABEL = "org.example.pman-test"
 """Of the node that NODE_SELECTOR selects."""
 
-TOKEN = "0123456789abcdef"  # noqa: S105  (of these tests only)
+TOKEN = "c0ffee-0f-a-s1ght"  # noqa: S105  (of these tests only)
+READ_TOKEN = "t3a-for-those-who-look"  # noqa: S105
 
 LOOK = r"""
 {
@@ -147,6 +148,8 @@ class Sight:
             "IMAGE_PULL_SECRETS": "pman-test-registry",
             "APPLICATION_MODE": "development",
             "SECRET_KEY": f"hidden-{self.value}",
+            "ALLOWED_HOSTS": "pman.example.org",
+            "TRUSTED_PROXIES": "127.0.0.1",
         }
         return {
             **{name: text for name, text in asked.items() if self.honours(name)},
@@ -165,6 +168,8 @@ class Sight:
             "IGNORE_LIMITS": "yes",
             "REMOVE_JOBS": "no",
             "AUTH_TOKEN": TOKEN,
+            "AUTH_READ_TOKEN": READ_TOKEN,
+            "AUTH_V1": "no",
             "PMAN_PAGE": "no",
             "JOB_LOGS_BYTES": "2000",
             "JOB_TTL_SECONDS": "10",

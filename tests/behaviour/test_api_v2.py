@@ -252,17 +252,32 @@ def local(storebase: Path) -> Iterator[Live]:
         yield running
 
 
-def test_with_a_token_v2_needs_it_to_change_something_and_v1_does_not(local: Live) -> None:
-    url = f"{local.server.root}/api/v2/jobs/no-such-job"
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
-        refused = requests.delete(url, headers=headers, timeout=60)
-        assert refused.status_code == 401
-        assert refused.headers["WWW-Authenticate"] == "Bearer"
-        assert TOKEN not in refused.text
+def test_pfcon_with_the_token_in_its_address_runs_a_job_as_it_always_did(local: Live) -> None:
+    request = local.script("cat $in/in.txt")
 
-    assert requests.delete(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60).status_code == 404
-    assert local.delete("no-such-job").status_code == 404
-    assert requests.get(f"{local.server.root}/api/v2/jobs", timeout=60).status_code == 200
+    assert local.post(request).status_code == 201
+    assert local.post(request).status_code == 201  # a repeat
+    assert local.finished(request["jid"])["logs"] == "hello\n"
+    assert local.delete(request["jid"]).status_code == 204
+
+
+def test_with_a_token_both_versions_need_it(local: Live) -> None:
+    for url in (
+        f"{local.server.address}/api/v2/jobs/no-such-job",
+        f"{local.server.address}/api/v1/no-such-job/",
+    ):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+            for call in (requests.get, requests.delete):
+                refused = call(url, headers=headers, timeout=60)
+                assert refused.status_code in (401, 429)
+                assert TOKEN not in refused.text
+                assert "no-such-job" not in refused.text
+
+        signed = {"Authorization": f"Bearer {TOKEN}"}
+        assert requests.delete(url, headers=signed, timeout=60).status_code == 404
+        assert requests.delete(url, auth=("pfcon", TOKEN), timeout=60).status_code == 404
+    assert requests.get(f"{local.server.address}/healthz", timeout=60).status_code == 200
+    assert requests.get(f"{local.server.address}/readyz", timeout=60).status_code == 200
 
 
 def test_no_page_of_another_site_can_submit_or_delete_by_v1(local: Live) -> None:
@@ -270,6 +285,9 @@ def test_no_page_of_another_site_can_submit_or_delete_by_v1(local: Live) -> None
     body = json.dumps(local.request())
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", None):
         headers = {"Origin": "http://evil.example", **({"Content-Type": kind} if kind else {})}
+        response = requests.post(local.server.url, data=body.encode(), headers=headers, timeout=60)
+        assert response.status_code == 403, response.text
+        del headers["Origin"]  # of a browser that says nothing
         response = requests.post(local.server.url, data=body.encode(), headers=headers, timeout=60)
         assert response.status_code == 415, response.text
     for method in ("DELETE", "POST"):

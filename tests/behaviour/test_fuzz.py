@@ -56,7 +56,7 @@ def fuzzed(pman: Live, directory: Path, configuration: str, *options: str) -> No
         str(Path(sys.executable).with_name("schemathesis")),
         f"--config-file={file}",
         "run",
-        f"{pman.server.root}/openapi.json",
+        f"{pman.server.address}/openapi.json",
         "--seed=1",
         "--exclude-path-regex=events$",  # they do not end; test_api_v2.py follows them
         "--request-timeout=60",

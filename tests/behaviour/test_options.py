@@ -24,7 +24,18 @@ from pman import executors
 from pman.settings import DECLARED, engine_schema, properties
 from pman.translation.request import PROPERTIES
 from tests import engines
-from tests.behaviour.sight import LABEL, NOWHERE, OUTSIDE, SITE, TOKEN, OfPod, Sight, kept_by_local, matrix
+from tests.behaviour.sight import (
+    LABEL,
+    NOWHERE,
+    OUTSIDE,
+    READ_TOKEN,
+    SITE,
+    TOKEN,
+    OfPod,
+    Sight,
+    kept_by_local,
+    matrix,
+)
 from tests.engines import slurm
 from tests.engines.relay import Certificates, relay
 from tests.live import live, refused_start, unreached, until
@@ -465,17 +476,41 @@ def _mode(sight: Sight) -> None:
     assert "GET /api/v1/" not in sight.other.server.output()
 
 
-@shows("AUTH_TOKEN", "PMAN_PAGE")
+@shows("AUTH_TOKEN", "AUTH_READ_TOKEN", "AUTH_V1", "PMAN_PAGE")
 def _for_people(sight: Sight) -> None:
     request = sight.other.request()
     sight.main.submitted.append(request["jid"])
     sight.other.submit(request)
-    job = f"{sight.other.server.root}/api/v2/jobs/{request['jid']}"
+    address = sight.other.server.address
+    job = f"{address}/api/v2/jobs/{request['jid']}"
+    assert requests.get(f"{address}/api/v1/{request['jid']}/", timeout=100).status_code == 200
+    assert requests.get(job, timeout=100).status_code == 401
     assert requests.delete(job, timeout=100).status_code == 401
+    reading = {"Authorization": f"Bearer {READ_TOKEN}"}
+    assert requests.get(job, headers=reading, timeout=100).status_code == 200
+    assert requests.delete(job, headers=reading, timeout=100).status_code == 403
     allowed = {"Authorization": f"Bearer {TOKEN}"}
     assert requests.delete(job, headers=allowed, timeout=100).status_code == 204
     assert "text/html" not in requests.get(sight.other.server.root, timeout=100).headers["Content-Type"]
     assert "text/html" in requests.get(sight.main.server.root, timeout=100).headers["Content-Type"]
+
+
+@shows("ALLOWED_HOSTS", "TRUSTED_PROXIES")
+def _hosts(sight: Sight) -> None:
+    url = f"{sight.main.server.root}/api/v2/jobs/not-{sight.jid}"
+    for host, status in (("pman.example.org", 404), ("evil.example", 403)):
+        browser = {"Host": host, "Accept-Language": "en", "X-Forwarded-For": "192.0.2.7"}
+        assert requests.get(url, headers=browser, timeout=100).status_code == status
+    assert '"address": "192.0.2.7"' in sight.main.server.output()
+
+
+@shows("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA")
+def _https(sight: Sight) -> None:
+    """That a file is read, on every engine; what it does then is in tests/web/test_server.py."""
+    missing = str(sight.directory / "missing.pem")
+    environment = {**unreached(sight.engine.name, sight.directory), "TLS_CERT": missing, "TLS_KEY": missing}
+    assert f"TLS_CERT='{missing}'" in refused_start(environment)
+    assert "TLS_CLIENT_CA" in refused_start({**environment, "TLS_CLIENT_CA": "missing.pem"})
 
 
 @shows("PORT")

@@ -74,6 +74,13 @@ class Visit:
         self.page.goto(self.root + path)
         return self.page
 
+    def log_in(self, token: str) -> None:
+        """At the first page, which asks for the site's token."""
+        self.go("/").get_by_label("The site's token").fill(token)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.get_by_role("button", name="Forget the token").wait_for()
+        self.forgive("Failed to load resource.* 401 ")
+
     def check(self) -> None:
         assert not self.complaints
         assert self.requests
@@ -89,7 +96,9 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
         def opened(running: Live, **options: Any) -> Visit:
             context = stack.enter_context(chromium.new_context(**options))
             context.set_default_timeout(60_000)
-            visits.append(Visit(context, running.server.root))
+            visits.append(Visit(context, running.server.address))
+            if token := running.settings.get("AUTH_TOKEN"):
+                visits[-1].log_in(token)
             return visits[-1]
 
         yield opened

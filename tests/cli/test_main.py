@@ -25,6 +25,7 @@ from pman.settings import DECLARED
 from tests import engines
 from tests.live import DEADLINE, Live, Server, inherited, live, program, until
 
+TOKEN = "a-token-of-the-site"  # noqa: S105  (of no site)
 NOWHERE = "unix:///nonexistent/engine.sock"
 REQUEST: Mapping[str, Any] = {
     "jid": "chris-jid-42",
@@ -307,6 +308,19 @@ def test_check_of_an_engine_that_is_away_says_what_to_do_and_skips_the_rest() ->
     assert re.search(r"✘ +engine +failed .*nonexistent", done.stdout)
     assert re.search(r"– +storebase +skipped", done.stdout)
     assert "DOCKER_HOST" in done.stdout
+
+
+def test_check_says_whether_pman_has_a_login_and_what_gives_it_one() -> None:
+    alone, v1_open, closed = (
+        pman("check", **environ).stdout
+        for environ in ({}, {"AUTH_TOKEN": TOKEN, "AUTH_V1": "no"}, {"AUTH_TOKEN": TOKEN})
+    )
+
+    assert re.search(r"– +login +skipped +whoever reaches pman", alone)
+    assert "AUTH_TOKEN=$(openssl rand -hex 32)" in alone
+    assert "COMPUTE_SERVICE_URL=http://pman:$AUTH_TOKEN@pman:5010/api/v1/" in alone
+    assert re.search(r"– +login +skipped +AUTH_V1=no", v1_open)
+    assert re.search(r"✔ +login +ok", closed)
 
 
 def test_check_tells_every_wrong_setting() -> None:

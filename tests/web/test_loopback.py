@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pman.web.loopback import is_of_loopback
+from pman.web.loopback import is_among
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from pman.web.loopback import is_of_loopback
     ["localhost", "LOCALHOST", "localhost:5010", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:5010", "[0::1]"],
 )
 def test_every_name_of_this_machine_to_itself_is_taken(header: str) -> None:
-    assert is_of_loopback(header)
+    assert is_among(frozenset(), header)
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,9 @@ def test_every_name_of_this_machine_to_itself_is_taken(header: str) -> None:
     ],
 )  # fmt: skip
 def test_any_other_is_refused(header: str) -> None:
-    assert not is_of_loopback(header)
+    assert not is_among(frozenset({"a.name"}), header)
+
+
+@pytest.mark.parametrize("header", ["pman.example.org", "PMAN.example.org:5010", "[2001:db8::7]:80"])
+def test_a_name_that_the_site_allows_is_taken_on_any_port(header: str) -> None:
+    assert is_among({"pman.example.org", "2001:db8::7"}, header)

@@ -18,10 +18,10 @@ from pman.errors import BadRequest, EngineUnreachable, Fault
 from pman.resources import TEMPLATES
 from pman.translation.translation import Translation
 from pman.web.app import create_app
+from pman.web.login import COOKIE
 from pman.web.page.code import rows
 from pman.web.page.jobs import Query, counted, limits, news
 from pman.web.page.render import EXAMPLES
-from pman.web.page.session import COOKIE
 from pman.web.page.view import STATIC, duration, sentence
 from tests.a_job import a_job_details, settings_of, site_templates
 from tests.engine.test_engine import Held
@@ -211,8 +211,8 @@ async def test_where_pman_removes_no_jobs_the_page_offers_none_and_says_why() ->
 async def test_the_page_of_an_engine_that_isolates_nothing_serves_this_machine_only() -> None:
     page = client(listed("job-1"), "local", LOCAL_STATE="/nowhere")
 
-    assert (await page.get("/render", headers={"Host": "evil.example"})).status_code == 400
-    assert (await page.get("/static/page.js", headers={"Host": "evil.example"})).status_code == 400
+    assert (await page.get("/render", headers={"Host": "evil.example"})).status_code == 403
+    assert (await page.get("/static/page.js", headers={"Host": "evil.example"})).status_code == 403
     assert (await page.get("/render", headers={"Host": "localhost:5010"})).status_code == 200
 
 

@@ -21,14 +21,19 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 5
 """Seconds; the platform polls at this pace."""
 
-NO_GUESSES = {"X-Content-Type-Options": "nosniff"}
-"""Headers of every answer: a log is text, whatever a browser would take it for."""
+USUAL_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+"""Headers of every answer: a log is text, whatever a browser would take it for, and nobody else's to keep."""
 
 _MESSAGES = {
     404: "nothing is here; the API is at /api/v1/",
     413: f"the body is larger than {MAX_BODY} bytes",
 }
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_SECONDS)}}
+_HEADERS = {
+    # Not Basic: a browser would ask by itself, and then send the token with what pages of other sites ask.
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "60"},
+    503: {"Retry-After": str(RETRY_AFTER_SECONDS)},
+}
 
 
 def answer_errors(app: Quart) -> None:

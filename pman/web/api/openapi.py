@@ -17,6 +17,10 @@ from pman.engine.previews import installed
 
 HERE = Path(__file__).parent
 COMPONENTS = "#/components/schemas/"
+_METHODS = ("get", "post", "delete")
+_REFUSALS = {"401": "Unauthorised", "403": "Forbidden", "429": "TooManyWrong"}
+"""Answers that every route may give before it is called."""
+
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -30,6 +34,12 @@ def document() -> Mapping[str, Any]:
     source: dict[str, Any] = yaml.safe_load((HERE / "openapi.yaml").read_text("utf-8"))
     source["info"]["version"] = __version__
     source["components"]["schemas"].update(_components())
+    for item in source["paths"].values():
+        for operation in (operation for method, operation in item.items() if method in _METHODS):
+            # Anybody may ask for health; but a browser, by a name of the site's only.
+            refusals = {"403": "Forbidden"} if operation.get("security") == [] else _REFUSALS
+            answers = {code: {"$ref": f"#/components/responses/{name}"} for code, name in refusals.items()}
+            operation["responses"] = dict(sorted({**operation["responses"], **answers}.items()))
     described: dict[str, Any] = _renamed(source, _REFERENCES)
     return described
 
@@ -80,7 +90,6 @@ def page() -> str:
 
 def _operations() -> list[Mapping[str, Any]]:
     """Each with its path, its method, and all parameters and responses as they are."""
-    methods = ("get", "post", "delete")
     return [
         {
             **operation,
@@ -91,7 +100,7 @@ def _operations() -> list[Mapping[str, Any]]:
         }
         for path, item in document()["paths"].items()
         for method, operation in item.items()
-        if method in methods
+        if method in _METHODS
     ]
 
 

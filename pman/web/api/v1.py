@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from quart import Quart, Response, request
 
 from pman import __version__
-from pman.engine.engine import Engine
-from pman.errors import EngineUnreachable, NotJson
+from pman.engine.engine import LARGE, Engine
+from pman.errors import BadRequest, EngineUnreachable, NotJson
 from pman.translation.request import PROPERTIES
 from pman.web.api.answers import streamed_log
 from pman.web.api.params import flag, only, valid_jid
+from pman.web.audit import call_of
 
 
 def add_v1(app: Quart, engine: Engine) -> None:
@@ -30,8 +32,16 @@ def add_v1(app: Quart, engine: Engine) -> None:
         only("dry_run", *PROPERTIES)  # fields of a request were taken from here once; they are missed below
         if not request.is_json:
             raise NotJson("the body must be JSON, with Content-Type: application/json")
-        job = await engine.parse(await request.get_data())
-        if flag("dry_run"):
+        call, dry_run, body = call_of(request.scope), flag("dry_run"), await request.get_data()
+        if dry_run:
+            call.action = ""
+        try:
+            job = await engine.parse(body)
+        except BadRequest:
+            call.names(**_names(body))
+            raise
+        call.names(jid=job.jid, auid=job.auid)
+        if dry_run:
             documents = [document.answer() for document in await engine.show(job)]
             return of_job(engine, job.jid, documents=documents), 200
         info = await engine.submit(job)
@@ -53,6 +63,15 @@ def add_v1(app: Quart, engine: Engine) -> None:
     @app.get("/api/v1/<jid>/logs/")
     async def logs(jid: str) -> Response:
         return await streamed_log(engine, jid)
+
+
+def _names(body: bytes | str) -> Mapping[str, object]:
+    """What a request that is wrong says of its job and user, for the audit."""
+    try:
+        request = json.loads(body) if len(body) < LARGE else {}
+    except (ValueError, RecursionError):
+        return {}
+    return {name: request.get(name) for name in ("jid", "auid")} if isinstance(request, dict) else {}
 
 
 async def answering(engine: Engine) -> Mapping[str, Any]:

@@ -16,8 +16,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
 from pman.engine.previews import PreviewQueue
-from pman.errors import Busy, PmanError, TooLarge
-from pman.web.page import job, jobs, render, templates
+from pman.errors import Busy, PmanError, TooLarge, Unauthorised
+from pman.web.access import Access
+from pman.web.page import job, jobs, login, render, templates
 from pman.web.page.session import Session
 from pman.web.page.view import View
 
@@ -58,18 +59,21 @@ def _instead(target: str) -> Mapping[str, str]:
     return {"HX-Reselect": ".told", "HX-Reswap": "innerHTML", **beside}
 
 
-def add(app: Quart, engine: Engine, feed: Feed, queue: PreviewQueue) -> None:
+def add(app: Quart, engine: Engine, access: Access, feed: Feed, queue: PreviewQueue) -> None:
     """Serves the page at the root of the app."""
     page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
-    session = Session(engine.settings["AUTH_TOKEN"])
+    session = Session(access)
     view = View(engine.settings, session)
     jobs.routes(page, feed, view)
     job.routes(page, engine, feed, view, session)
     render.routes(page, engine, view, queue)
     templates.routes(page, engine, view)
+    login.routes(page, view, session)
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:
+        if isinstance(error, Unauthorised):
+            return login.asked(view, login.here(), error)
         usual = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
         heading = usual or "That did not work"
         answer = view.answer("error.html", status=error.status, section="", heading=heading, error=error)

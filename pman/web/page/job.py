@@ -11,13 +11,13 @@ from quart import Blueprint, Response, redirect, request
 
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
-from pman.errors import Conflict, PmanError, Unauthorised, UnknownJob
+from pman.errors import Conflict, Forbidden, PmanError, TooManyWrong, Unauthorised, UnknownJob
 from pman.job import JobDetails
 from pman.web.api.params import valid_jid
 from pman.web.api.sse import streamed_events
 from pman.web.page.code import rows
 from pman.web.page.jobs import limits, news
-from pman.web.page.session import Session, own_page
+from pman.web.page.session import Session
 from pman.web.page.view import NotThere, View
 
 PARTS = {
@@ -71,23 +71,18 @@ def routes(page: Blueprint, engine: Engine, feed: Feed, view: View, session: Ses
 
     @page.post("/jobs/<jid>/cancel")
     async def cancel(jid: str) -> Response:
-        form = await request.form
+        given = (await request.form).get("token", "")
         try:
-            session.admit(form.get("token", ""))
-        except Unauthorised as error:
+            await session.admit(given)
+        except (Unauthorised, Forbidden, TooManyWrong) as error:
+            if not session.begun:
+                raise  # nothing of the job is shown to who has brought no token
             return await _confirm(jid, error)
         _removable()
         await engine.remove(valid_jid(jid))
         answer = cast(Response, redirect(f"/?{urlencode({'removed': jid})}", 303))
-        if not session.begun:
+        if given:
             session.begin(answer)
-        return answer
-
-    @page.post("/forget")
-    async def forget() -> Response:
-        own_page()
-        answer = cast(Response, redirect("/", 303))
-        session.end(answer)
         return answer
 
     async def _confirm(jid: str, error: PmanError | None = None) -> Response:

@@ -1,0 +1,106 @@
+"""Which of the site's tokens a request brings, by Authorization (Bearer, Basic) or a session of the page."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakSet
+
+from cachetools import TTLCache
+
+from pman.settings import TOKENS, Settings
+
+FULL = TOKENS[0]
+"""The name of the token that may change something."""
+
+COOKIE = "pman-session"
+SESSION_SECONDS = 12 * 3600
+"""Seconds after which the page asks for the token again."""
+
+MOST_SESSIONS = 1000
+"""Sessions at a time; with one more, that which was used least lately ends."""
+
+
+class Tokens:
+    """The site's tokens by the names of their settings; false where it has none. They are kept as digests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._digests: Mapping[str, bytes] = {
+            name: _digest(settings[name].encode()) for name in TOKENS if settings[name]
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def name_of(self, given: bytes) -> str:
+        """The setting that this is the value of, or ''. Takes the same time whatever is given."""
+        digest = _digest(given)
+        names = [name for name, own in self._digests.items() if hmac.compare_digest(digest, own)]
+        return names[0] if names else ""
+
+
+def token_of(authorization: bytes) -> bytes:
+    """The token in the value of a header Authorization; b"" where there is none in it.
+
+    Bearer (RFC 6750), or Basic (RFC 7617) with any user name: `requests` and others send that for the user
+    information of an address, http://pman:TOKEN@pman:5010/.
+    """
+    scheme, _, value = authorization.strip().partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip()
+    if scheme.lower() != b"basic":
+        return b""
+    try:
+        return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    token: str
+    answers: WeakSet[asyncio.Task[Any]] = field(default_factory=WeakSet)
+    """What is being answered in it: a stream goes on as long as its session, and no longer."""
+
+
+class Sessions:
+    """Browsers that have brought a token, each by a name that only its cookie has.
+
+    Kept here and not in the cookie: one that is ended is ended whoever has the cookie. They end with the
+    process, too.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: TTLCache[bytes, _Session] = TTLCache(MOST_SESSIONS, SESSION_SECONDS)
+
+    def begin(self, token: str) -> str:
+        """The cookie of a new session, in which the token of this name was brought."""
+        cookie = secrets.token_urlsafe(32)
+        self._sessions[_digest(cookie.encode())] = _Session(token)
+        return cookie
+
+    def name_of(self, cookie: str) -> str:
+        """The name of the token, or '' where there is no such session."""
+        session = self._sessions.get(_digest(cookie.encode())) if cookie else None
+        return session.token if session else ""
+
+    def answers(self, cookie: str) -> None:
+        """Have the answer that this task gives end with the session, if it has not ended before."""
+        if (session := self._sessions.get(_digest(cookie.encode()))) and (task := asyncio.current_task()):
+            session.answers.add(task)
+
+    def end(self, cookie: str) -> None:
+        session = self._sessions.pop(_digest(cookie.encode()), None)
+        for task in session.answers if session else ():
+            if task is not asyncio.current_task():
+                task.cancel()
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()
