@@ -73,7 +73,7 @@ ROWS = [
     ("podman", "configured", NOT_STARTED, "waiting to be started"),
     ("podman", "initialized", NOT_STARTED, "waiting to be started"),
     ("podman", "stopping", STARTED, "stopping"),
-    ("podman", "start-failed-linked-out", FAILURE, "a directory of the request does not exist in the"),
+    ("podman", "start-failed-linked-out", FAILURE, "a directory of the request is not in the storebase"),
     ("podman", "stopped-0", SUCCESS, "finished"),
     ("podman", "stopped-3", FAILURE, "failed with exit code 3"),
     ("podman", "exited-137", FAILURE, "killed (exit code 137), most likely for using more than 200 MiB"),
@@ -291,11 +291,13 @@ REFUSALS = [
     ("docker", "create", 500, "something else", 502, "the engine refused"),
     ("podman", "create", 500, "unable to set memory limit: invalid argument", 400, "does not accept"),
     ("podman", "create", 500, "bind source path does not exist", 400, "does not exist in the storebase"),
-    ("podman", "create", 500, "statfs /srv/a: no such file or directory", 400, "or a link leads out of it"),
-    ("podman", "start", 500, "no such file or directory", 400, "or a link leads out of it"),
-    ("podman", "start", 500, 'subpath "a" is outside of the volume "/srv"', 400, "or a link leads out of it"),
-    ("podman", "start", 500, "securejoin.OpenInRoot a: openat2 /srv/a: no such file", 400, "or a link leads"),
+    ("podman", "create", 500, "statfs /srv/a: no such file or directory", 400, "or is a link that leads"),
+    ("podman", "start", 500, "no such file or directory", 400, "or is a link that leads"),
+    ("podman", "start", 500, 'subpath "a" is outside of the volume "/srv"', 400, "or is a link that leads"),
+    ("podman", "start", 500, "securejoin.OpenInRoot a: openat2 /srv/a: no such file", 400, "or is a link"),
+    ("podman", "start", 500, "permission denied", 400, "or is a link that leads"),
     ("podman", "start", 500, "crun: executable file not found in $PATH", 201, ""),
+    ("podman", "start", 500, "crun: open executable: Permission denied: OCI permission denied", 201, ""),
 ]  # fmt: skip
 
 
