@@ -170,6 +170,9 @@ class Engine:
         """Ask what the engine says of the job now, masked. Raises UnknownJob."""
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
+        return await asyncio.to_thread(self._masked, native, facts)
+
+    def _masked(self, native: Mapping[str, Any], facts: Mapping[str, Any]) -> Mapping[str, Any]:
         masked: Mapping[str, Any] = self._translation.masking(native, facts).masked(native)
         return masked
 
@@ -177,6 +180,9 @@ class Engine:
         """Tell which rule decides what pman answers of the job; values masked. Raises UnknownJob."""
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
+        return await asyncio.to_thread(self._explained, jid, native, facts)
+
+    def _explained(self, jid: str, native: Mapping[str, Any], facts: Mapping[str, Any]) -> Explanation:
         explanation = explain(self._translation.rules, jid, native)
         masking = self._translation.masking(native, facts)
         return replace(
@@ -191,7 +197,7 @@ class Engine:
         facts = await self.facts()
         native = await self._executor.inspect(jid, fresh=True)
         held = await self._executor.held(jid) if isinstance(self._executor, Holding) else {}
-        return self._translation.applied(native, held, facts)
+        return await asyncio.to_thread(self._translation.applied, native, held, facts)
 
     async def close(self) -> None:
         await self._asking.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pman.engine.cache import EndedJobs, RecentLogs
 from pman.engine.logtail import Tail, with_cause
 from pman.errors import UnknownJob
-from pman.executors import Cached, Executor
+from pman.executors import Cached, Executor, LogFiles
 from pman.executors.shared.bounded import Bounded
 from pman.job import JobDetails, JobInfo
 from pman.translation.rules import NativeState
@@ -20,6 +20,9 @@ ReadDetails = Callable[[str, NativeState, Mapping[str, Any]], JobDetails]
 
 CONCURRENT_READS = 16
 """Jobs that are read at a time for one list."""
+
+READ_AT_ONCE = 100
+"""Jobs whose states are held until they are read."""
 
 DETAILS_SIZE = 16 * 2**20
 """Characters of the details that are kept of jobs that have ended, roughly."""
@@ -73,34 +76,48 @@ class Reader:
 
     async def details(self, jid: str, facts: Mapping[str, Any]) -> JobDetails:
         """Read all that API v2 answers of a job. Raises as Translation.details."""
-        return await self._read_details(jid, facts, self._translation.details)
+        (details,) = await self._read_details([jid], facts, self._translation.details)
+        return details
 
     async def list(self, facts: Mapping[str, Any]) -> Sequence[JobDetails]:
         """List all of pman's jobs, by name, without those removed meanwhile. Raises EngineUnreachable."""
-        jids = await self._executor.list()
-        turns = asyncio.Semaphore(CONCURRENT_READS)
-
-        async def one(jid: str) -> JobDetails | None:
-            async with turns:
-                await asyncio.sleep(0)  # from the cache, a thousand of them would be one piece of work
-                try:
-                    return await self._read_details(jid, facts, self._translation.listed)
-                except UnknownJob:
-                    return None  # removed since it was listed
-
-        return [details for details in await asyncio.gather(*map(one, sorted(jids))) if details]
-
-    async def _read_details(self, jid: str, facts: Mapping[str, Any], read: ReadDetails) -> JobDetails:
-        """A job that has ended comes from the cache, while the engine is known to say the same of it."""
-        revision, cached = self._details.get(jid, (None, None))
-        if cached and revision == self._revision(jid):
-            return cached
-        native = await self._executor.inspect(jid)
-        revision = self._revision(jid)
-        details = read(jid, native, facts)
-        if details.info.ended and revision is not None:
-            self._details[jid] = revision, details
+        details: list[JobDetails] = []
+        for jids in _batches(sorted(await self._executor.list())):
+            details += await self._read_details(jids, facts, self._translation.listed, missing_ok=True)
         return details
+
+    async def _read_details(
+        self, jids: Sequence[str], facts: Mapping[str, Any], read: ReadDetails, *, missing_ok: bool = False
+    ) -> Sequence[JobDetails]:
+        """Read jobs by a thread: one with thousands of arguments takes a while.
+
+        A job that has ended comes from the cache, while the engine is known to say the same of it.
+        """
+        turns = asyncio.Semaphore(CONCURRENT_READS)
+        details: dict[str, JobDetails] = {}
+
+        async def state(jid: str) -> tuple[str, NativeState, Hashable] | None:
+            """What is to be read yet."""
+            revision, cached = self._details.get(jid, (None, None))
+            if cached and revision == self._revision(jid):
+                details[jid] = cached
+                return None
+            async with turns:
+                try:
+                    return jid, await self._executor.inspect(jid), self._revision(jid)
+                except UnknownJob:
+                    if missing_ok:  # removed since it was listed
+                        return None
+                    raise
+
+        if states := [each for each in await asyncio.gather(*map(state, jids)) if each]:
+            details |= await asyncio.to_thread(
+                lambda: {jid: read(jid, native, facts) for jid, native, _ in states}
+            )
+        for jid, _, revision in states:
+            if details[jid].info.ended and revision is not None:
+                self._details[jid] = revision, details[jid]
+        return [details[jid] for jid in jids if jid in details]
 
     def forget(self, jid: str) -> None:
         """Drop the job from the cache: its name may be given to another one."""
@@ -109,11 +126,21 @@ class Reader:
         self._details.pop(jid, None)
 
     async def _tail(self, jid: str) -> str:
-        tail = Tail(self._translation.settings["JOB_LOGS_BYTES"])
-        if lines := self._translation.settings["JOB_LOGS_TAIL"]:
-            async for chunk in self._executor.logs(jid, lines):
+        limit, lines = (self._translation.settings[name] for name in ("JOB_LOGS_BYTES", "JOB_LOGS_TAIL"))
+        tail = Tail(limit)
+        if lines:
+            executor = self._executor
+            async for chunk in (
+                executor.log_end(jid, lines, limit)
+                if isinstance(executor, LogFiles)
+                else executor.logs(jid, lines)
+            ):
                 tail.add(chunk)
         return tail.text()
+
+
+def _batches(jids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (jids[at : at + READ_AT_ONCE] for at in range(0, len(jids), READ_AT_ONCE))
 
 
 def _characters(entry: tuple[Hashable, JobDetails]) -> int:

@@ -67,6 +67,14 @@ class Executor(Protocol):
 
 
 @runtime_checkable
+class LogFiles(Protocol):
+    """Has logs that are files, of which the end can be read without what is before it."""
+
+    def log_end(self, jid: str, tail: int, limit: int) -> AsyncIterator[bytes]:
+        """The last `tail` lines as `logs` gives them, of which the last `limit` bytes are enough."""
+
+
+@runtime_checkable
 class Startable(Protocol):
     """Creates a job and starts it in two steps, so that one may be left between the two."""
 

@@ -758,6 +758,50 @@ def test_the_tail_of_a_log_is_its_last_lines(local: Live, log: bytes, tail: int)
     assert shown == b"".join(lines[len(lines) - min(tail, len(lines)) :])
 
 
+@bounded(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    log=st.lists(st.sampled_from([b"\n", b"a", b"y" * 70_000])),
+    tail=st.integers(0, 9),
+    limit=st.integers(0, 200_000),
+)
+def test_of_a_log_no_more_is_read_than_is_answered(
+    local: Live, log: list[bytes], tail: int, limit: int
+) -> None:
+    directory = local.state / "jobs/job-1"
+    directory.mkdir(exist_ok=True)
+    (directory / "log").write_bytes(b"".join(log))
+
+    end = asyncio.run(_all(local.executor.log_end("job-1", tail, limit)))
+
+    lines = asyncio.run(_all(local.executor.logs("job-1", tail)))
+    assert end == (lines if len(lines) <= limit else lines[-limit - 1 :])
+
+
+async def test_a_poll_reads_no_more_of_a_log_than_it_answers(local: Live, tmp_path: Path) -> None:
+    """A job may write one line without an end."""
+    script = "head -c 30000000 /dev/zero | tr '\\0' x"
+    await local.ran("sh", "-c", script)
+    read = 0
+
+    async for chunk in local.executor.log_end("job-1", 1000, 1_000_000):
+        read += len(chunk)
+
+    assert read == 1_000_001
+
+
+async def test_a_log_that_grows_while_it_is_read_has_an_end(local: Live) -> None:
+    await local.submit("sh", "-c", "echo one; exec sleep 60")
+    await local.logged("job-1", "one")
+
+    seen = b""
+    async for chunk in local.executor.logs("job-1", 10):
+        seen += chunk
+        with (local.state / "jobs/job-1/log").open("ab") as log:
+            log.write(b"more\n" * len(seen))
+
+    assert seen == b"one\n"
+
+
 async def _all(chunks: AsyncIterator[bytes]) -> bytes:
     return b"".join([chunk async for chunk in chunks])
 

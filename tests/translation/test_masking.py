@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import time
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from pman.settings import MASK
 from pman.translation.languages import shell, wdl
-from pman.translation.masking import TELLING, Masking
+from pman.translation.masking import HEAD, TELLING, Masking, Values
 from pman.translation.translation import Translation
 from tests.a_job import a_job, settings_of
 
@@ -122,3 +124,57 @@ def test_what_is_named_as_a_secret_is_taken_for_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD", "author"])
 def test_what_only_looks_so_is_none(name: str) -> None:
     assert Masking([f"{name}=/share/work"]).masked({name: "/share/work"}) == {name: "/share/work"}
+
+
+ab = st.text("ab", min_size=TELLING, max_size=HEAD + 20)
+
+
+@given(values=st.lists(ab, max_size=6), pieces=st.lists(ab | st.sampled_from(["a", "b", "-"])))
+def test_all_that_any_value_covers_is_hidden_and_nothing_else(values: list[str], pieces: list[str]) -> None:
+    text = "".join(pieces)
+    covered = [False] * len(text)
+    for at in range(len(text)):
+        for value in values:
+            if text.startswith(value, at):
+                covered[at : at + len(value)] = [True] * len(value)
+
+    hidden = Values(values).hidden(text)
+
+    runs = (
+        "".join(text[at] for at in run) if not key else ""
+        for key, run in groupby(range(len(text)), covered.__getitem__)
+    )
+    assert re.sub(re.escape(MASK) + "(?:" + re.escape(MASK) + ")*", MASK, hidden) == "".join(
+        run or MASK for run in runs
+    )
+
+
+def test_where_long_values_are_too_many_to_compare_more_is_hidden_and_not_less() -> None:
+    values = Values(["x" * 100_000 + str(number) for number in range(10)])
+
+    hidden = values.hidden("x" * 200_000 + "3")
+
+    assert hidden.endswith(MASK) and len(hidden) < 1000
+
+
+def spent(variables: int) -> float:
+    """Seconds of this processor for a job of so many variables and arguments."""
+    env = [f"V{number}=value-of-{number:08d}" for number in range(variables)]
+    native = {"Env": env, "Cmd": [f"--option-{number}=of-{number:08d}" for number in range(variables)]}
+    began = time.process_time()
+    Masking(env).masked(native)
+    return time.process_time() - began
+
+
+def test_the_time_grows_with_the_variables_and_arguments_and_not_with_their_square() -> None:
+    spent(100)
+
+    assert spent(16_000) < 32 * spent(2_000)
+
+
+@pytest.mark.parametrize("text", ["a" * 20_000, "-a" * 10_000, "a=" * 10_000, "'a" * 10_000, '"a=' * 7_000])
+def test_neither_names_nor_values_that_are_alike_make_it_slow(text: str) -> None:
+    """With the quadratic ways that were here before, this takes minutes."""
+    env = [f"{'a' * (number + 1)}={'a' * (number + TELLING)}b" for number in range(500)]
+
+    assert Masking(env).text(f"{text} a=secret").endswith(MASK)

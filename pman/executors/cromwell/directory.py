@@ -40,23 +40,30 @@ class CallDirectory:
         return native
 
     async def log(
-        self, tail: int, ended: Callable[[], Awaitable[bool]] | None = None
+        self, tail: int, ended: Callable[[], Awaitable[bool]] | None = None, limit: int | None = None
     ) -> AsyncIterator[bytes]:
-        """The output of the job, in the order it was written; where there is none, why it did not begin."""
+        """The output of the job, in the order it was written; where there is none, why it did not begin.
+
+        `limit`: bytes from the end of each.
+        """
         empty = True
         for name in ("stdout", "stderr"):  # the shipped template writes both into the first
-            async for chunk in self._chunks(name, tail, ended if name == "stdout" else None):
+            async for chunk in self._chunks(name, tail, ended if name == "stdout" else None, limit):
                 empty = False
                 yield chunk
         for name in ("stderr.submit", "stderr.slurm"):
             if empty:
-                async for chunk in self._chunks(name, tail):
+                async for chunk in self._chunks(name, tail, limit=limit):
                     yield chunk
 
     def _chunks(
-        self, name: str, tail: int, ended: Callable[[], Awaitable[bool]] | None = None
+        self,
+        name: str,
+        tail: int,
+        ended: Callable[[], Awaitable[bool]] | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[bytes]:
-        return chunks(self._path / name, tail, ended, within=self._root)
+        return chunks(self._path / name, tail, ended, within=self._root, limit=limit)
 
     def _end(self, name: str) -> str:
         try:

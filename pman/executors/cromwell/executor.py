@@ -96,7 +96,15 @@ class CromwellExecutor:
         files = submitted.get("submittedFiles") or {}
         return {name: text for name, (_, file) in FORM.items() if (text := files.get(file))}
 
-    async def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
+    def logs(self, jid: str, tail: int, *, follow: bool = False) -> AsyncIterator[bytes]:
+        return self._log(jid, tail, follow=follow)
+
+    def log_end(self, jid: str, tail: int, limit: int) -> AsyncIterator[bytes]:
+        return self._log(jid, tail, limit=limit)
+
+    async def _log(
+        self, jid: str, tail: int, *, follow: bool = False, limit: int | None = None
+    ) -> AsyncIterator[bytes]:
         ended = self._end_check(jid)
         async for _ in Attempts(END_CHECK_SECONDS / 4):
             directory = self._directory((await self.inspect(jid))["metadata"])
@@ -105,7 +113,7 @@ class CromwellExecutor:
         if directory is None:
             return
         if await asyncio.to_thread(directory.is_visible):
-            async for chunk in directory.log(tail, ended if follow else None):
+            async for chunk in directory.log(tail, ended if follow else None, limit):
                 yield chunk
         else:
             yield f"pman does not see the log of this job: on the cluster it is in {directory}\n".encode()

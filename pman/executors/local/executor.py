@@ -86,6 +86,9 @@ class LocalExecutor:
         async for chunk in chunks(self._directories.path(jid) / "log", tail, ended):
             yield chunk
 
+    def log_end(self, jid: str, tail: int, limit: int) -> AsyncIterator[bytes]:
+        return chunks(self._directories.path(jid) / "log", tail, limit=limit)
+
     async def end(self, jid: str, reason: str) -> None:
         await asyncio.to_thread(self._end, jid, reason)
 

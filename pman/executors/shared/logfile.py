@@ -28,20 +28,25 @@ async def chunks(
     ended: Callable[[], Awaitable[bool]] | None = None,
     *,
     within: Path | None = None,
+    limit: int | None = None,
 ) -> AsyncIterator[bytes]:
     """The last lines, where there is a log; with `ended`, all that is added, too, until that says so.
 
     Then a log that is not there yet is awaited. `within`: see open_within, where the job itself can write
-    beside its log. Raises OSError.
+    beside its log. `limit`: bytes from the end, whatever the lines; one more is read, which tells that there
+    is more. Raises OSError.
     """
     async for _ in Attempts(FOLLOW_INTERVAL_SECONDS):
         if ended is None or await asyncio.to_thread(path.exists) or await ended():
             break
     opened = asyncio.to_thread(open_within, path, within) if within else asyncio.to_thread(path.open, "rb")
     with contextlib.suppress(FileNotFoundError), await opened as file:
-        await asyncio.to_thread(_seek_lines, file, tail)
-        while True:
-            last = ended is None or await ended()  # asked first, so that nothing is missed
+        rest = await asyncio.to_thread(_seek_lines, file, tail, limit)
+        while ended is None and rest and (chunk := await asyncio.to_thread(file.read, min(_BLOCK, rest))):
+            yield chunk
+            rest -= len(chunk)  # a job may write faster than this is read
+        while ended is not None:
+            last = await ended()  # asked first, so that nothing is missed
             while chunk := await asyncio.to_thread(file.read, _BLOCK):
                 yield chunk
             if last:
@@ -87,21 +92,26 @@ def open_regular(path: Path, flags: int = 0) -> BinaryIO:
     raise FileNotFoundError(str(path))
 
 
-def _seek_lines(file: BinaryIO, count: int) -> None:
-    """Go to the beginning of the last lines, reading no more of the file than these."""
+def _seek_lines(file: BinaryIO, count: int, limit: int | None) -> int:
+    """Go to the beginning of the last lines, reading no more of the file than these; their bytes."""
     end = position = file.seek(0, os.SEEK_END)
     if not count:
-        return
-    position = max(0, end - 1)  # a newline at the very end begins no line
-    while position:
-        size = min(_BLOCK, position)
+        return 0
+    first = 0 if limit is None else max(0, end - limit - 1)
+    position = max(first, end - 1)  # a newline at the very end begins no line
+    while position > first:
+        size = min(_BLOCK, position - first)
         position -= size
         file.seek(position)
         block = file.read(size)
         newline = size
+        if (lines := block.count(b"\n")) < count:
+            count -= lines
+            continue
         while count and (newline := block.rfind(b"\n", 0, newline)) >= 0:
             count -= 1
         if not count:
             position += newline + 1
             break
     file.seek(position)
+    return end - position

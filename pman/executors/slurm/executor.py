@@ -155,6 +155,9 @@ class SlurmExecutor:
         async for chunk in chunks(directory / "log", tail, ended, within=directory):
             yield chunk
 
+    def log_end(self, jid: str, tail: int, limit: int) -> AsyncIterator[bytes]:
+        return chunks(self._directories.directory(jid) / "log", tail, limit=limit)
+
     async def remove(self, jid: str) -> None:
         record = await asyncio.to_thread(self._directories.read, jid)
         if record is None:
