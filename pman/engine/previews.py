@@ -20,7 +20,7 @@ QUEUE_LENGTH = 16
 """Pieces of work at once, the one that is done included; a preview of a large request takes seconds."""
 
 LARGEST_REQUEST_BYTES = 256 * 2**10
-"""A larger request is not tried here; a job may have more (request.MAX_BODY), since it is rendered once."""
+"""A larger request is not tried here; a job may have more (HTTP_BODY_BYTES), since it is rendered once."""
 
 
 class PreviewQueue:

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NoReturn
 
 from jsonschema.protocols import Validator
@@ -14,11 +15,14 @@ from pman import schema
 from pman.errors import BadRequest, Fault
 from pman.job import INCOMING, OUTGOING, Job
 
-MAX_BODY = 8 * 2**20
-"""Bytes. Linux takes some 2 MiB of arguments and environment; JSON may escape each byte as six."""
-
 REQUEST = schema.load("request.json")
 PROPERTIES: Mapping[str, Mapping[str, Any]] = REQUEST["properties"]
+MOST_VALUES = sum(declared.get("maxItems", 0) for declared in PROPERTIES.values()) + 1000
+"""Values of a body that may be a request, with a thousand for fields that are not known here."""
+
+_COMMA = re.compile(r'"(?:[^"\\]++|\\.)*+"|(,)', re.DOTALL)
+"""Matches what stands between two values, and texts, so that it is not looked for in these."""
+
 JID = re.compile(PROPERTIES["jid"]["pattern"].removesuffix("$"))
 """For fullmatch."""
 
@@ -53,6 +57,7 @@ class RequestParser:
 def _load(body: bytes | str) -> object:
     try:
         text = body.decode("utf-8") if isinstance(body, bytes) else body
+        _check_number(text)
         return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
@@ -62,6 +67,14 @@ def _load(body: bytes | str) -> object:
         ) from error
     except ValueError as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
+
+
+def _check_number(text: str) -> None:
+    """Raises BadRequest for more values than a request can have, before there is an object for each."""
+    if text.count(",") > MOST_VALUES:
+        commas = (match for match in _COMMA.finditer(text) if match[1])
+        if next(islice(commas, MOST_VALUES, None), None):
+            raise BadRequest(f"the body is not a request: it has more than {MOST_VALUES} values")
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -108,6 +121,8 @@ def _not_unicode(data: Mapping[str, object]) -> list[Fault]:
             if isinstance(item, str) and re.search("[\ud800-\udfff]", item):
                 at = "" if index is None else f"[{index}]"
                 faults.append(Fault(f"$.{key}{at}", "half a surrogate pair is no Unicode text"))
+                if len(faults) >= schema.MAX_FAULTS:
+                    return faults
     return faults
 
 

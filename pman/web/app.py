@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quart import Quart, Response
+from quart import Quart, Response, request
 
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
 from pman.engine.previews import PreviewQueue
-from pman.translation.request import MAX_BODY
 from pman.web import page
 from pman.web.access import Access
 from pman.web.api.answers import USUAL_HEADERS, answer_errors
@@ -27,10 +26,11 @@ def create_app(engine: Engine, access: Access | None = None) -> Quart:
     """Raises nothing; the engine is ready, or on its way back. `access`: its own by default."""
     access = access or access_to(engine)
     app = Quart("pman", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = engine.settings["HTTP_BODY_BYTES"]
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     app.url_map.strict_slashes = False
-    answer_errors(app)
+    app.url_map.merge_slashes = False  # a redirect would name the host that the client made up
+    answer_errors(app, engine.settings["HTTP_BODY_BYTES"])
     access.stand_before(app)
     add_v1(app, engine)
     feed = Feed(engine)
@@ -40,6 +40,10 @@ def create_app(engine: Engine, access: Access | None = None) -> Quart:
     _health(app, engine)
     if engine.settings["PMAN_PAGE"]:
         page.add(app, engine, access, feed, queue)
+
+    @app.teardown_request
+    async def forget(_: BaseException | None) -> None:
+        request.body.clear()  # or an error that was raised may hold megabytes until cycles are collected
 
     @app.after_request
     async def usual(response: Response) -> Response:

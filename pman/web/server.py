@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -19,10 +21,14 @@ from pman.engine.engine import Engine
 from pman.errors import ConfigError
 from pman.settings import Settings
 from pman.web.asgi import served
+from pman.web.connection import Connections
 from pman.web.listener import address, listening, tls
 from pman.web.loopback import LOGIN, is_loopback, loopback_only
 
 log = logging.getLogger(__name__)
+
+OTHER_FILES = 200
+"""Files that are open beside the connections of clients, at most: of the engine, logs, and libraries."""
 
 
 def serve(settings: Settings, host: str, uds: Path | None = None, mode: int = 0o660) -> None:
@@ -61,9 +67,11 @@ async def _serve(
 
 async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str, Any]) -> None:
     settings = engine.settings
+    connections = Connections(settings, _most_connections(settings["HTTP_CONNECTIONS"]))
     config = uvicorn.Config(
         served(engine),
-        http="httptools",
+        http=connections.protocol(),  # type: ignore[arg-type]  # called as a class is
+        timeout_keep_alive=settings["HTTP_IDLE_SECONDS"],
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -84,4 +92,17 @@ async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str,
     log.info("running on %s/api/v1/%s", where, page)
     # uvicorn raises the signal that ended it once more, which by default ends the process with all left open.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    watching = asyncio.create_task(connections.watch())
     await uvicorn.Server(config).serve(sockets=[listener])
+    watching.cancel()
+
+
+def _most_connections(wanted: int) -> int:
+    """As many as the limit of open files leaves room for, beside those of the engine."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if soft == resource.RLIM_INFINITY else min(wanted, max(8, soft - OTHER_FILES))
+    if most < wanted:
+        log.warning(
+            "HTTP_CONNECTIONS=%d: %d, since this process may have %d files (ulimit -n)", wanted, most, soft
+        )
+    return most

@@ -592,3 +592,22 @@ def test_however_deep_a_field_is_nested_it_never_breaks_the_parser(field: str, d
         ANY.parse(body)
     except BadRequest as refused:
         assert field != "env" or "hidden" not in str(refused)
+
+
+@pytest.mark.parametrize(
+    "values", [["a"] * 300_000, [1] * 300_000, [[]] * 300_000, [{"a": 1, "b": 2}] * 200_000]
+)
+def test_more_values_than_a_request_can_have_are_refused_for_their_number(values: list[object]) -> None:
+    with pytest.raises(BadRequest, match=r"more than \d+ values"):
+        ANY.parse(json.dumps({**a_request(), "other": values}))
+
+
+def test_commas_within_texts_are_no_values() -> None:
+    assert ANY.parse(json.dumps({**a_request(), "args": ['",\\",' * 10_000] * 3 + ["," * 100_000] * 3})).args
+
+
+def test_of_faults_that_are_alike_the_first_are_named() -> None:
+    with pytest.raises(BadRequest) as refused:
+        ANY.parse(json.dumps({**a_request(), "args": ["\ud800"] * 60_000}))
+
+    assert len(refused.value.faults) < 100

@@ -156,7 +156,8 @@ class SlurmExecutor:
             yield chunk
 
     def log_end(self, jid: str, tail: int, limit: int) -> AsyncIterator[bytes]:
-        return chunks(self._directories.directory(jid) / "log", tail, limit=limit)
+        directory = self._directories.directory(jid)
+        return chunks(directory / "log", tail, within=directory, limit=limit)
 
     async def remove(self, jid: str) -> None:
         record = await asyncio.to_thread(self._directories.read, jid)

@@ -96,9 +96,10 @@ def find(name: str, site_dirs: Sequence[Path]) -> TemplateFile:
     Raises ConfigError for a name that there is not.
     """
     folder = name.removeprefix(BUILTIN).partition("/")[0]
-    files = {} if folder in ("", ".", "..") else _by_name(folder, site_dirs)
+    known = names(site_dirs)
+    files = _by_name(folder, site_dirs) if folder in known else {}
     if name not in files:
-        everything = [other for engine in names(site_dirs) for other in _by_name(engine, site_dirs)]
+        everything = [other for engine in known for other in _by_name(engine, site_dirs)]
         raise ConfigError(f"templates/{name} does not exist; {one_of(name, everything)}")
     return files[name]
 

@@ -12,8 +12,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 
 from pman.engine.engine import Engine
-from pman.errors import PmanError
-from pman.translation.request import MAX_BODY
+from pman.errors import Busy, PmanError
 from pman.web.api.params import flag, number, only, valid_jid
 
 log = logging.getLogger(__name__)
@@ -21,13 +20,14 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 5
 """Seconds; the platform polls at this pace."""
 
+FOLLOWED_LOGS = 100
+"""Logs that are followed at once, each by a question to the engine, or several a second."""
+
+_followed: set[object] = set()
+
 USUAL_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 """Headers of every answer: a log is text, whatever a browser would take it for, and nobody else's to keep."""
 
-_MESSAGES = {
-    404: "nothing is here; the API is at /api/v1/",
-    413: f"the body is larger than {MAX_BODY} bytes",
-}
 _HEADERS = {
     # Not Basic: a browser would ask by itself, and then send the token with what pages of other sites ask.
     401: {"WWW-Authenticate": "Bearer"},
@@ -36,7 +36,12 @@ _HEADERS = {
 }
 
 
-def answer_errors(app: Quart) -> None:
+def answer_errors(app: Quart, largest_body: int) -> None:
+    messages = {
+        404: "nothing is here; the API is at /api/v1/",
+        413: f"the body is larger than {largest_body} bytes",
+    }
+
     @app.errorhandler(PmanError)
     async def answer(error: PmanError) -> tuple[Mapping[str, Any], int, Mapping[str, str]]:
         body: dict[str, Any] = {"message": str(error)}
@@ -53,7 +58,7 @@ def answer_errors(app: Quart) -> None:
         headers = dict(error.get_headers())
         headers.pop("Content-Type", None)
         code = error.code or 500
-        return {"message": _MESSAGES.get(code, str(error.description))}, code, headers
+        return {"message": messages.get(code, str(error.description))}, code, headers
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> tuple[Mapping[str, str], int]:
@@ -64,9 +69,11 @@ def answer_errors(app: Quart) -> None:
 async def streamed_log(engine: Engine, jid: str) -> Response:
     """A job's log, as this request asks for it by `tail` and `follow`."""
     only("tail", "follow")
-    tail = number("tail", engine.settings["JOB_LOGS_TAIL"])
-    chunks = await engine.logs(valid_jid(jid), tail, follow=flag("follow"))
-    response = Response(_text(chunks), mimetype="text/plain")
+    tail, follow = number("tail", engine.settings["JOB_LOGS_TAIL"]), flag("follow")
+    if follow and len(_followed) >= FOLLOWED_LOGS:
+        raise Busy(f"{FOLLOWED_LOGS} logs are being followed; try again when others have ended")
+    chunks = await engine.logs(valid_jid(jid), tail, follow=follow)
+    response = Response(_text(chunks, _followed if follow else set()), mimetype="text/plain")
     response.timeout = None  # follows as long as the job runs
     return response
 
@@ -76,11 +83,15 @@ def _path() -> str:
     return quote(request.path)
 
 
-async def _text(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """A character may be cut in two by the chunks."""
+async def _text(chunks: AsyncIterator[bytes], among: set[object]) -> AsyncIterator[str]:
+    """A character may be cut in two by the chunks. `among`: where the stream counts while it lasts."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    async for chunk in chunks:
-        if text := decoder.decode(chunk):
-            yield text
-    if rest := decoder.decode(b"", final=True):
-        yield rest
+    among.add(chunks)
+    try:
+        async for chunk in chunks:
+            if text := decoder.decode(chunk):
+                yield text
+        if rest := decoder.decode(b"", final=True):
+            yield rest
+    finally:
+        among.discard(chunks)

@@ -7,9 +7,10 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 
+from cachetools import LRUCache
 from quart import Response
 
-from pman.engine.feed import Event, Feed
+from pman.engine.feed import EVENT_LIMIT, Event, Feed
 
 HEARTBEAT_SECONDS = 15.0
 """Seconds of silence after which a comment is sent: proxies cut what says nothing for a minute."""
@@ -72,7 +73,19 @@ def _is_gone(event: Event, jid: str) -> bool:
     return bool(event["type"] == "removed" and event["job"]["jid"] == jid)
 
 
+_texts: LRUCache[str, str] = LRUCache(EVENT_LIMIT)
+"""The last events as text, so that it is made once for all who follow."""
+
+
 def _written(event: Event) -> str:
+    if not event["id"] or event["type"] == "synced":  # made for one who follows
+        return _text(event)
+    if event["id"] not in _texts:
+        _texts[event["id"]] = _text(event)
+    return _texts[event["id"]]
+
+
+def _text(event: Event) -> str:
     data = {name: value for name, value in event.items() if name != "id"}
     place = f"id: {event['id']}\n" if event["id"] else ""
     return f"{place}event: {event['type']}\ndata: {json.dumps(data)}\n\n"

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quart import Blueprint, Quart, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from quart import Blueprint, Quart, Response, request, send_from_directory
+from werkzeug.exceptions import NotFound, RequestEntityTooLarge
 
 from pman.engine.engine import Engine
 from pman.engine.feed import Feed
@@ -20,7 +20,7 @@ from pman.errors import Busy, PmanError, TooLarge, Unauthorised
 from pman.web.access import Access
 from pman.web.page import job, jobs, login, render, templates
 from pman.web.page.session import Session
-from pman.web.page.view import View
+from pman.web.page.view import STATIC, View
 
 POLICY = "; ".join((
     "default-src 'none'",
@@ -61,7 +61,8 @@ def _instead(target: str) -> Mapping[str, str]:
 
 def add(app: Quart, engine: Engine, access: Access, feed: Feed, queue: PreviewQueue) -> None:
     """Serves the page at the root of the app."""
-    page = Blueprint("page", __name__, static_folder="static", static_url_path="/static")
+    page = Blueprint("page", __name__)
+    assets = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file()}
     session = Session(access)
     view = View(engine.settings, session)
     jobs.routes(page, feed, view)
@@ -69,6 +70,12 @@ def add(app: Quart, engine: Engine, access: Access, feed: Feed, queue: PreviewQu
     render.routes(page, engine, view, queue)
     templates.routes(page, engine, view)
     login.routes(page, view, session)
+
+    @page.get("/static/<path:name>")
+    async def static(name: str) -> Response:
+        if name not in assets:  # before a file system is asked, which some names are too long for
+            raise NotFound
+        return await send_from_directory(STATIC, name)
 
     @page.errorhandler(PmanError)
     async def failed(error: PmanError) -> Response:
@@ -87,8 +94,8 @@ def add(app: Quart, engine: Engine, access: Access, feed: Feed, queue: PreviewQu
     @page.after_request
     async def guarded(response: Response) -> Response:
         response.headers.update(HEADERS)
-        static = request.endpoint == "page.static" and "v" in request.args and response.status_code == 200
-        response.headers["Cache-Control"] = FOR_EVER if static else "no-store"
+        dated = request.endpoint == "page.static" and "v" in request.args and response.status_code == 200
+        response.headers["Cache-Control"] = FOR_EVER if dated else "no-store"
         return response
 
     app.register_blueprint(page)

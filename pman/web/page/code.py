@@ -38,13 +38,13 @@ def rows(
 
     A fault belongs to a line by its `line`; one without is not shown here.
     """
-    lines = _coloured(text, name)
+    lines, marks = _coloured(text, name), frozenset(marked)
     wrong: dict[int, list[str]] = {}
     for fault in faults:
         line = min(fault.line, first + len(lines) - 1)  # what is missing at the end is told at the end
         wrong.setdefault(line, []).append(fault.message)
     return [
-        Row(number, Markup(line), tuple(wrong.get(number, ())), number in set(marked))  # noqa: S704  (escaped)
+        Row(number, Markup(line), tuple(wrong.get(number, ())), number in marks)  # noqa: S704  (escaped)
         for number, line in enumerate(lines, first)
     ]
 
