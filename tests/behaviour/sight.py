@@ -41,7 +41,7 @@ NOWHERE = {
 
 SITE = {
     "docker": ("container.yaml.j2", '{% block environment %}\nEnv: {{ ["SITE=here"] }}\n{% endblock %}'),
-    "podman": ("container.yaml.j2", '{% block environment %}\nEnv: {{ ["SITE=here"] }}\n{% endblock %}'),
+    "podman": ("container.yaml.j2", "{% block environment %}\nenv: {SITE: here}\n{% endblock %}"),
     "swarm": ("service.yaml.j2", '{% block environment %}\n    Env: ["SITE=here"]\n{% endblock %}'),
     "kubernetes": (
         "job.yaml.j2",

@@ -59,6 +59,12 @@ VOLUME = "/var/lib/docker/volumes/pman-storebase-33f0a4c1e6b5/_data"
 ESCAPES = f"path concatenation escapes the base directory, base: {VOLUME}, subpath: key-1/outgoing/link"
 """By Docker 28.5.2, of a link that leads out of the volume."""
 
+CRUN = (
+    "crun: executable file `no-such-program` not found in $PATH: No such file or directory: "
+    "OCI runtime attempted to invoke a command that was not found"
+)
+"""Podman 5.4.2 and 5.8.6 with crun, of a program that is not in the image."""
+
 LINKED_OUT = "securejoin.OpenInRoot link: openat2 /srv/storebase/link: no such file or directory"
 """Podman 5.8.6, of a directory that is a link out of the storebase, or is not there."""
 
@@ -80,6 +86,7 @@ DERIVED: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]] = {
         "unknown": ("running", {"Status": "unknown", "Running": False}),
         "unheard-of": ("exited-0", {"Status": "hibernating"}),
         "start-failed-linked-out": ("created", {"Error": LINKED_OUT}),
+        "start-failed-crun": ("created", {"Error": CRUN}),
     },
 }
 """From which state, and what differs in its State."""

@@ -74,6 +74,7 @@ ROWS = [
     ("podman", "initialized", NOT_STARTED, "waiting to be started"),
     ("podman", "stopping", STARTED, "stopping"),
     ("podman", "start-failed-linked-out", FAILURE, "a directory of the request is not in the storebase"),
+    ("podman", "start-failed-crun", FAILURE, "the program true was not found in the image: crun: "),
     ("podman", "stopped-0", SUCCESS, "finished"),
     ("podman", "stopped-3", FAILURE, "failed with exit code 3"),
     ("podman", "exited-137", FAILURE, "killed (exit code 137), most likely for using more than 200 MiB"),
@@ -296,7 +297,7 @@ REFUSALS = [
     ("podman", "start", 500, 'subpath "a" is outside of the volume "/srv"', 400, "or is a link that leads"),
     ("podman", "start", 500, "securejoin.OpenInRoot a: openat2 /srv/a: no such file", 400, "or is a link"),
     ("podman", "start", 500, "permission denied", 400, "or is a link that leads"),
-    ("podman", "start", 500, "crun: executable file not found in $PATH", 201, ""),
+    ("podman", "start", 500, "crun: executable file `x` not found in $PATH: No such file", 201, ""),
     ("podman", "start", 500, "crun: open executable: Permission denied: OCI permission denied", 201, ""),
 ]  # fmt: skip
 
