@@ -129,7 +129,7 @@ def test_the_scripts_are_scripts(name: str) -> None:
         assert (done.returncode, done.stderr) == (0, ""), text
     for text in texts[:3]:
         inner = dict(re.findall(r"<<'(\w+)'\n(.*?)\n\1$", text, re.DOTALL | re.MULTILINE))
-        assert set(inner) == {"WORKER", "JOB"}
+        assert set(inner) == {"WORKER", "JOB", *(["MOUNTS"] if "apptainer" in name else [])}
         for part in inner.values():
             subprocess.run(["sh", "-n"], input=part, text=True, check=True)
 
@@ -207,17 +207,12 @@ def test_the_container_is_limited_to_a_thousandth_of_a_core(
     millicores: int, told: str, tmp_path: Path
 ) -> None:
     """What docker is called with, by running the worker with one that tells."""
-    (tmp_path / "execution").mkdir()
     shim = tmp_path / "docker"
     shim.write_text('#!/bin/sh\ntest "$1" != run || echo "$@" "--rm" > "$0.told"\n')
     shim.chmod(0o755)
     job = given(cpu_limit=millicores, memory_limit=64, CONTAINER_USER="1:2", SHM_SIZE="32")
-    text = script("slurm-docker.conf", "submit-docker", **job)
-    (worker,) = re.findall(r"<<'WORKER'\n(.*?)\nWORKER$", text, re.DOTALL | re.MULTILINE)
 
-    subprocess.run(
-        ["sh", "-c", worker, "worker", str(tmp_path)], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True
-    )
+    worked("slurm-docker.conf", tmp_path, {**job, **storebase(tmp_path)})
 
     called = (tmp_path / "docker.told").read_text()
     for option in (
@@ -225,10 +220,76 @@ def test_the_container_is_limited_to_a_thousandth_of_a_core(
         "--user 1:2",
         "--memory 64m --memory-swap 64m",
         "--shm-size 32m",
-        "/share/incoming,readonly",
+        '/8,target=/share/incoming,"volume-opt=o=bind,ro"',
     ):
         assert option in called
-    assert (tmp_path / "execution" / "rc").read_text() == "0\n"
+    assert (tmp_path / "worker-0.rc").read_text() == "0\n"
+
+
+def storebase(directory: Path) -> dict[str, str]:
+    """The attributes of a job with a storebase there."""
+    base = directory / "base"
+    for name in ("in", "out"):
+        (base / "job" / name).mkdir(parents=True)
+    return {
+        "storebase": f"{base}",
+        "inputdir_source": f"{base}/job/in",
+        "outputdir_source": f"{base}/job/out",
+    }
+
+
+def worked(name: str, directory: Path, job: dict[str, Any], **environment: str) -> str:
+    """Run the worker of a job, with the programs in the directory; what it says."""
+    (directory / "execution").mkdir(exist_ok=True)
+    text = script(name, "submit-docker", **job)
+    for here, part in re.findall(r"<<'([A-Z]+)'\n(.*?)\n\1$", text, re.DOTALL | re.MULTILINE):
+        (directory / "execution" / here.lower()).write_text(f"{part}\n")
+    done = subprocess.run(
+        ["sh", "execution/worker", f"{directory}/worker-0"],
+        cwd=directory,
+        env={"PATH": f"{directory}:/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("slurm-docker.conf", "docker"), ("slurm-docker.conf", "podman"), ("slurm-apptainer.conf", "apptainer")],
+)
+@pytest.mark.parametrize("field", ["inputdir_source", "outputdir_source"])
+@pytest.mark.parametrize("target", ["/etc", "../outside", "other", "base", "", "/etc/passwd"])
+def test_no_container_is_given_a_directory_that_a_link_leads_to(
+    name: str, engine: str, field: str, target: str, tmp_path: Path
+) -> None:
+    (tmp_path / engine).write_text('#!/bin/sh\necho "$1" >> "$0.told"\n')
+    (tmp_path / engine).chmod(0o755)
+    job = {**given(), **storebase(tmp_path), field: f"{tmp_path}/base/link"}
+    for directory in ("outside", "base/other"):
+        (tmp_path / directory).mkdir()
+    if target:
+        (tmp_path / "base/link").symlink_to(target)
+
+    said = worked(name, tmp_path, job, CONTAINER_ENGINE=engine)
+
+    assert re.search("pman: .* (leads elsewhere by a link|cannot be opened)", said), said
+    assert (tmp_path / "worker-0.rc").read_text() == "78\n"
+    told = tmp_path / f"{engine}.told"
+    assert not told.exists() or not {"run", "create", "exec"} & set(told.read_text().split())
+
+
+def test_a_return_code_is_written_where_no_container_can_put_a_link(tmp_path: Path) -> None:
+    """What is in the worker's directory, the container may have exchanged."""
+    (tmp_path / "docker").write_text(f"#!/bin/sh\nln -sfn {tmp_path}/outside {tmp_path}/worker-0/execution\n")
+    (tmp_path / "docker").chmod(0o755)
+    for directory in ("outside", "worker-0"):
+        (tmp_path / directory).mkdir()
+
+    worked("slurm-docker.conf", tmp_path, {**given(), **storebase(tmp_path)})
+
+    assert list((tmp_path / "outside").iterdir()) == []
 
 
 @pytest.mark.parametrize(("rc", "told"), [("3\n", "3"), ("137\n", "137"), ("", "1"), ("a secret\n", "1")])

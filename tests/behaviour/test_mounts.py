@@ -27,7 +27,7 @@ RACES = int(os.environ.get("PMAN_TEST_RACES", "10"))
 SIDE_BY_SIDE = 8
 
 PLACES = [
-    *("kubernetes-host", "kubernetes-claim", "local-host"),
+    *("kubernetes-host", "kubernetes-claim", "local-host", "cromwell-hidden"),
     *("slurm-podman", "slurm-docker", "slurm-apptainer", "slurm-charliecloud", "slurm-none"),
 ]
 """The engine, and how it has its storebase: as a directory of the host that pman sees (host) or that it does

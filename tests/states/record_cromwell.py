@@ -66,6 +66,9 @@ def _as_nobody(text: str) -> str:
 
 SLEEP = ["sleep", "1000"]
 
+LINK = "linked-elsewhere"
+"""In the storebase, to a directory beside it."""
+
 CASES: Mapping[str, Case] = {
     "running": Case(SLEEP, "Running"),
     "succeeded": Case(["true"], "Succeeded"),
@@ -76,6 +79,7 @@ CASES: Mapping[str, Case] = {
     "failed-139": Case(["sh", "-c", "sh -c 'kill -SEGV $$'; exit $?"]),
     "killed": Case(["sh", "-c", "exit 137"]),
     "out-of-memory": Case(["dd", "if=/dev/zero", "of=/dev/null", "bs=300M"], job={"memory_limit": 16}),
+    "linked": Case(["true"], job={"input_dir": LINK}),
     "no-such-image": Case(["true"], job={"image": "localhost:1/pman/no-such-image:1"}),
     "no-such-user-of-docker": Case(["true"], change=_as_nobody),
     "no-gpu-for-a-container": Case(["true"], job={"gpu_limit": 1}),
@@ -200,6 +204,8 @@ async def _record(name: str) -> Native:
     jid = f"pman-state-{name}-{uuid.uuid4().hex[:6]}"
     for directory in ("incoming", "outgoing"):
         (STOREBASE / f"key-{jid}" / directory).mkdir(parents=True)
+    if not (STOREBASE / LINK).is_symlink():
+        (STOREBASE / LINK).symlink_to("/srv")
     own = {"input_dir": f"key-{jid}/incoming", "output_dir": f"key-{jid}/outgoing"}
     job = a_job(
         jid=jid, entrypoint=tuple(case.command[:1]), args=tuple(case.command[1:]),

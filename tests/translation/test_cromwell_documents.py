@@ -219,6 +219,7 @@ ROWS: list[tuple[str, str, int | None, str]] = [
     ("aborted-before-it-began", FAILURE, None, "cancelled"),
     ("ended-for-a-reason", FAILURE, None, "a reason of the site's"),
     ("failed-3", FAILURE, 3, "failed with exit code 3"),
+    ("linked", FAILURE, 78, "not run: input_dir or output_dir leads elsewhere by a link"),
     ("failed-126", FAILURE, 126, "exit code 126, a program could not be executed"),
     ("failed-127", FAILURE, 127, "exit code 127, a program was not found"),
     ("failed-139", FAILURE, 139, "killed by SIGSEGV (exit code 139)"),

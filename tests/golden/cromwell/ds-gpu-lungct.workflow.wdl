@@ -24,6 +24,7 @@ exec lungct --inputImage chest-ct.nii.gz /share/incoming /share/outgoing
     timelimit: 90  # minutes
     slurm_partition: "short"
     slurm_constraint: "gpu&rack1"
+    storebase: "/srv/storebase"  # below it, the nodes follow no link
     inputdir_source: "/srv/storebase/key-chris-jid-6/incoming"
     inputdir_target: "/share/incoming"  # read-only
     outputdir_source: "/srv/storebase/key-chris-jid-6/outgoing"

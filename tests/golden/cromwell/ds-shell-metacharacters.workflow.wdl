@@ -21,6 +21,7 @@ exec sh -c 'for f in "$1"/*; do cp -- "$f" "$2"/; done; echo "it'"'"'s $(date) `
     timelimit: 90  # minutes
     slurm_partition: "short"
     slurm_constraint: "gpu&rack1"
+    storebase: "/srv/storebase"  # below it, the nodes follow no link
     inputdir_source: "/srv/storebase/key-chris-jid-11/incoming"
     inputdir_target: "/share/incoming"  # read-only
     outputdir_source: "/srv/storebase/key-chris-jid-11/outgoing"

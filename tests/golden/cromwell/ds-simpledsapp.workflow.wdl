@@ -21,6 +21,7 @@ exec simpledsapp --prefix le --sleepLength 2 /share/incoming /share/outgoing
     timelimit: 90  # minutes
     slurm_partition: "short"
     slurm_constraint: "gpu&rack1"
+    storebase: "/srv/storebase"  # below it, the nodes follow no link
     inputdir_source: "/srv/storebase/key-chris-jid-1/incoming"
     inputdir_target: "/share/incoming"  # read-only
     outputdir_source: "/srv/storebase/key-chris-jid-1/outgoing"

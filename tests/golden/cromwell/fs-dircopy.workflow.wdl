@@ -21,6 +21,7 @@ exec dircopy --dir /share/incoming /share/outgoing
     timelimit: 90  # minutes
     slurm_partition: "short"
     slurm_constraint: "gpu&rack1"
+    storebase: "/srv/storebase"  # below it, the nodes follow no link
     inputdir_source: "/srv/storebase/home/chris/uploads/DICOM/data"
     inputdir_target: "/share/incoming"  # read-only
     outputdir_source: "/srv/storebase/home/chris/feeds/feed_42/pl-dircopy_85/data"
