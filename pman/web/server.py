@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import resource
@@ -26,6 +28,12 @@ from pman.web.listener import address, listening, tls
 from pman.web.loopback import LOGIN, is_loopback, loopback_only
 
 log = logging.getLogger(__name__)
+
+_M_MMAP_THRESHOLD = -3
+"""A parameter of mallopt(3)."""
+
+LARGE_BYTES = 128 * 2**10
+"""From so many bytes on, memory is given back at once."""
 
 OTHER_FILES = 200
 """Files that are open beside the connections of clients, at most: of the engine, logs, and libraries."""
@@ -85,6 +93,7 @@ async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str,
     # are a third faster.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    _return_memory()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     log.info("pman %s on %s, %s", __version__, settings.engine, engine.described())
     page = " (the page: /)" if settings["PMAN_PAGE"] else ""
@@ -95,6 +104,15 @@ async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str,
     watching = asyncio.create_task(connections.watch())
     await uvicorn.Server(config).serve(sockets=[listener])
     watching.cancel()
+
+
+def _return_memory() -> None:
+    """Have glibc give large bodies and logs back to the system once they are freed.
+
+    It would raise the size from which it does so with each of them, up to 32 MiB, and keep what is below.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def _most_connections(wanted: int) -> int:

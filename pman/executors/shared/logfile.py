@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 FOLLOW_INTERVAL_SECONDS = 0.1
 """Between two looks at a log that is followed."""
 
+QUIET_INTERVAL_SECONDS = 1.0
+"""The same, at the most, while nothing is added: each look costs some threads their turn."""
+
 _BLOCK = 2**16
 
 
@@ -45,13 +48,16 @@ async def chunks(
         while ended is None and rest and (chunk := await asyncio.to_thread(file.read, min(_BLOCK, rest))):
             yield chunk
             rest -= len(chunk)  # a job may write faster than this is read
+        pause = FOLLOW_INTERVAL_SECONDS
         while ended is not None:
             last = await ended()  # asked first, so that nothing is missed
+            pause = min(pause * 1.5, QUIET_INTERVAL_SECONDS)
             while chunk := await asyncio.to_thread(file.read, _BLOCK):
                 yield chunk
+                pause = FOLLOW_INTERVAL_SECONDS
             if last:
                 return
-            await asyncio.sleep(FOLLOW_INTERVAL_SECONDS)
+            await asyncio.sleep(pause)
 
 
 def open_within(path: Path, root: Path) -> BinaryIO:

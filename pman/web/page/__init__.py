@@ -68,7 +68,7 @@ def add(app: Quart, engine: Engine, access: Access, feed: Feed, queue: PreviewQu
     jobs.routes(page, feed, view)
     job.routes(page, engine, feed, view, session)
     render.routes(page, engine, view, queue)
-    templates.routes(page, engine, view)
+    templates.routes(page, engine, view, queue)
     login.routes(page, view, session)
 
     @page.get("/static/<path:name>")

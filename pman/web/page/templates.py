@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from quart import Blueprint, Response
 
 from pman.engine.engine import Engine
+from pman.engine.previews import PreviewQueue
 from pman.errors import ConfigError, Fault
 from pman.translation.inventory import docs, inventory
 from pman.translation.inventory.inventory import EngineTemplates, TemplateFile
@@ -18,12 +18,15 @@ from pman.web.page.code import rows
 from pman.web.page.view import NotThere, View
 
 
-def routes(page: Blueprint, engine: Engine, view: View) -> None:
+def routes(page: Blueprint, engine: Engine, view: View, queue: PreviewQueue) -> None:
     directories = [Path(directory) for directory in engine.settings["PMAN_TEMPLATES"]]
+
+    def all_engines() -> tuple[EngineTemplates, ...]:
+        return inventory.engines(directories)
 
     @page.get("/templates")
     async def templates() -> Response:
-        inventories = await asyncio.to_thread(inventory.engines, directories)
+        inventories = await queue.cached(all_engines)
         own_first = sorted(inventories, key=lambda one: one.engine != engine.settings.engine)
         return view.answer(
             "templates.html", section="Templates", found=own_first, directories=directories, address=address
@@ -32,11 +35,11 @@ def routes(page: Blueprint, engine: Engine, view: View) -> None:
     @page.get("/templates/<path:name>")
     async def template(name: str) -> Response:
         try:
-            file = await asyncio.to_thread(inventory.find, name, directories)
+            file = await queue.run(inventory.find, name, directories)
         except ConfigError as error:
             raise NotThere(str(error)) from error
-        inventories = await asyncio.to_thread(inventory.engines, directories)
-        documentation = None if file.fault else await asyncio.to_thread(docs.docs, name, directories)
+        inventories = await queue.cached(all_engines)
+        documentation = None if file.fault else await queue.run(docs.docs, name, directories)
         overridden = {block.line for block in file.blocks if block.overridden_by}
         return view.answer(
             "template.html",
