@@ -38,6 +38,13 @@ def _maximum(
         yield from Draft202012Validator.VALIDATORS[keyword](checker, limit, value, around)
 
 
+def _ref(checker: Validator, reference: str, value: object, around: object) -> Iterator[ValidationError]:
+    """As jsonschema's own, which leaves it out of an error's path through the schema."""
+    for error in Draft202012Validator.VALIDATORS["$ref"](checker, reference, value, around):
+        error.relative_schema_path.appendleft("$ref")
+        yield error
+
+
 def _pattern(_: Validator, pattern: str, text: object, __: object) -> Iterator[ValidationError]:
     if isinstance(text, str) and not compiled(pattern).search(text):
         yield ValidationError(f"does not match {pattern}")
@@ -62,6 +69,7 @@ def _additional_properties(
 _Checker: type[Validator] = extend(  # type: ignore[no-untyped-call]  # untyped in the stubs
     schema.PmanValidator,
     {
+        "$ref": _ref,
         "maximum": partial(_maximum, "maximum"),
         "exclusiveMaximum": partial(_maximum, "exclusiveMaximum"),
         "pattern": _pattern,
@@ -102,7 +110,7 @@ class Policy:
 
     def _reason(self, error: ValidationError, secrets: frozenset[str]) -> tuple[Fault, str]:
         """An error, and its part of the message."""
-        path = schema.json_path(error)
+        path = schema.path_of(error)
         if sentence := self._sentence(error):
             return Fault(path, sentence), sentence
         allowed = (
@@ -119,11 +127,11 @@ class Policy:
         for step in error.absolute_schema_path:
             if isinstance(part, Mapping):
                 sentence = part.get("errorMessage", sentence)
-                while step not in part and "$ref" in part:  # which are no steps
-                    target = resolver.lookup(part["$ref"])
-                    part, resolver = target.contents, target.resolver
-                    sentence = part.get("errorMessage", sentence)
-            part = part[int(step)] if isinstance(part, list) else part.get(step)
+            if step == "$ref":
+                target = resolver.lookup(part[step])
+                part, resolver = target.contents, target.resolver
+            else:
+                part = part[step]
         return str(sentence)
 
     def _marked(self, content: Any) -> Any:

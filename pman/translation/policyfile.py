@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from referencing.jsonschema import DRAFT202012
 
 from pman import schema
 from pman.errors import ConfigError, Fault
-from pman.settings import engine_schema, properties
+from pman.settings import KNOWN_ENGINES, engine_schema, properties
 from pman.suggest import did_you_mean, nearest
 from pman.translation.request import PROPERTIES
 
@@ -30,7 +31,17 @@ _EACH = ("items", "prefixItems", "contains")
 _OTHERS = ("additionalProperties", "propertyNames", "unevaluatedItems")
 _MAPS = ("properties", "patternProperties", "dependentSchemas", "$defs")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-_REMARKS = ("$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated")
+_REMARKS = (
+    "$schema",
+    "$id",
+    "$anchor",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+)
 _DEAD = {"format", "$dynamicRef", "unevaluatedProperties"}
 """The first asserts nothing in JSON Schema; the last would match names by patterns that backtrack."""
 
@@ -58,6 +69,9 @@ class _Names(dict[str, "_Names"]):
     closed = False
 
 
+_ANY = _Names()
+
+
 def read(path: Path, engine: str) -> Any:
     """The schema of a site for the jobs of an engine. Raises ConfigError with all that is wrong in it."""
     try:
@@ -67,7 +81,11 @@ def read(path: Path, engine: str) -> Any:
         raise ConfigError(f"PMAN_POLICY={str(path)!r}: {error}") from error
     except SchemaError as error:
         raise ConfigError(f"PMAN_POLICY={str(path)!r}: no JSON Schema: {error.message}") from error
-    if wrong := list(dict.fromkeys(_Reader(policy).faults(policy, "$", _names(engine)))):
+    try:
+        wrong = list(dict.fromkeys(_Reader(policy).faults(policy, "$", _names(engine))))
+    except RecursionError as error:
+        raise ConfigError(f"PMAN_POLICY={str(path)!r}: nested too deeply") from error
+    if wrong:
         raise ConfigError.of([Fault("PMAN_POLICY", f"PMAN_POLICY={str(path)!r}: {each}") for each in wrong])
     return policy
 
@@ -80,6 +98,22 @@ def _names(engine: str) -> _Names:
     names = _Names({"engine": _Names(), "request": request, "documents": documents})
     names.closed = request.closed = True
     return names
+
+
+@cache
+def _documents_names() -> frozenset[str]:
+    """Every name in a document of any engine whose names pman knows."""
+    resolver, names = schema.registry().resolver(), set[str]()
+    parts = [
+        _declared(resolver, document)
+        for engine in KNOWN_ENGINES
+        for document in properties(engine_schema(engine, "documents")).values()
+    ]
+    while parts:
+        part = parts.pop()
+        names.update(part)
+        parts += part.values()
+    return frozenset(names)
 
 
 def _declared(resolver: Any, part: Any) -> _Names:
@@ -123,7 +157,7 @@ class _Reader:
         for name, each in parts.items():
             if keyword == "patternProperties":
                 yield from _bad_pattern(name, at)
-            inner = names.get(name, _Names()) if keyword == "properties" else _inner(keyword, names)
+            inner = names.get(name, _ANY) if keyword == "properties" else _inner(keyword, names)
             yield from self.faults(each, f"{at}.{name}", inner)
 
     def _plain(self, keyword: str, value: Any, at: str, names: _Names) -> Iterator[str]:
@@ -135,6 +169,8 @@ class _Reader:
             yield from _unknown([*value, *(name for each in value.values() for name in each)], at, names)
         elif keyword == "errorMessage" and not isinstance(value, str):
             yield f"{at}: use a text, the sentence that the scientist reads"
+        elif keyword == "$ref" and value.startswith("urn:pman:"):
+            yield f"{at}: a request is held to pman's own schemas anyway; write what is more"
         elif keyword == "$ref" and (value, id(names)) not in self._read:
             self._read.add((value, id(names)))
             try:
@@ -149,13 +185,13 @@ def _inner(keyword: str, names: _Names) -> _Names:
     """The names of the value that the schemas of a keyword are about."""
     if keyword in _SAME_VALUE:
         return names
-    return names.get("*", _Names()) if keyword in _EACH else _Names()
+    return names.get("*", _ANY) if keyword in _EACH else _ANY
 
 
 def _unknown(given: Iterable[str], at: str, names: _Names) -> Iterator[str]:
     for name in given:
         near = nearest(name, names, 0.6 if names.closed else 0.8)
-        if name not in names and (near or names.closed):
+        if name not in names and (names.closed or (near and name not in _documents_names())):
             question = f"did you mean {near}?" if near else f"use {', '.join(names)}"
             yield f"{at}: {name} is not there to be checked; {question}"
 

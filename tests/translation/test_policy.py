@@ -159,6 +159,9 @@ def test_no_message_of_a_policy_shows_the_value_of_a_variable(tmp_path: Path, na
 
     assert len(error.faults) > 2
     assert "hidden" not in str(error)
+    assert "hidden" not in str([fault.answer() for fault in error.faults])
+    assert {fault.path.split("[")[0] for fault in error.faults} <= {
+        "$.request.env", "$.request.args", "$.documents"}  # fmt: skip
 
 
 def test_a_policy_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
@@ -253,6 +256,45 @@ def test_the_sites_own_sentence_is_the_message(tmp_path: Path) -> None:
     assert "cpu_limit: not allowed by the site's policy" in str(both)
 
 
+def test_a_sentence_is_of_the_rule_that_failed_also_beside_a_reference(tmp_path: Path) -> None:
+    policy = {
+        "$defs": {"base": on_request(image={"pattern": "^r/", "errorMessage": "inner"})},
+        "$ref": "#/$defs/base",
+        **on_request(image={"minLength": 1, "errorMessage": "outer"}, auid={"minLength": 1}),
+    }
+
+    assert str(refused(with_policy(tmp_path, policy), a_job())) == "inner"
+
+
+def test_a_policy_may_refer_to_itself(tmp_path: Path) -> None:
+    policy = {
+        "$defs": {
+            "any": {
+                "properties": {"Privileged": {"const": False}},
+                "additionalProperties": {"$ref": "#/$defs/any"},
+                "items": {"$ref": "#/$defs/any"},
+            }
+        },
+        "properties": {"documents": {"$ref": "#/$defs/any"}},
+    }
+    block = "{% block extra %}  Privileged: true\n{% endblock %}"
+    text = '{% extends "builtin/docker/container.yaml.j2" %}\n' + block
+    site_templates(tmp_path / "site", {"docker/container.yaml.j2": text})
+
+    assert with_policy(tmp_path, policy).render(a_job(), FACTS)
+    error = refused(with_policy(tmp_path, policy, PMAN_TEMPLATES=str(tmp_path / "site")), a_job())
+    assert [fault.path for fault in error.faults] == ["$.documents[0].HostConfig.Privileged"]
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman", "swarm", "local"])
+def test_a_policy_may_name_what_documents_of_other_engines_have(tmp_path: Path, engine: str) -> None:
+    names = {name: {"minLength": 1} for name in ("image", "Image", "labels", "Labels")}
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({"properties": {"documents": {"items": {"properties": names}}}}))
+
+    assert policyfile.read(file, engine)
+
+
 @pytest.mark.parametrize("keyword", ["pattern", "patternProperties", "additionalProperties"])
 def test_the_time_of_a_pattern_grows_with_the_text_alone(tmp_path: Path, keyword: str) -> None:
     """A backtracking engine needs 2 ** 60 steps for these."""
@@ -327,6 +369,7 @@ def test_the_policy_of_several_engines_starts_on_each(tmp_path: Path, engine: st
             "did you mean Privileged",
         ),
         ('{"errorMessage": 3}', "errorMessage: use a text"),
+        ('{"properties": {"request": {"$ref": "urn:pman:request"}}}', "held to pman's own schemas anyway"),
     ],
 )
 def test_a_policy_that_is_none_stops_the_start_and_names_the_file(
