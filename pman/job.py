@@ -21,6 +21,9 @@ AUID_LABEL = f"{LABEL_PREFIX}auid"
 REASON_LABEL = f"{LABEL_PREFIX}reason"
 """Says why pman ended the job, or why the engine could not take it."""
 
+INCOMING_LABEL, OUTGOING_LABEL = f"{LABEL_PREFIX}incoming", f"{LABEL_PREFIX}outgoing"
+"""Tell a job's directories by their paths on the engine's host, on engines whose lists of jobs do not."""
+
 INCOMING = "/share/incoming"
 OUTGOING = "/share/outgoing"
 

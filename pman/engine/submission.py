@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -20,6 +19,7 @@ from pman.errors import (
     UnknownJob,
 )
 from pman.executors import Executor, Startable
+from pman.executors.shared.directories import fault, is_visible
 from pman.executors.shared.tasks import until_reachable
 from pman.job import Document, Job, JobInfo
 from pman.translation.rules import Rules
@@ -111,22 +111,8 @@ def check_directories(storebase: str, job: Job) -> None:
     A symbolic link is refused wherever it leads: a job that left it must not choose what the next one is
     given. What is exchanged after this look is the engine's to resolve safely (docs/security.md).
     """
-    if not os.path.isdir(storebase):  # noqa: PTH112  (False where pman may not look, unlike Path.is_dir)
+    if not is_visible(storebase):
         return
-    root = os.path.realpath(storebase)
-    faults = []
-    for name in ("input_dir", "output_dir"):
-        directory = getattr(job, name)
-        path = os.path.join(root, directory)  # noqa: PTH118  (beside realpath)
-        try:
-            real = os.path.realpath(path)
-        except OSError:  # was a link when it was looked at, and none when it was read
-            real = f"{path}/"
-        if os.path.commonpath([root, real]) != root or real == root:
-            faults.append(Fault(f"$.{name}", f"{directory!r} leads out of the storebase"))
-        elif real != path:
-            faults.append(Fault(f"$.{name}", f"{directory!r} is, or lies behind, a symbolic link"))
-        elif not os.path.isdir(real):  # noqa: PTH112  (as above)
-            faults.append(Fault(f"$.{name}", f"{directory!r} is no directory in the storebase"))
-    if faults:
+    given = {name: fault(storebase, getattr(job, name)) for name in ("input_dir", "output_dir")}
+    if faults := [Fault(f"$.{name}", message) for name, message in given.items() if message]:
         raise BadRequest.of(faults, f"the directories must exist below {storebase} before; pfcon makes them")

@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,11 +27,13 @@ RACES = int(os.environ.get("PMAN_TEST_RACES", "10"))
 SIDE_BY_SIDE = 8
 
 PLACES = [
+    *(f"{engine}-{way}" for engine in ("docker", "swarm") for way in ("host", "hidden", "volume")),
+    *(f"{engine}-{way}-current" for engine in ("docker", "swarm") for way in ("host", "hidden", "volume")),
     *("kubernetes-host", "kubernetes-claim", "local-host", "cromwell-hidden"),
     *("slurm-podman", "slurm-docker", "slurm-apptainer", "slurm-charliecloud", "slurm-none"),
 ]
 """The engine, and how it has its storebase: as a directory of the host that pman sees (host) or that it does
-not see (hidden), or in another way; on SLURM, hidden, what runs the jobs."""
+not see (hidden), or in another way; on SLURM, hidden, what runs the jobs; `current`: see engines.current."""
 
 FOLLOWING = ["kubernetes-hidden", "kubernetes-claim"]
 """Where a link to another directory of the storebase is followed: the engine does, and pman cannot look."""
@@ -49,6 +51,11 @@ class Place:
     """A directory beside the storebase."""
 
     follows: bool
+
+    @property
+    def is_by_path(self) -> bool:
+        """Tells an engine that mounts by path, where pman alone keeps others from exchanging directories."""
+        return "mount their directories by path" in self.running.server.output()
 
     @property
     def storebase(self) -> Path:
@@ -71,7 +78,7 @@ class Place:
         """What the job said, or '' for one that was refused or could not begin."""
         response = self.running.post(request)
         if response.status_code != 201:
-            assert response.status_code in (400, 502), response.text
+            assert response.status_code in (400, 409, 502), response.text + self.running.server.output()
             return ""
         answer = self.running.finished(request["jid"])
         self.running.delete(request["jid"])
@@ -88,8 +95,8 @@ class Place:
 @pytest.fixture(scope="module", params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Give each place in turn, with a pman of its own."""
-    name, way = request.param.split("-")
-    engine = engines.need(name)
+    name, way, *current = request.param.split("-")
+    engine = engines.current(name) if current else engines.need(name)
     hidden = way == "hidden" or name == "slurm"
     if hidden and os.geteuid():
         pytest.skip("only root can hide a directory from a pman")
@@ -124,6 +131,17 @@ def _storage(engine: engines.Engine, way: str, base: Path) -> Iterator[Mapping[s
                 }
             except LookupError as error:
                 pytest.skip(str(error))
+    elif way == "volume":
+        assert engine.native is not None
+        options = {"type": "none", "o": "bind", "device": str(base)}
+        name = f"pman-test-{uuid.uuid4().hex[:12]}"
+        volume = engine.native.volumes.create(name, driver="local", driver_opts=options)
+        yield {"STORAGE_TYPE": "docker_local_volume", "STOREBASE": "", "VOLUME_NAME": volume.name}
+        for lens in engine.native.containers.list(
+            all=True, filters={"label": f"org.chrisproject.pman.lens={volume.name}"}
+        ):
+            lens.remove()
+        volume.remove()
     else:
         yield settings
 
@@ -164,6 +182,27 @@ def test_a_link_to_the_directory_of_another_job_is_not_followed_where_pman_can_s
     assert said == ([INSIDE] if place.follows else [""])
 
 
+def test_a_directory_below_what_a_running_job_writes_is_given_to_no_other_job_until_it_has_ended(
+    place: Place,
+) -> None:
+    if place.running.engine.name not in ("docker", "swarm"):
+        pytest.skip("this engine has no need of it, or no means")
+    above = f"above-{uuid.uuid4().hex}"
+    place.directory(above)
+    place.directory(f"{above}/below")
+    requests = [place.request(**{name: f"{above}/below"}) for name in ("input_dir", "output_dir")]
+
+    with exchanging_job(place, above):
+        answers = [place.running.post(request) for request in requests]
+        beside = place.outcomes([place.request(input_dir=above)])
+
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert all("could be exchanged" in answer.json()["message"] for answer in answers)
+    assert [place.running.get(request["jid"]).status_code for request in requests] == [404, 404]
+    assert beside == [INSIDE]
+    assert place.outcomes(requests)[0] == INSIDE
+
+
 # --- links that come while a job is submitted ---------------------------------------------------------
 
 
@@ -171,18 +210,32 @@ def test_a_link_to_the_directory_of_another_job_is_not_followed_where_pman_can_s
 def test_a_directory_that_is_exchanged_for_a_link_all_the_time_leads_no_job_out_of_the_storebase(
     place: Place, direction: str
 ) -> None:
+    """Only a job can exchange it; where nothing but pman stands against that, it has to be one that runs."""
     if "CVE-2021-25741" in place.running.server.output() and "PMAN_TEST_RACES" not in os.environ:
         pytest.skip("such a kubelet loses one race in a hundred, as pman has said at its start")
-    raced = place.directory(f"raced-{direction}")
-    link = place.storebase / f"link-{direction}"
+    above = f"above-{direction}"
+    raced = place.directory(f"{above}/raced")
+    link = place.storebase / above / "link"
     link.symlink_to(place.outside)
 
-    with exchanged(raced, link):
-        said = place.outcomes([place.request(**{direction: raced.name}) for _ in range(RACES)])
+    with exchanging_job(place, above) if place.is_by_path else nullcontext(), exchanged(raced, link):
+        requests = [place.request(**{direction: f"{above}/raced"}) for _ in range(RACES)]
+        said = place.outcomes(requests)
 
     print(f"{direction}: {said.count(INSIDE)} of {RACES} jobs were given the directory, the others nothing")
     assert set(said) <= {INSIDE, ""}
     assert [file.name for file in place.outside.iterdir()] == ["who"]
+
+
+@contextmanager
+def exchanging_job(place: Place, output_dir: str) -> Iterator[None]:
+    """A job that may exchange what is in this directory, for as long as the block takes."""
+    (place.storebase / output_dir).chmod(0o777)
+    request = place.running.script("sleep 3000", output_dir=output_dir)
+    place.running.submit(request)
+    place.running.started(request["jid"])
+    yield
+    assert place.running.delete(request["jid"]).status_code == 204
 
 
 @contextmanager

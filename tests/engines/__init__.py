@@ -150,6 +150,23 @@ def find(name: str) -> Engine | str:
     return Engine(name, {VARIABLES[name]: address}, IMAGE, docker.DockerClient(base_url=address, timeout=60))
 
 
+def current(name: str) -> Engine:
+    """Docker of these days, or its swarm, beside the one at DOCKER_HOST; skips or fails as `need`."""
+    address = os.environ.get("PMAN_TEST_DOCKER_CURRENT", "")
+    reason = "" if address else "PMAN_TEST_DOCKER_CURRENT is not set"
+    try:
+        reason = reason or _without_docker(name, address)
+    except DockerException as error:
+        reason = str(error)
+    if not reason:
+        return Engine(
+            name, {"DOCKER_HOST": address}, IMAGE, docker.DockerClient(base_url=address, timeout=60)
+        )
+    if f"{name}-current" in REQUIRED:
+        pytest.fail(f"a current {name} is required and not there: {reason}")
+    pytest.skip(f"a current {name} is not there: {reason}")
+
+
 def close() -> None:
     """Removes what was made on the engines for the tests."""
     while _made:

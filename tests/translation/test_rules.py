@@ -273,6 +273,9 @@ def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
 
 
 REFUSALS = [
+    ("docker", "mount", 409, "the job a may write to /b", 409, "could be exchanged for another one"),
+    ("docker", "mount", 400, "'a' is, or lies behind, a symbolic link", 400, "cannot be mounted"),
+    ("docker", "mount", 403, "the engine does not show 'a' in the storebase", 502, "cannot be looked at"),
     ("docker", "start", 400, "path concatenation escapes the base directory, base: /v", 400, "a link"),
     ("docker", "start", 404, "cannot access path /v/a: no such file or directory", 400, "does not"),
     ("docker", "start", 500, "error while mounting volume '/v': no such file", 502, "cannot mount"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,10 +15,14 @@ from urllib.parse import quote
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, filtered, words
 from pman.executors.docker.cache import Cache
+from pman.executors.docker.guard import Directories, Guard, refusal, rivals
 from pman.executors.docker.markers import Markers
+from pman.executors.docker.mounted import Identities, mounted
 from pman.executors.shared.bounded import Bounded
-from pman.executors.shared.tasks import Attempts, SingleFlight
+from pman.executors.shared.tasks import Attempts, Background, SingleFlight
 from pman.job import JID_LABEL
+
+log = logging.getLogger(__name__)
 
 BEING_REMOVED = "no such container"
 """Podman 4.3.1 says so, with 500, of a container that another call removes at this moment."""
@@ -48,6 +54,10 @@ class Containers:
         self._api = api
         self._markers = markers
         self._cache = cache
+        self.guard: Guard | None = None
+        """Looks at a job's directories before it is started; None until the storebase is known."""
+
+        self._comparing = Background()
         self._starting = SingleFlight[str, None]()
         self._started = Bounded[str, None](MAX_STARTED)
 
@@ -133,8 +143,7 @@ class Containers:
 
     async def jids(self, **filters: Sequence[str]) -> set[str]:
         """The jobs whose container fits: it has pman's label, with its name for a value."""
-        query = {"all": "1", **filtered(label=[JID_LABEL], **filters)}
-        containers = await self._api.json("/containers/json", query)
+        containers = await self._labelled(**filters)
         names = ((each["Labels"][JID_LABEL], each.get("Names") or ()) for each in containers)
         return {jid for jid, own in names if f"/{jid}" in own}
 
@@ -153,15 +162,80 @@ class Containers:
             await self._starting.run(identity, lambda: self._start_now(identity))
 
     async def _start_now(self, identity: str) -> None:
-        status, answer = await self._api.call("POST", f"/containers/{identity}/start")
-        if status in (204, 304):
-            self._started[identity] = None
+        try:
+            expected = await self._look(identity)
+            await self._begin(identity)
+        except EngineRefused as refused:
+            left = await self._api.json(f"/containers/{identity}/json")
+            if not left["State"].get("Error"):  # Podman forgets why
+                await self._markers.fail(left["Name"].lstrip("/"), left["Config"], refused)
+            raise
+        self._started[identity] = None
+        if expected:
+            self._comparing.begin(self._compared(identity, *expected))
+
+    async def _compared(self, identity: str, own: Directories, expected: Identities) -> None:
+        try:
+            await self._compare(identity, own, expected)
+        except (EngineUnreachable, EngineRefused) as error:
+            log.warning("nobody knows which directories %s was given: %s", own.jid, error)
+
+    async def _compare(self, identity: str, own: Directories, expected: Identities) -> None:
+        """End a job that was given another directory than pman saw, and say so in its place."""
+        container = await self.find(own.jid)
+        if container is None or container["Id"] != identity:
             return
-        refused = EngineRefused("start", status, words(answer))
-        left = await self._api.json(f"/containers/{identity}/json")
-        if not left["State"].get("Error"):  # Podman forgets why
-            await self._markers.fail(left["Name"].lstrip("/"), left["Config"], refused)
-        raise refused
+        given = await asyncio.to_thread(mounted, container, (own.incoming, own.outgoing))
+        if given in (None, expected):
+            return
+        message = "a directory of the job was exchanged while it started; pman ended it"
+        log.error("%s: %s", own.jid, message)
+        await self.kill(own.jid, identity)
+        await self._markers.fail(own.jid, container["Config"], EngineRefused("mount", 409, message))
+        await self.delete(identity)
+        self._cache.forget(own.jid)
+
+    async def close(self) -> None:
+        await self._comparing.close()
+
+    async def _begin(self, identity: str) -> None:
+        """Raises EngineRefused."""
+        status, answer = await self._api.call("POST", f"/containers/{identity}/start")
+        if status not in (204, 304):
+            raise EngineRefused("start", status, words(answer))
+
+    async def _look(self, identity: str) -> tuple[Directories, Identities] | None:
+        """Return its directories where what is mounted is to be compared with them.
+
+        Raises EngineRefused where it may not be given them; see guard.py for why so.
+        """
+        if self.guard is None:
+            return None
+        containers = await self._labelled(status=["created", "running", "paused"])
+        known = {each["Id"]: Directories.of(each["Labels"]) for each in containers}
+        own = known.pop(identity, None)
+        if own is None:
+            log.warning("the labels of %s do not tell its directories, so nobody looks at them", identity)
+            return None
+        runs = {each["Id"]: each["State"] not in _NOT_STARTED for each in containers}
+        for rival in rivals(own, ((known[other], runs[other]) for other in known)):
+            if not await self._has_failed(rival.jid):
+                raise refusal(own, rival)
+        expected = await self.guard.check(own)
+        return (own, expected) if expected else None
+
+    async def _has_failed(self, jid: str) -> bool:
+        """Tells a job that could not be started, and will not be."""
+        container = await self.find(jid)
+        if container is None or not not_started(container):
+            return False
+        return bool(container["State"].get("Error") or await self._markers.find("failed", jid))
+
+    async def _labelled(self, **filters: Sequence[str]) -> list[Mapping[str, Any]]:
+        """The containers with pman's label that the filters let through."""
+        query = {"all": "1", **filtered(label=[JID_LABEL], **filters)}
+        containers: list[Mapping[str, Any]] = await self._api.json("/containers/json", query)
+        return containers
 
 
 def not_started(container: Mapping[str, Any]) -> bool:

@@ -17,9 +17,10 @@ from pman.executors.docker.bodies import PODMAN
 from pman.executors.docker.cache import Cache
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.frames import NoLogError, read_log
+from pman.executors.docker.guard import Guard
 from pman.executors.docker.markers import Kind, Markers, inspection, is_same
 from pman.executors.docker.pulls import Pulls
-from pman.executors.docker.storebase import facts, podman_facts
+from pman.executors.docker.storebase import Storebase, facts, find, podman_facts
 from pman.executors.shared.tasks import Attempts
 from pman.job import Document
 
@@ -45,7 +46,7 @@ class DockerExecutor:
         self,
         api: Api,
         settings: Mapping[str, Any],
-        facts: Callable[[Api, Mapping[str, Any]], Awaitable[Mapping[str, Any]]],
+        facts: Callable[[Api, Storebase], Awaitable[Mapping[str, Any]]],
     ) -> None:
         self._api = api
         self._facts = facts
@@ -56,7 +57,11 @@ class DockerExecutor:
         self._pulls = Pulls(api, self._markers, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
-        return await self._facts(self._api, self._settings)
+        storebase = await find(self._api, self._settings)
+        stated = await self._facts(self._api, storebase)
+        if "storebase_volume" in stated:  # Docker; with Podman nobody has tried it
+            self._containers.guard = Guard(self._api, storebase, by_path="warnings" in stated)
+        return stated
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
@@ -169,6 +174,7 @@ class DockerExecutor:
 
     async def close(self) -> None:
         await self._pulls.close()
+        await self._containers.close()
         await self._cache.close()
         await self._api.close()
 

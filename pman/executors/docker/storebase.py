@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ STOREBASE_MOUNT = "/var/local/storeBase"
 
 BY_PATH = (
     "jobs mount their directories by path, since {engine} knows no sub-paths ({newer} does): "
-    "who exchanges a directory of the storebase for a link while a job starts may lead its mount elsewhere"
+    "{who} exchanges a directory of the storebase for a link while a job starts may lead its mount elsewhere"
 )
 
 PODMAN_SUBPATH_VERSION = (4, 5)
@@ -33,30 +34,46 @@ SPEC_GENERATOR = {
 """JSON Schema. Podman drops a field that it does not know without a word."""
 
 
-async def facts(api: Api, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Storebase:
+    path: str
+    """Absolute, on the engine's host."""
+
+    volume: str = ""
+    """The name of the volume that it is; '' where it is a directory."""
+
+
+async def facts(api: Api, storebase: Storebase) -> Mapping[str, Any]:
     """See Executor.facts."""
     native = await api.description()
-    storebase, volume = await _storebase(api, settings)
-    facts = {"storebase": storebase, "native": native}
+    facts = {"storebase": storebase.path, "native": native}
     if numbers(native["ApiVersion"]) < SUBPATH_VERSION:
         return {**facts, "storebase_volume": None, **by_path(f"Docker with API {native['ApiVersion']}")}
-    made = {"name": volume_name(storebase), "device": storebase}
-    return {**facts, "storebase_volume": volume or made}
+    if storebase.volume:
+        return {**facts, "storebase_volume": {"name": storebase.volume, "device": ""}}
+    return {**facts, "storebase_volume": {"name": volume_name(storebase.path), "device": storebase.path}}
 
 
-async def podman_facts(api: Api, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+async def podman_facts(api: Api, storebase: Storebase) -> Mapping[str, Any]:
     """The same of Podman, whose own API takes another document."""
     native = await api.description()
-    storebase, _ = await _storebase(api, settings)
     subpath = tuple(map(int, native["Version"].split(".")[:2])) >= PODMAN_SUBPATH_VERSION
-    warnings = {} if subpath else by_path(f"Podman {native['Version']}", "Podman 4.5")
+    warnings = {} if subpath else by_path(f"Podman {native['Version']}", "Podman 4.5", "who")
     documents = {"container.yaml": SPEC_GENERATOR}
-    return {"storebase": storebase, "native": native, "subpath": subpath, "documents": documents, **warnings}
+    return {
+        "storebase": storebase.path,
+        "native": native,
+        "subpath": subpath,
+        "documents": documents,
+        **warnings,
+    }
 
 
-def by_path(engine: str, newer: str = "Docker 26") -> Mapping[str, Any]:
-    """Says of an engine that mounts by path what that leaves open, and which one is newer."""
-    return {"warnings": [BY_PATH.format(engine=engine, newer=newer)]}
+def by_path(
+    engine: str, newer: str = "Docker 26", who: str = "what is no job of this engine and"
+) -> Mapping[str, Any]:
+    """Says of an engine that mounts by path what that leaves open, to whom, and which one is newer."""
+    return {"warnings": [BY_PATH.format(engine=engine, newer=newer, who=who)]}
 
 
 def volume_name(directory: str) -> str:
@@ -64,17 +81,14 @@ def volume_name(directory: str) -> str:
     return f"pman-storebase-{hashlib.sha256(directory.encode()).hexdigest()[:12]}"
 
 
-async def _storebase(api: Api, settings: Mapping[str, Any]) -> tuple[str, Mapping[str, str] | None]:
-    """Its absolute path there, by STORAGE_TYPE, and the volume that it is, if it is one.
-
-    Raises ConfigError.
-    """
+async def find(api: Api, settings: Mapping[str, Any]) -> Storebase:
+    """Find it by STORAGE_TYPE. Raises ConfigError."""
     if settings["STORAGE_TYPE"] == "host":
-        return str(settings["STOREBASE"]), None
+        return Storebase(str(settings["STOREBASE"]))
     named = settings["VOLUME_NAME"]
     mount = {"Name": named} if named else await _mount(api, settings["PFCON_SELECTOR"])
     if mount.get("Type") == "bind":
-        return str(mount["Source"]), None
+        return Storebase(str(mount["Source"]))
     where = f"/volumes/{quote(mount['Name'], safe='')}"
     volume = await api.find(where, f"{api.kind} cannot tell where a volume is")
     if volume is None:
@@ -82,13 +96,16 @@ async def _storebase(api: Api, settings: Mapping[str, Any]) -> tuple[str, Mappin
             f"VOLUME_NAME={mount['Name']!r}: {api.kind} has no such volume",
             "pfcon's compose file or `docker volume ls` tells its name",
         )
+    options = volume.get("Options") or {}
+    if "bind" in str(options.get("o", "")).split(","):  # it is mounted there while somebody uses it only
+        return Storebase(str(options["device"]), str(mount["Name"]))
     path = str(volume.get("Mountpoint") or "")
     if not path.startswith("/"):
         raise ConfigError(
             f"VOLUME_NAME={mount['Name']!r}: its driver does not say where it is ({path!r})",
             "use a volume of the driver local, or STORAGE_TYPE=host",
         )
-    return path, {"name": str(mount["Name"]), "device": ""}
+    return Storebase(path, str(mount["Name"]))
 
 
 async def _mount(api: Api, selector: str) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.docker.api import Api, docker_api
-from pman.executors.docker.storebase import by_path, facts
+from pman.executors.docker.guard import Directories, Guard, refusal, rivals
+from pman.executors.docker.storebase import by_path, facts, find
 from pman.executors.shared.tasks import Attempts
 from pman.executors.swarm.logs import LOG_LABEL, Logs
 from pman.executors.swarm.services import (
@@ -53,18 +54,66 @@ class SwarmExecutor:
         self._settings = settings
         self._services = Services(api)
         self._logs = Logs(api, self._services)
+        self._guard: Guard | None = None
+        self._mounts_subpaths = False
+        """Every node of the swarm could do so at the start; one may join that cannot."""
+
+        self._applying: dict[str, Directories] = {}
+        """The jobs that are on their way to the swarm."""
 
     async def facts(self) -> Mapping[str, Any]:
-        told = await facts(self._api, self._settings)
-        older = await self._services.nodes_without_subpaths() if told["storebase_volume"] else []
-        left = by_path(f"the node {', '.join(older)} of the swarm")
-        return {**told, "storebase_volume": None, **left} if older else told
+        storebase = await find(self._api, self._settings)
+        self._guard = Guard(self._api, storebase)
+        stated = await facts(self._api, storebase)
+        older = await self._services.nodes_without_subpaths() if stated["storebase_volume"] else []
+        if older:
+            return {
+                **stated,
+                "storebase_volume": None,
+                **by_path(f"the node {', '.join(older)} of the swarm"),
+            }
+        self._mounts_subpaths = bool(stated["storebase_volume"])
+        return stated
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
         body = cast(Mapping[str, Any], document.content)
-        await self._services.create(body)
+        if self._guard and (own := Directories.of(body.get("Labels"))):
+            self._applying[jid] = own
+            try:
+                await self._look(self._guard, own)
+                await self._services.create(body)
+            finally:
+                self._applying.pop(jid, None)  # two may submit the same
+        else:
+            await self._services.create(body)
         return {"service": {"Spec": body}, "tasks": [], "containers": {}, "lost": []}
+
+    async def _look(self, guard: Guard, own: Directories) -> None:
+        """Raises EngineRefused where it may not be given its directories; see guard.py for why so.
+
+        A service may start as soon as it is there, so whoever is not to begin before it is refused as well.
+        """
+        services, older = await asyncio.gather(
+            self._services.all(OPEN_LABEL), self._services.nodes_without_subpaths()
+        )
+        if older and self._mounts_subpaths:
+            raise EngineRefused("mount", 500, f"the node {', '.join(older)} would mount the whole storebase")
+        for rival in rivals(own, ((other, False) for other in self._applying.values())):
+            raise refusal(own, rival)
+        waiting = (
+            Directories.of(service["Spec"]["Labels"]) for service in services if not is_closed(service)
+        )
+        for rival in rivals(own, ((other, False) for other in waiting)):
+            if await self._is_running(rival.jid):
+                raise refusal(own, rival)
+        await guard.check(own)
+
+    async def _is_running(self, jid: str) -> bool:
+        try:
+            return await self._running(jid) is not None
+        except UnknownJob:
+            return False
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         """The service with its tasks; an end only once it is certain that the swarm does not change it."""
