@@ -203,6 +203,27 @@ def test_a_directory_below_what_a_running_job_writes_is_given_to_no_other_job_un
     assert place.outcomes(requests)[0] == INSIDE
 
 
+def test_a_link_in_the_image_is_not_taken_for_the_directory_that_it_leads_to_on_the_node(
+    place: Place, tmp_path: Path
+) -> None:
+    if place.running.settings.get("SLURM_RUNTIME") != "podman":
+        pytest.skip("nothing is compared below the root of the container")
+    request = place.request()
+    own = place.directory(f"own-{uuid.uuid4().hex}")
+    for name, directory in (("incoming", "input_dir"), ("outgoing", "output_dir")):
+        (own / name).symlink_to(place.storebase / request[directory])
+    (tmp_path / "share").symlink_to(own)
+    image = f"localhost/pman-test-link-{uuid.uuid4().hex[:12]}"
+
+    with slurm.podman_image(image, place.running.engine.image, tmp_path):
+        place.running.submit({**request, "image": image})
+        answer = place.running.finished(request["jid"])
+        place.running.delete(request["jid"])
+
+    assert answer["status"] == "finishedWithError"
+    assert "the image has a link at /share" in answer["message"]
+
+
 # --- links that come while a job is submitted ---------------------------------------------------------
 
 

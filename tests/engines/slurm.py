@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,18 @@ def with_runtime(runtime: str, image: str, site: Path) -> Mapping[str, str]:
         (site / name).chmod(0o755)
     way = {"SLURM_MODE": "cli", "SLURM_CONF": os.environ["SLURM_CONF"]} if runtime in _BY_CLI else {}
     return {"PMAN_TEMPLATES": str(site), "SLURM_RUNTIME": runtime, **way}
+
+
+@contextmanager
+def podman_image(name: str, base: str, files: Path) -> Iterator[None]:
+    """Let the Podman of the nodes have an image with these files, until the block ends."""
+    podman = os.environ.get("PMAN_TEST_PODMAN", "podman").split()
+    (files / "Dockerfile").write_text(f"FROM {base}\nCOPY . /\n")
+    subprocess.run([*podman, "build", "--tag", name, str(files)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*podman, "rmi", name], check=True)
 
 
 _BY_CLI = ("none", "docker", "charliecloud")

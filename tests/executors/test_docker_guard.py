@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from pman.executors.docker.guard import Directories, refusal, rivals
+from pman.executors.docker.mounted import identities, mounted
 from pman.executors.shared.directories import ways
 from pman.job import INCOMING_LABEL, JID_LABEL, OUTGOING_LABEL
 
@@ -56,3 +60,21 @@ def test_directories_are_told_by_labels_or_not_at_all() -> None:
 
 def test_the_way_to_a_directory_is_each_one_above_it_from_the_top() -> None:
     assert list(ways(["a/b/c", "d"])) == ["a", "a/b", "a/b/c", "d"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cgroup").exists(), reason="no processes to look into")
+@pytest.mark.parametrize(("target", "is_same"), [("share/in", True), ("link/in", False), ("gone/in", False)])
+def test_no_link_below_the_root_of_a_container_is_followed_to_what_it_was_given(
+    tmp_path: Path, target: str, *, is_same: bool
+) -> None:
+    real = tmp_path.resolve()
+    (real / "share/in").mkdir(parents=True)
+    (real / "link").symlink_to(real / "share")
+    container = {
+        "Id": Path("/proc/self/cgroup").read_text(),
+        "State": {"Pid": os.getpid()},
+        "Mounts": [{"Source": "/base/in", "Destination": str(real / target)}],
+    }
+
+    assert (mounted(container, ["/base/in"]) == identities([str(real / "share/in")])) is is_same
+    assert mounted(container, ["/base/in"]) is not None

@@ -188,7 +188,9 @@ class Containers:
         given = await asyncio.to_thread(mounted, container, (own.incoming, own.outgoing))
         if given in (None, expected):
             return
-        message = "a directory of the job was exchanged while it started; pman ended it"
+        message = (
+            "a directory of the job was exchanged as it started, or its image has a link there; pman ended it"
+        )
         log.error("%s: %s", own.jid, message)
         await self.kill(own.jid, identity)
         await self._markers.fail(own.jid, container["Config"], EngineRefused("mount", 409, message))

@@ -27,6 +27,24 @@ def mounted(container: Mapping[str, Any], sources: Sequence[str]) -> Identities 
     try:
         if container["Id"] not in (process / "cgroup").read_text():
             return None  # a process of this machine, and the engine is on another one
-        return identities([f"{process}/root{targets[source]}" for source in sources])
+        given = tuple(_identity(process / "root", targets[source]) for source in sources)
+        (process / "root").stat()  # raises once the process has ended, and its mounts are gone
     except (OSError, KeyError):
         return None
+    return given
+
+
+def _identity(root: Path, target: str) -> tuple[int, int]:
+    """Device and inode; zeros behind a link: it may be the image's, and from here leads to the host."""
+    directory = os.open(root, os.O_PATH)
+    try:
+        for name in target.strip("/").split("/"):
+            below = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory = below
+        state = os.fstat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, 0
+    finally:
+        os.close(directory)
+    return state.st_dev, state.st_ino

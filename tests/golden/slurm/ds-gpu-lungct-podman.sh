@@ -57,10 +57,15 @@ run() {
     case $said in *"command that was not found"*) exit 127 ;; *"OCI permission denied"*) exit 126 ;; *) exit 125 ;; esac
   fi
   pid=$(podman inspect --format '{{.State.Pid}}' "$1")
-  root=/proc/$pid/root/share
-  if ! [ "$root/incoming" -ef "/proc/$$/fd/8" ] || ! [ "$root/outgoing" -ef "/proc/$$/fd/9" ]; then
+  root=/proc/$pid/root/share said=
+  if [ -L "$root" ] || [ -L "$root/incoming" ] || [ -L "$root/outgoing" ]; then  # this shell would follow it on the node
+    said="the image has a link at /share, /share/incoming or /share/outgoing, where the directories of a job are mounted"
+  elif ! [ "$root/incoming" -ef "/proc/$$/fd/8" ] || ! [ "$root/outgoing" -ef "/proc/$$/fd/9" ]; then
+    said="input_dir or output_dir became a link while the job began, or Podman runs elsewhere than the job"
+  fi
+  if [ "$said" ]; then
     podman rm --force "$1" >/dev/null 2>&1
-    refuse "input_dir or output_dir became a link while the job began, or Podman runs elsewhere than the job"
+    refuse "$said"
   fi
   exec podman start --attach "$1"
 }
