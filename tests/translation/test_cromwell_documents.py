@@ -123,6 +123,13 @@ def test_the_user_has_his_primary_group_and_a_group_alone_is_added(user: str, to
     assert {name: found[name] for name in found if name.startswith("docker_")} == told
 
 
+def test_the_root_may_be_the_storebase() -> None:
+    documents = a_translation("cromwell", **URL).render(a_job(), {**FACTS, "storebase": "/"})
+    (wdl,) = [each.text for each in documents if each.name == "workflow.wdl"]
+
+    assert runtime_of(wdl)["storebase"] == "/"
+
+
 def test_a_job_is_never_taken_from_the_cache_of_another_one() -> None:
     options = json.loads(rendered(a_job())["options.json"].text)
 

@@ -43,6 +43,12 @@ def test_before_podman_knew_sub_paths_the_directories_are_mounted_by_path() -> N
     assert (outgoing["source"], outgoing["options"]) == ("/srv/storebase/b", ["rbind", "nosuid", "nodev"])
 
 
+def test_the_root_may_be_the_storebase() -> None:
+    mounts = document({"storebase": ""}, input_dir="a")["mounts"]
+
+    assert [mount["source"] for mount in mounts] == ["/", "/"]
+
+
 def test_of_two_variables_of_one_name_the_last_one_counts() -> None:
     assert document(env=("A=1", "B=x=y", "A=2", "C="))["env"] == {"A": "2", "B": "x=y", "C": ""}
 
@@ -61,6 +67,19 @@ def test_a_job_without_a_container_is_told_as_its_container_would_be() -> None:
     assert config["Env"] == ["A=1"]
     assert config["Labels"] == spec["labels"]
     assert config["HostConfig"] == {"NanoCpus": 1_500_000_000, "Memory": 200 * 2**20}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"cpu": {"quota": None, "period": 100_000}, "memory": {"limit": None}},
+        {"cpu": {"quota": 0, "period": 0}},
+        {"cpu": None, "memory": None},
+        None,
+    ],
+)
+def test_limits_that_a_site_leaves_empty_are_none(limits: object) -> None:
+    assert PODMAN.config({"resource_limits": limits})["HostConfig"] == {"NanoCpus": 0, "Memory": 0}
 
 
 def test_a_field_of_dockers_api_stops_the_start(tmp_path: Path) -> None:

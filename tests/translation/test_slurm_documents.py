@@ -104,6 +104,10 @@ def test_everything_that_a_job_can_ask_for_is_honoured_by_a_runtime_or_refused_b
         assert [fault.path for fault in refused.value.faults] == ["$.gpu_limit"]
 
 
+def test_the_root_may_be_the_storebase() -> None:
+    assert "base=$(cd -P / && pwd -P)" in rendered(STOREBASE="/")[1]
+
+
 def test_limits_become_whole_cores_and_mebibytes_and_no_limit_is_left_out() -> None:
     limited, _ = rendered(job=a_job(cpu_limit=1500, memory_limit=200))
     unlimited, _ = rendered(IGNORE_LIMITS="yes")

@@ -33,8 +33,8 @@ def _spec_config(spec: Mapping[str, Any]) -> Mapping[str, Any]:
         "Env": [f"{name}={value}" for name, value in (spec.get("env") or {}).items()],
         "Labels": spec.get("labels"),
         "HostConfig": {
-            "NanoCpus": cpu.get("quota", 0) * 10**9 // cpu.get("period", 10**5),
-            "Memory": memory.get("limit", 0),
+            "NanoCpus": (cpu.get("quota") or 0) * 10**9 // (cpu.get("period") or 10**5),
+            "Memory": memory.get("limit") or 0,
         },
     }
 
