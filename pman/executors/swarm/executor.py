@@ -65,14 +65,17 @@ class SwarmExecutor:
         storebase = await find(self._api, self._settings)
         self._guard = Guard(self._api, storebase)
         stated = await facts(self._api, storebase)
-        older = await self._services.nodes_without_subpaths() if stated["storebase_volume"] else []
+        # Where it is no manager, the checks of the rules say so.
+        is_manager = (stated["native"].get("Swarm") or {}).get("ControlAvailable")
+        mounts_subpaths = bool(stated["storebase_volume"] and is_manager)
+        older = await self._services.nodes_without_subpaths() if mounts_subpaths else []
         if older:
             return {
                 **stated,
                 "storebase_volume": None,
                 **by_path(f"the node {', '.join(older)} of the swarm"),
             }
-        self._mounts_subpaths = bool(stated["storebase_volume"])
+        self._mounts_subpaths = mounts_subpaths
         return stated
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
@@ -86,6 +89,7 @@ class SwarmExecutor:
             finally:
                 self._applying.pop(jid, None)  # two may submit the same
         else:
+            await self._look_at_nodes()
             await self._services.create(body)
         return {"service": {"Spec": body}, "tasks": [], "containers": {}, "lost": []}
 
@@ -94,11 +98,7 @@ class SwarmExecutor:
 
         A service may start as soon as it is there, so whoever is not to begin before it is refused as well.
         """
-        services, older = await asyncio.gather(
-            self._services.all(OPEN_LABEL), self._services.nodes_without_subpaths()
-        )
-        if older and self._mounts_subpaths:
-            raise EngineRefused("mount", 500, f"the node {', '.join(older)} would mount the whole storebase")
+        services, _ = await asyncio.gather(self._services.all(OPEN_LABEL), self._look_at_nodes())
         for rival in rivals(own, ((other, False) for other in self._applying.values())):
             raise refusal(own, rival)
         waiting = (
@@ -108,6 +108,12 @@ class SwarmExecutor:
             if await self._is_running(rival.jid):
                 raise refusal(own, rival)
         await guard.check(own)
+
+    async def _look_at_nodes(self) -> None:
+        """Raises EngineRefused where one has joined that takes a sub-path for the whole volume."""
+        if self._mounts_subpaths and (older := await self._services.nodes_without_subpaths()):
+            message = f"the node {', '.join(older)} would mount the whole storebase; it needs Docker 26"
+            raise EngineRefused("mount", 500, f"{message}, or pman a restart, to mount by path")
 
     async def _is_running(self, jid: str) -> bool:
         try:

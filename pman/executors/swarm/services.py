@@ -129,14 +129,12 @@ class Services:
             current = await self.find(str(service["Spec"]["Name"]))
 
     async def nodes_without_subpaths(self) -> list[str]:
-        """The nodes whose engine would mount the whole volume in the place of a sub-path of it."""
-        status, answer = await self._api.call("GET", "/nodes")
-        nodes = json.loads(answer) if status == 200 else []  # no manager: the checks of the rules tell it
-        described = (node["Description"] for node in nodes)
+        """The nodes whose engine may mount the whole volume in the place of a sub-path of it.
+
+        Raises EngineUnreachable.
+        """
         return [
-            f"{node['Hostname']} (Docker {node['Engine']['EngineVersion']})"
-            for node in described
-            if _major(node["Engine"]["EngineVersion"]) < SUBPATH_RELEASE
+            _described(node) for node in await self._api.json("/nodes") if _release(node) < SUBPATH_RELEASE
         ]
 
     async def delete(self, service: Service) -> None:
@@ -168,10 +166,20 @@ class Services:
             raise EngineRefused(call, status, words(answer))
 
 
-def _major(version: str) -> int:
-    """The first number of a release; 0 for one without any."""
-    number = version.partition(".")[0]
+def _version(node: Mapping[str, Any]) -> str:
+    """'' for one that has not described itself: it has never been connected."""
+    return str(((node.get("Description") or {}).get("Engine") or {}).get("EngineVersion") or "")
+
+
+def _release(node: Mapping[str, Any]) -> int:
+    """The first number of its engine's version; 0 for one without any."""
+    number = _version(node).partition(".")[0]
     return int(number) if number.isdigit() else 0
+
+
+def _described(node: Mapping[str, Any]) -> str:
+    name = (node.get("Description") or {}).get("Hostname") or node["ID"]
+    return f"{name} (Docker {_version(node) or 'of no known version'})"
 
 
 def slot(task: Task) -> int:
