@@ -84,7 +84,7 @@ class Forbidden(PmanError):
 
 
 class TooManyWrong(PmanError):
-    """Too many wrong tokens came from the same address: try again later."""
+    """Too many wrong tokens came, from one address or from all: try again later."""
 
     status = 429
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Quart, request
+from quart import Quart, Response, g, request
 
 from pman.errors import CrossSite, Forbidden, Unauthorised
 from pman.settings import Settings
@@ -63,6 +63,13 @@ class Access:
             call.names(**(request.view_args or {}))
             await self._admit(call)
 
+        @app.after_request
+        async def end_with_session(response: Response) -> Response:
+            stream = response.timeout is None
+            if stream and "cookie" in g and not self.sessions.answers(g.cookie):
+                return Response("", 401, {"WWW-Authenticate": "Bearer"})  # it was ended meanwhile
+            return response
+
     async def _admit(self, call: Call) -> None:
         """Raises Unauthorised, TooManyWrong, Forbidden, CrossSite."""
         if self._only_own_hosts:
@@ -90,15 +97,20 @@ class Access:
         return bool(self.tokens) and (self._v1_asks or not rule.startswith("/api/v1/"))
 
     async def _log_in(self, call: Call) -> None:
+        """Raises Unauthorised, TooManyWrong, Forbidden.
+
+        A browser behind a proxy with a login of its own sends that along with all that it asks for: beside
+        a session it is nothing, and of the page it is no wrong token, of which the proxy's address has few.
+        """
         given = request.headers.get("Authorization")
+        token = token_of((given or "").encode("latin1", "replace"))
         reading = request.method in _SAFE or request.endpoint in _READING
-        if given is not None:
-            await self.bring(call, token_of(given.encode("latin1", "replace")))
-        elif reading:  # what a session may change, it does by the page's forms
-            cookie = request.cookies.get(COOKIE, "")
-            call.who = self.sessions.name_of(cookie)
-            if request.method in _SAFE:
-                self.sessions.answers(cookie)
+        call.who = self.tokens.name_of(token)
+        if not call.who and reading:  # what a session may change, it does by the page's forms
+            g.cookie = request.cookies.get(COOKIE, "")
+            call.who = self.sessions.name_of(g.cookie)
+        if not call.who and given is not None and not (request.endpoint or "").startswith("page."):
+            await self.bring(call, token)
         if not call.who:
             raise Unauthorised(
                 "this needs the site's token: Authorization: Bearer TOKEN, or http://pman:TOKEN@host/",

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
 
-from cachetools import TTLCache
-
 from pman.settings import TOKENS, Settings
 
 FULL = TOKENS[0]
@@ -24,7 +22,7 @@ SESSION_SECONDS = 12 * 3600
 """Seconds after which the page asks for the token again."""
 
 MOST_SESSIONS = 1000
-"""Sessions at a time; with one more, that which was used least lately ends."""
+"""Sessions at a time; with one more, that which began first ends."""
 
 
 class Tokens:
@@ -65,8 +63,8 @@ def token_of(authorization: bytes) -> bytes:
 @dataclass(frozen=True, slots=True)
 class _Session:
     token: str
-    answers: WeakSet[asyncio.Task[Any]] = field(default_factory=WeakSet)
-    """What is being answered in it: a stream goes on as long as its session, and no longer."""
+    deadline: asyncio.TimerHandle
+    streams: WeakSet[asyncio.Task[Any]] = field(default_factory=WeakSet)
 
 
 class Sessions:
@@ -76,29 +74,42 @@ class Sessions:
     process, too.
     """
 
-    def __init__(self) -> None:
-        self._sessions: TTLCache[bytes, _Session] = TTLCache(MOST_SESSIONS, SESSION_SECONDS)
+    def __init__(self, seconds: float = SESSION_SECONDS) -> None:
+        self._seconds = seconds
+        self._sessions: dict[bytes, _Session] = {}
 
     def begin(self, token: str) -> str:
         """The cookie of a new session, in which the token of this name was brought."""
+        if len(self._sessions) >= MOST_SESSIONS:
+            self._end(next(iter(self._sessions)))
         cookie = secrets.token_urlsafe(32)
-        self._sessions[_digest(cookie.encode())] = _Session(token)
+        key = _digest(cookie.encode())
+        deadline = asyncio.get_running_loop().call_later(self._seconds, self._end, key)
+        self._sessions[key] = _Session(token, deadline)
         return cookie
 
     def name_of(self, cookie: str) -> str:
         """The name of the token, or '' where there is no such session."""
-        session = self._sessions.get(_digest(cookie.encode())) if cookie else None
+        session = self._of(cookie)
         return session.token if session else ""
 
-    def answers(self, cookie: str) -> None:
-        """Have the answer that this task gives end with the session, if it has not ended before."""
-        if (session := self._sessions.get(_digest(cookie.encode()))) and (task := asyncio.current_task()):
-            session.answers.add(task)
+    def answers(self, cookie: str) -> bool:
+        """Have the stream that this task sends end with the session. False where that has ended already."""
+        session, task = self._of(cookie), asyncio.current_task()
+        if session and task:
+            session.streams.add(task)
+        return bool(session)
 
     def end(self, cookie: str) -> None:
-        session = self._sessions.pop(_digest(cookie.encode()), None)
-        for task in session.answers if session else ():
-            if task is not asyncio.current_task():
+        self._end(_digest(cookie.encode()))
+
+    def _of(self, cookie: str) -> _Session | None:
+        return self._sessions.get(_digest(cookie.encode())) if cookie else None
+
+    def _end(self, key: bytes) -> None:
+        if session := self._sessions.pop(key, None):
+            session.deadline.cancel()
+            for task in session.streams:
                 task.cancel()
 
 

@@ -40,8 +40,10 @@ class SlowDown:
         count = self._wrong[place] = self._wrong.get(place, 0) + 1
         if count <= ALLOWED:
             return
-        if self._waiting.total() >= MOST_WAITING or self._waiting[place] >= MOST_WAITING_OF_ONE:
+        if self._waiting[place] >= MOST_WAITING_OF_ONE:
             raise TooManyWrong("too many wrong tokens come from this address; wait a minute")
+        if self._waiting.total() >= MOST_WAITING:
+            raise TooManyWrong("too many wrong tokens come from all addresses together; wait a minute")
         self._waiting[place] += 1
         try:
             await asyncio.sleep(min(LONGEST_SECONDS, self._first * 2 ** min(count - ALLOWED - 1, 16)))

@@ -21,7 +21,7 @@ from pman.web.api.openapi import document
 from pman.web.asgi import served
 from pman.web.audit import Call, call_of, record
 from pman.web.login import MOST_SESSIONS, Sessions, Tokens, token_of
-from pman.web.slowdown import ALLOWED, MOST_ADDRESSES, MOST_WAITING_OF_ONE, SlowDown
+from pman.web.slowdown import ALLOWED, MOST_ADDRESSES, MOST_WAITING, MOST_WAITING_OF_ONE, SlowDown
 from tests.a_job import a_request, settings_of, site_templates
 from tests.web.test_asgi import STATE, Remembering
 
@@ -365,13 +365,79 @@ async def test_a_login_from_a_page_of_another_site_is_none(closed: Caller) -> No
         assert "set-cookie" not in answer
 
 
-def test_sessions_are_bounded_and_the_oldest_ends() -> None:
+async def test_sessions_are_bounded_and_the_first_ends_with_its_streams() -> None:
     sessions = Sessions()
     first = sessions.begin("AUTH_TOKEN")
+    stream = asyncio.create_task(streaming(sessions, first))
+    await asyncio.sleep(0)
+    sessions.name_of(first)
 
     last = [sessions.begin("AUTH_TOKEN") for _ in range(MOST_SESSIONS)][-1]
 
+    await asyncio.wait([stream])
+    assert stream.cancelled()
     assert (sessions.name_of(first), sessions.name_of(last)) == ("", "AUTH_TOKEN")
+
+
+async def test_streams_of_a_session_end_when_its_time_is_over() -> None:
+    sessions = Sessions(seconds=0)
+    cookie = sessions.begin("AUTH_TOKEN")
+    stream = asyncio.create_task(streaming(sessions, cookie))
+
+    await asyncio.wait([stream])
+
+    assert stream.cancelled()
+    assert sessions.name_of(cookie) == ""
+
+
+async def streaming(sessions: Sessions, cookie: str) -> None:
+    assert sessions.answers(cookie)
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_what_is_answered_while_its_session_ends_is_answered(
+    engine_with: Any, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_with(AUTH_TOKEN=TOKEN)
+    caller = Caller(engine)
+    session = await logged_in(caller)
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def late(*_: Any, **__: Any) -> tuple[()]:
+        asked.set()
+        await ended.wait()
+        return ()
+
+    monkeypatch.setattr(engine, "applied", late)
+    monkeypatch.setattr(engine, "logs", late)
+    path = "/api/v2/jobs/job-1/logs" if goes_on else "/jobs/job-1/document"
+    answer = asyncio.create_task(caller(path, session))
+    await asked.wait()
+    await caller("/forget", {**OWN, **session}, "POST")
+    ended.set()
+
+    assert (await answer)[0] == (401 if goes_on else 200)
+
+
+async def test_a_login_of_a_proxy_is_nothing_beside_a_session_and_no_wrong_token_of_the_page(
+    closed: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+
+    async def wrong(_: SlowDown, address: str) -> None:
+        counted.append(address)
+
+    monkeypatch.setattr(SlowDown, "wrong", wrong)
+    own = basic("alice", "password-of-the-proxy")
+    assert (await closed("/", {**BROWSER, **own}))[0] == 401
+    session = await logged_in(closed)
+
+    for path in ("/", "/events", "/api/v2/events"):
+        assert (await closed(path, {**session, **own}))[0] == 200
+    assert not counted
+    assert (await closed("/api/v2/jobs/job-1", {**session, **own}, "DELETE"))[0] == 401
+    assert counted
 
 
 # --- wrong tokens ---------------------------------------------------------------------------------
@@ -384,7 +450,7 @@ async def test_wrong_tokens_of_an_address_wait_and_too_many_at_once_do_not() -> 
 
     waiting = [asyncio.create_task(slow.wrong("10.0.0.1")) for _ in range(MOST_WAITING_OF_ONE)]
     await asyncio.sleep(0)
-    with pytest.raises(TooManyWrong):
+    with pytest.raises(TooManyWrong, match="from this address"):
         await slow.wrong("10.0.0.1")
     await slow.wrong("10.0.0.2")  # another address is answered at once
 
@@ -393,6 +459,23 @@ async def test_wrong_tokens_of_an_address_wait_and_too_many_at_once_do_not() -> 
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert not slow._waiting
+
+
+async def test_an_address_is_not_said_to_do_what_all_do_together() -> None:
+    slow = SlowDown(first=3600)
+    addresses = [f"10.0.0.{number}" for number in range(MOST_WAITING + 1)]
+    for address in addresses:
+        for _ in range(ALLOWED):
+            await slow.wrong(address)
+
+    waiting = [asyncio.create_task(slow.wrong(address)) for address in addresses[1:]]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyWrong, match="all addresses"):
+        await slow.wrong(addresses[0])
+
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_the_right_token_does_not_wait_for_wrong_ones_of_its_own_address(closed: Caller) -> None:
