@@ -441,6 +441,19 @@ async def test_a_directory_of_the_jobs_in_which_everybody_may_exchange_files_sto
         await a_pman(tmp_path, Cluster())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("name", ["jobs", "aside"])
+async def test_directories_of_the_jobs_that_somebody_else_has_put_there_stop_the_start(
+    tmp_path: Path, name: str
+) -> None:
+    """Where everybody may write to the storebase, anybody can rename .pman and make another."""
+    (tmp_path / ".pman" / name).mkdir(parents=True)
+    os.chown(tmp_path / ".pman" / name, 4711, 4711)
+
+    with pytest.raises(ConfigError, match=f"its owner is 4711, and pman writes as 0: .*{name}"):
+        await a_pman(tmp_path, Cluster())
+
+
 async def test_files_of_a_job_are_its_users_only_and_none_keeps_the_environment(tmp_path: Path) -> None:
     executor = await a_pman(tmp_path, Cluster(), crash="+submit")
     with pytest.raises(Crash):

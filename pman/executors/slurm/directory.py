@@ -17,6 +17,7 @@ import pwd
 import re
 import shutil
 import stat
+import tempfile
 import threading
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -87,7 +88,7 @@ class Directories:
         """Held while the documents are used: every call may come from a thread of its own."""
 
     def prepare(self) -> None:
-        """Raises OSError where pman may not write, or does not see it, or everybody may write."""
+        """Raises OSError where pman does not see it or may not write, or others might have put it there."""
         root, jobs, aside = self._directories.root, self._directories.jobs, self._directories.aside
         root.parent.stat()  # what pman does not see must not be created
         for directory in (root, jobs):
@@ -96,7 +97,13 @@ class Directories:
         for directory, status in ((root, root.stat()), (jobs, jobs.lstat()), (aside, aside.lstat())):
             if stat.S_ISLNK(status.st_mode) or status.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
                 raise PermissionError(errno.EPERM, "everybody may exchange what is in it", str(directory))
-        self._owners |= {jobs.stat().st_uid}
+        with tempfile.TemporaryFile(dir=aside) as file:
+            self._owners |= {os.fstat(file.fileno()).st_uid}
+        for directory in (jobs, aside):  # whoever may write to what is above can put one of their own there
+            if (owner := directory.stat().st_uid) not in self._owners:
+                own = " or ".join(map(str, sorted(self._owners)))
+                message = f"its owner is {owner}, and pman writes as {own}: chown -R it, if it is pman's"
+                raise PermissionError(errno.EPERM, message, str(directory))
         for abandoned in self._directories.abandoned():
             shutil.rmtree(abandoned, ignore_errors=True)
 
