@@ -21,6 +21,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pman.settings import Settings
+from pman.web.api.answers import USUAL_HEADERS, error_headers
+from pman.web.audit import REQUEST_ID, call_of
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +88,12 @@ class Connections:
             self._relieve()
 
     def _relieve(self) -> None:
-        """End the largest of what is unfinished, until the others have room."""
-        while self.held > self.settings["HTTP_UNFINISHED_BYTES"]:
-            unfinished = (one for one in self.open if not one.complete or one.untaken)
-            largest = max(unfinished, key=lambda one: one.held + one.untaken, default=None)
-            if largest is None or not largest.held + largest.untaken:
-                return  # what is complete is at work
-            largest.refuse(
-                HTTPStatus.SERVICE_UNAVAILABLE, "too much of other requests is unfinished; try again"
-            )
+        """End the largest of what is unfinished, until the others have room; what is complete is at work."""
+        unfinished = [one for one in self.open if one.untaken or (one.held and not one.complete)]
+        for one in sorted(unfinished, key=lambda one: one.held + one.untaken, reverse=True):
+            if self.held <= self.settings["HTTP_UNFINISHED_BYTES"]:
+                return
+            one.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too much of other requests is unfinished; try again")
 
     async def watch(self) -> None:
         """End what is too slow, for ever."""
@@ -132,7 +131,7 @@ class Connection(HttpToolsProtocol):
         """Bytes of the request that have come."""
 
         self.untaken = 0
-        """Bytes of the answer that the client does not take."""
+        """Bytes of the answer that the client does not take, as far as they count."""
 
         self.complete = True
         """False from the first byte of a request to its last one."""
@@ -165,7 +164,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.open.discard(self)
-        self._all.held -= self.untaken
+        self._release_answer()
         self._release()
         super().connection_lost(exc)
 
@@ -175,7 +174,7 @@ class Connection(HttpToolsProtocol):
         for piece in self._pieces(data):
             body = self._body
             super().data_received(piece)
-            if not self.complete and body == self._body:
+            if not self.complete and not self._deaf and body == self._body:
                 self._overhead += len(piece)
                 self._hold(len(piece))
                 if self._overhead > self._settings["HTTP_HEADER_BYTES"]:
@@ -242,14 +241,15 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._taken_by = self.loop.time() + self._settings["HTTP_STALL_SECONDS"]
-        self.untaken = self.transport.get_write_buffer_size()
+        # At most half of what there is: a log that is larger must reach a client that takes it.
+        most = self._settings["HTTP_UNFINISHED_BYTES"] // 2
+        self.untaken = min(self.transport.get_write_buffer_size(), most)
         self._all.hold(self.untaken)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._taken_by = NEVER
-        self._all.held -= self.untaken
-        self.untaken = 0
+        self._release_answer()
 
     def look(self, now: float) -> None:
         """End the connection where the client is too slow."""
@@ -281,23 +281,32 @@ class Connection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             self.cycle.body.clear()
-        if self.transport.is_closing() or (under_way and self.cycle.response_started):
+        if self.untaken or self.transport.is_closing() or (under_way and self.cycle.response_started):
+            self._release_answer()  # connection_lost comes later
             self.transport.abort()
             return
         body = json.dumps({"message": message}).encode() + b"\n"
-        fields = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        self.transport.write(
-            STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % each for each in fields) + b"\r\n" + body
-        )
+        fields = {
+            "Content-Type": "application/json",
+            "Content-Length": len(body),
+            "Connection": "close",
+            REQUEST_ID: call_of(self.scope or {"headers": []}).request_id,
+            **USUAL_HEADERS,
+            **error_headers(status),
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.transport.write(STATUS_LINE[status] + lines.encode() + b"\r\n" + body)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._deaf:
+            self.refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: each client could fill the log. Its request is answered as it is without an upgrade."""
 
     def _refuse_header(self) -> None:
         most = self._settings["HTTP_HEADER_BYTES"]
@@ -310,6 +319,10 @@ class Connection(HttpToolsProtocol):
     def _hold(self, size: int) -> None:
         self.held += size
         self._all.hold(size)
+
+    def _release_answer(self) -> None:
+        self._all.held -= self.untaken
+        self.untaken = 0
 
     def _release(self) -> None:
         self._all.held -= self.held

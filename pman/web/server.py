@@ -79,6 +79,7 @@ async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str,
     config = uvicorn.Config(
         served(engine),
         http=connections.protocol(),  # type: ignore[arg-type]  # called as a class is
+        ws="none",  # with a library for it, uvicorn would hand connections over, out of the bounds
         timeout_keep_alive=settings["HTTP_IDLE_SECONDS"],
         lifespan="off",
         access_log=False,

@@ -133,6 +133,19 @@ def test_no_message_shows_the_token_of_an_address() -> None:
         assert "pman:" not in said.replace("pman: ", "")
 
 
+def test_a_connection_is_never_upgraded_and_counts_as_long_as_it_is_there(tmp_path: Path) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    with serving(local(tmp_path, HTTP_CONNECTIONS="8")) as server:
+        for _ in range(20):
+            answer = requests.get(f"{server.root}/healthz", headers=upgrade, timeout=60)
+            assert answer.status_code == 200
+
+
 # --- a socket file --------------------------------------------------------------------------------
 
 

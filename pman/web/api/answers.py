@@ -36,6 +36,10 @@ _HEADERS = {
 }
 
 
+def error_headers(status: int) -> Mapping[str, str]:
+    return _HEADERS.get(status, {})
+
+
 def answer_errors(app: Quart, largest_body: int) -> None:
     messages = {
         404: "nothing is here; the API is at /api/v1/",
@@ -51,7 +55,7 @@ def answer_errors(app: Quart, largest_body: int) -> None:
             body["errors"] = [fault.answer() for fault in error.faults]
         if error.status >= 500:
             log.warning("%s %s: %s", request.method, _path(), error)
-        return body, error.status, _HEADERS.get(error.status, {})
+        return body, error.status, error_headers(error.status)
 
     @app.errorhandler(HTTPException)
     async def http(error: HTTPException) -> tuple[Mapping[str, str], int, Mapping[str, str]]:
