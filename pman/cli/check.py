@@ -24,7 +24,7 @@ from pman.executors import Executor
 from pman.settings import Settings
 from pman.translation.translation import PROBE, Translation
 from pman.translation.variables import job_variables
-from pman.web.loopback import LOGIN, loopback_only
+from pman.web.loopback import left_open, loopback_only
 
 Outcome = Literal["ok", "failed", "skipped", "warning"]
 
@@ -128,17 +128,12 @@ def _settings(settings: Settings) -> str:
 def _login(settings: Settings) -> Check:
     if loopback_only(settings.engine):
         return Check("login", "ok", f"{settings.engine} serves this machine only")
+    if found := left_open(settings):
+        message, lines = found
+        return Check("login", "skipped", f"{message}; right on loopback only", "\n".join(lines))
     if settings["AUTH_TOKEN"] and settings["AUTH_V1"]:
         return Check("login", "ok", "AUTH_TOKEN: API v1, v2 and the page ask for it")
-    if settings["TLS_CLIENT_CA"]:
-        return Check("login", "ok", "TLS_CLIENT_CA: every client has a certificate")
-    if settings["AUTH_TOKEN"]:
-        message = "AUTH_V1=no: whoever reaches pman can run, read and delete jobs by API v1"
-        return Check(
-            "login", "skipped", message, "take it away once pfcon's COMPUTE_SERVICE_URL has the token"
-        )
-    message = "whoever reaches pman can run, read and delete jobs; right on loopback only"
-    return Check("login", "skipped", message, f"here and of pfcon:\n{LOGIN[0]}\n{LOGIN[1]}")
+    return Check("login", "ok", "TLS_CLIENT_CA: every client has a certificate")
 
 
 def _templates(settings: Settings) -> str:

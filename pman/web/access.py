@@ -16,7 +16,7 @@ from pman.settings import Settings
 from pman.web.api import guard
 from pman.web.audit import Call, call_of
 from pman.web.login import COOKIE, FULL, Sessions, Tokens, token_of
-from pman.web.loopback import is_among
+from pman.web.loopback import is_among, plain
 from pman.web.slowdown import SlowDown
 
 _OPEN = {"alive", "ready", "page.static", "page.login", "page.cancel"}
@@ -52,7 +52,7 @@ class Access:
         self.sessions = Sessions()
         self.slowdown = SlowDown()
         self._v1_asks = settings["AUTH_V1"]
-        self._hosts = frozenset(host.strip("[]").lower() for host in settings["ALLOWED_HOSTS"])
+        self._hosts = frozenset(map(plain, settings["ALLOWED_HOSTS"]))
         self._only_own_hosts = only_own_hosts
 
     def stand_before(self, app: Quart) -> None:

@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from pman.settings import Settings
 from pman.web.asgi import served
 from pman.web.connection import Connections
 from pman.web.listener import address, listening, tls
-from pman.web.loopback import LOGIN, is_loopback, loopback_only
+from pman.web.loopback import is_loopback, left_open, loopback_only
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,11 @@ def serve(settings: Settings, host: str, uds: Path | None = None, mode: int = 0o
             f"--host={host!r}: CONTAINER_ENV=local runs all that it is sent on this machine; use 127.0.0.1"
         )
     encryption = tls(settings)
-    asks = (settings["AUTH_TOKEN"] and settings["AUTH_V1"]) or settings["TLS_CLIENT_CA"]
-    if not (asks or uds or is_loopback(host)):
-        log.warning(
-            "whoever reaches %s can run, read and delete jobs; mend it by a login, here and of pfcon:", host
-        )
-        for line in LOGIN:
+    within = not mode & stat.S_IWOTH if uds else is_loopback(host)
+    if not within and (found := left_open(settings)):
+        message, lines = found
+        log.warning("%s: %s", uds or host, message)
+        for line in lines:
             log.warning("    %s", line)
     uvloop.run(_serve(settings, host, uds, mode, encryption))
 

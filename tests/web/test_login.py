@@ -246,9 +246,9 @@ async def test_without_a_token_a_browser_is_answered_by_names_of_the_site_only(
 
 
 async def test_a_site_names_the_hosts_by_which_browsers_may_come(engine_with: Any) -> None:
-    caller = Caller(engine_with(ALLOWED_HOSTS="pman.example.org,[2001:db8::7]"))
+    caller = Caller(engine_with(ALLOWED_HOSTS="pman.example.org,[2001:DB8:0::7],a.example."))
 
-    for host in ("pman.example.org", "PMAN.example.org:5010", "[2001:db8::7]:5010"):
+    for host in ("pman.example.org", "PMAN.example.org.:5010", "[2001:db8::7]:5010", "a.example"):
         assert (await caller("/", BROWSER, host=host))[0] == 200
     assert (await caller("/", BROWSER, host="evil.example"))[0] == 403
 

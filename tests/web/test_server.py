@@ -107,11 +107,20 @@ def test_without_a_token_beyond_loopback_each_start_says_so_with_the_lines_that_
 
         alone = refused_process(environ, "--host", "0.0.0.0", "--port", port)
         with_token = refused_process({**environ, "AUTH_TOKEN": TOKEN}, "--host", "0.0.0.0", "--port", port)
+        v1_open = refused_process(
+            {**environ, "AUTH_TOKEN": TOKEN, "AUTH_V1": "no"}, "--host", "0.0.0.0", "--port", port
+        )
+        for_all = refused_process(environ, "--uds", str(tmp_path), "--uds-mode", "666")
+        for_a_group = refused_process(environ, "--uds", str(tmp_path), "--uds-mode", "660")
 
     assert "can run, read and delete jobs" in alone
     assert "AUTH_TOKEN=$(openssl rand -hex 32)" in alone
     assert "COMPUTE_SERVICE_URL=http://pman:$AUTH_TOKEN@pman:5010/api/v1/" in alone
     assert "AUTH_TOKEN" not in with_token
+    assert "AUTH_V1=no: whoever reaches pman" in v1_open
+    assert "openssl" not in v1_open
+    assert "can run, read and delete jobs" in for_all
+    assert "can run, read and delete jobs" not in for_a_group
 
 
 def test_a_token_with_any_letters_that_it_may_have_is_sent_by_its_address(tmp_path: Path) -> None:
