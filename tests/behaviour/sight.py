@@ -172,6 +172,8 @@ class Sight:
             "AUTH_V1": "no",
             "PMAN_PAGE": "no",
             "JOB_LOGS_BYTES": "2000",
+            "HTTP_HEADER_BYTES": "4096",
+            "HTTP_BODY_BYTES": "100000",
             "JOB_TTL_SECONDS": "10",
             "START_GRACE_SECONDS": "3",
             "PMAN_TEMPLATES": ":".join(

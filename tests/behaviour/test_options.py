@@ -513,6 +513,18 @@ def _https(sight: Sight) -> None:
     assert "TLS_CLIENT_CA" in refused_start({**environment, "TLS_CLIENT_CA": "missing.pem"})
 
 
+@shows("HTTP_HEADER_BYTES", "HTTP_BODY_BYTES", "HTTP_UNFINISHED_BYTES", "HTTP_CONNECTIONS",
+       "HTTP_CONNECTIONS_PER_ADDRESS", "HTTP_HEADER_SECONDS", "HTTP_STALL_SECONDS", "HTTP_REQUEST_SECONDS",
+       "HTTP_IDLE_SECONDS")  # fmt: skip
+def _bounds(sight: Sight) -> None:
+    """They hold before any engine is asked: two of them here, and each one by itself in test_limits.py."""
+    address = sight.other.server.root
+    assert (
+        requests.get(f"{address}/healthz", headers={"X-Long": "x" * 20_000}, timeout=100).status_code == 431
+    )
+    assert requests.post(f"{address}/api/v1/", data=b"x" * 200_000, timeout=100).status_code == 413
+
+
 @shows("PORT")
 def _port(sight: Sight) -> None:
     """Servers of the tests have PORT=0 in their environment."""
