@@ -522,7 +522,7 @@ def _bounds(sight: Sight) -> None:
     assert (
         requests.get(f"{address}/healthz", headers={"X-Long": "x" * 20_000}, timeout=100).status_code == 431
     )
-    assert requests.post(f"{address}/api/v1/", data=b"x" * 200_000, timeout=100).status_code == 413
+    assert requests.post(f"{address}/api/v1/", json="x" * 200_000, timeout=100).status_code == 413
 
 
 @shows("PORT")
