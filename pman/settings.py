@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,12 +119,23 @@ def load(environ: Mapping[str, str], engines: Sequence[str], dotenv: Path | None
         named |= {name for name, _ in wrong}
     if len({values.get(name) for name in TOKENS} - {None}) < sum(name in values for name in TOKENS):
         faults.append(_fault(TOKENS[1], values[TOKENS[1]], "it is AUTH_TOKEN; use another one"))
+    if not faults and (too_small := _unfinished(values)):
+        faults.append(too_small)
     if faults:
         raise ConfigError.of(faults)
     return Settings(
         values={name: values.get(name) for name in DECLARED},
         sources={name: sources.get(name, "default") for name in DECLARED},
     )
+
+
+def _unfinished(values: Mapping[str, Any]) -> Fault | None:
+    """Faults bounds of all requests together that one request may exceed."""
+    most, one = values["HTTP_UNFINISHED_BYTES"], values["HTTP_BODY_BYTES"] + values["HTTP_HEADER_BYTES"]
+    if most >= one:
+        return None
+    problem = f"use at least HTTP_BODY_BYTES + HTTP_HEADER_BYTES, {one}"
+    return _fault("HTTP_UNFINISHED_BYTES", most, problem)
 
 
 def _texts(given: Mapping[str, Mapping[str, str | None]]) -> tuple[dict[str, str], dict[str, str]]:
@@ -197,7 +209,8 @@ def _parse(name: str, text: str) -> object:
             raise ValueError("use yes or no")
         return text.lower() in _TRUE
     if kind == "array":
-        return listed(name, text)
+        items = listed(name, text)
+        return [_addresses(item) for item in items] if name == "TRUSTED_PROXIES" else items
     if kind == "object":
         return _pairs(text)
     if name == "CONTAINER_USER":
@@ -205,6 +218,11 @@ def _parse(name: str, text: str) -> object:
     if name in TOKENS:
         _check_strength(text)
     return text
+
+
+def _addresses(text: str) -> str:
+    """An address or a network in its one form: 10.0.0.1/8 is 10.0.0.0/8. Raises ValueError."""
+    return str(ipaddress.ip_network(text, strict=False) if "/" in text else ipaddress.ip_address(text))
 
 
 def _check_strength(token: str) -> None:

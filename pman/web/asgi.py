@@ -30,7 +30,18 @@ _JOB = re.compile(f"/api/v1/({JID.pattern.removeprefix('^')})/?")
 def served(engine: Engine) -> ASGI:
     """The whole of pman's HTTP."""
     access = access_to(engine)
-    return _logged(_polled(create_app(engine, access), engine, access))
+    return _merged(_logged(_polled(create_app(engine, access), engine, access)))
+
+
+def _merged(app: ASGI) -> ASGI:
+    """Takes several slashes as one; the redirect by which v6 did would name a host that a client made up."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if "//" in scope["path"]:
+            scope = {**scope, "path": re.sub("//+", "/", scope["path"])}
+        await app(scope, receive, send)
+
+    return serve
 
 
 def _polled(app: ASGI, engine: Engine, access: Access) -> ASGI:

@@ -66,7 +66,7 @@ class Connections:
         """What the connections of a client are counted by; '' for those of a proxy that the site trusts."""
         address = _address(host)
         trusted = address and any(
-            address in ipaddress.ip_network(proxy, strict=False) for proxy in self.settings["TRUSTED_PROXIES"]
+            address in ipaddress.ip_network(proxy) for proxy in self.settings["TRUSTED_PROXIES"]
         )
         return "" if trusted else _network(address)
 
@@ -102,7 +102,10 @@ class Connections:
         while True:
             await asyncio.sleep(LOOK_INTERVAL_SECONDS)
             for connection in list(self.open):
-                connection.look(now())
+                try:
+                    connection.look(now())
+                except Exception:  # of one connection must not end the bounds of all others
+                    log.exception("a connection cannot be looked at, which is a bug")
             if self.refused and now() - told >= 60:
                 log.warning("%d requests or connections were too large, too slow or too many", self.refused)
                 told, self.refused = now(), 0

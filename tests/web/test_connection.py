@@ -119,3 +119,16 @@ async def test_one_connection_too_many_is_told_when_to_come_back() -> None:
 
     assert text.startswith("HTTP/1.1 503 ")
     assert "Retry-After: " in text
+
+
+async def test_a_connection_that_cannot_be_looked_at_does_not_end_the_bounds_of_others() -> None:
+    class Broken:
+        def look(self, _now: float) -> None:
+            raise RuntimeError
+
+    async with served(HTTP_HEADER_SECONDS="1") as (connections, port):
+        connections.open.add(Broken())  # type: ignore[arg-type]
+        silent = await answer(port, b"")
+        connections.open = {one for one in connections.open if not isinstance(one, Broken)}
+
+    assert silent == b""

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from docker.transport import UnixHTTPAdapter
 
 from pman.cli.main import main
-from pman.settings import DECLARED
+from pman.settings import DECLARED, load
 from tests.engines.relay import Certificates
 from tests.live import Server, refused_process, refused_start, unreached
 
@@ -86,6 +86,9 @@ def test_a_token_that_is_easy_to_guess_stops_the_start(name: str, token: str, tm
         ({"TLS_CLIENT_CA": "/a.pem"}, "TLS_CLIENT_CA goes with TLS_CERT"),
         ({"ALLOWED_HOSTS": "http://pman"}, "ALLOWED_HOSTS"),
         ({"TRUSTED_PROXIES": "*"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/99"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "10.0.0"}, "TRUSTED_PROXIES"),
+        ({"HTTP_BODY_BYTES": "10000000"}, "use at least HTTP_BODY_BYTES"),
     ],
 )
 def test_a_setting_of_the_login_without_its_partner_stops_the_start(
@@ -142,6 +145,13 @@ def test_no_message_shows_the_token_of_an_address() -> None:
         assert "pman:" not in said.replace("pman: ", "")
 
 
+def test_several_slashes_of_an_address_are_one(tmp_path: Path) -> None:
+    with serving(local(tmp_path)) as server:
+        for path in ("/api/v1//", "/api//v1/", "///healthz"):
+            answer = requests.get(server.address + path, allow_redirects=False, timeout=60)
+            assert answer.status_code == 200
+
+
 def test_a_connection_is_never_upgraded_and_counts_as_long_as_it_is_there(tmp_path: Path) -> None:
     upgrade = {
         "Connection": "Upgrade",
@@ -153,6 +163,12 @@ def test_a_connection_is_never_upgraded_and_counts_as_long_as_it_is_there(tmp_pa
         for _ in range(20):
             answer = requests.get(f"{server.root}/healthz", headers=upgrade, timeout=60)
             assert answer.status_code == 200
+
+
+def test_a_network_of_proxies_is_the_same_however_it_is_written() -> None:
+    loaded = load({"TRUSTED_PROXIES": "10.0.0.1/8,127.0.0.1,0::1"}, ["docker"])
+
+    assert loaded["TRUSTED_PROXIES"] == ["10.0.0.0/8", "127.0.0.1", "::1"]
 
 
 # --- a socket file --------------------------------------------------------------------------------
