@@ -123,7 +123,7 @@ def open_to_all(engine_with: Any) -> Caller:
 OPERATIONS = [
     (method.upper(), path.replace("{jid}", "job-1"))
     for path, item in document()["paths"].items()
-    for method in item.keys() & {"get", "post", "delete"}
+    for method in sorted(item.keys() & {"get", "post", "delete"})
 ]
 PAGES = [
     ("GET", path) for path in ("/", "/jobs/job-1", "/jobs/job-1/native", "/render", "/templates", "/events")
