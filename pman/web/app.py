@@ -13,6 +13,7 @@ from pman.web import page
 from pman.web.access import Access
 from pman.web.api.answers import USUAL_HEADERS, answer_errors
 from pman.web.api.openapi import add_description
+from pman.web.api.sse import FOLLOWERS
 from pman.web.api.v1 import add_v1
 from pman.web.api.v2 import add_v2
 from pman.web.loopback import loopback_only
@@ -27,6 +28,7 @@ def create_app(engine: Engine, access: Access | None = None) -> Quart:
     access = access or access_to(engine)
     app = Quart("pman", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = engine.settings["HTTP_BODY_BYTES"]
+    app.config["FOLLOWERS"] = min(FOLLOWERS, engine.settings["HTTP_CONNECTIONS"] // 2)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would name the host that the client made up

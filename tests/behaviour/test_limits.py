@@ -38,7 +38,7 @@ def pman(storebase: Path) -> Iterator[Live]:
 def impatient(storebase: Path) -> Iterator[Live]:
     """With the least of each limit."""
     seconds = {f"HTTP_{name}_SECONDS": "1" for name in ("HEADER", "STALL")}
-    few = {"HTTP_CONNECTIONS": "30", "HTTP_CONNECTIONS_PER_ADDRESS": "20", "HTTP_UNFINISHED_BYTES": str(MIB)}
+    few = {"HTTP_CONNECTIONS": "50", "HTTP_CONNECTIONS_PER_ADDRESS": "20", "HTTP_UNFINISHED_BYTES": str(MIB)}
     few["HTTP_BODY_BYTES"] = str(MIB // 2)
     with live(engines.need("local"), storebase, **seconds, **few, HTTP_REQUEST_SECONDS="3") as running:
         yield running

@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -290,3 +290,14 @@ def test_a_key_with_a_password_or_of_another_certificate_stops_the_start(pem: Pa
 
     for key in (other / "key.pem", locked):
         assert f"TLS_KEY='{key}'" in refused_start(local(tmp_path, **{**certified(pem), "TLS_KEY": str(key)}))
+
+
+def test_followers_of_events_leave_connections_to_others(tmp_path: Path) -> None:
+    with serving(local(tmp_path, HTTP_CONNECTIONS="8")) as server, ExitStack() as stack:
+
+        def follows() -> int:
+            url = f"{server.address}/api/v2/events"
+            return stack.enter_context(requests.get(url, stream=True, timeout=60)).status_code
+
+        assert [follows() for _ in range(5)] == [200] * 4 + [503]
+        assert requests.get(f"{server.address}/healthz", timeout=60).status_code == 200

@@ -8,15 +8,21 @@ import json
 from collections.abc import AsyncIterator, Callable
 
 from cachetools import LRUCache
-from quart import Response
+from quart import Response, current_app
 
 from pman.engine.feed import EVENT_LIMIT, Event, Feed
+from pman.errors import Busy
 
 HEARTBEAT_SECONDS = 15.0
 """Seconds of silence after which a comment is sent: proxies cut what says nothing for a minute."""
 
 RETRY_MILLISECONDS = 2000
 """Milliseconds after which a browser comes back."""
+
+FOLLOWERS = 200
+"""Those who follow events at once; nobody can take their connections back."""
+
+_following: set[object] = set()
 
 
 def streamed_events(
@@ -29,8 +35,11 @@ def streamed_events(
 ) -> Response:
     """Until the client goes; of one job, until that is removed. `since`: Last-Event-ID.
 
-    `written`: an event as text, in place of the API's; '' for one that is left out.
+    `written`: an event as text, in place of the API's; '' for one that is left out. Raises Busy.
     """
+    most = current_app.config.get("FOLLOWERS", FOLLOWERS)
+    if len(_following) >= most:
+        raise Busy(f"{most} streams of events are being followed; try again when others have ended")
     events = _stream(feed, since, jid, heartbeat, written or _written)
     response = Response(events, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
@@ -42,8 +51,12 @@ def streamed_events(
 async def _stream(
     feed: Feed, since: str | None, jid: str | None, heartbeat: float, written: Callable[[Event], str]
 ) -> AsyncIterator[str]:
-    yield f"retry: {RETRY_MILLISECONDS}\n\n"
-    async with contextlib.aclosing(feed.subscribe(since)) as events:
+    place = object()
+    async with contextlib.AsyncExitStack() as stack:
+        _following.add(place)
+        stack.callback(_following.discard, place)
+        yield f"retry: {RETRY_MILLISECONDS}\n\n"
+        events = await stack.enter_async_context(contextlib.aclosing(feed.subscribe(since)))
         following = asyncio.ensure_future(anext(events))
         try:
             while True:
