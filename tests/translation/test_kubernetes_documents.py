@@ -601,6 +601,7 @@ def test_pman_is_deployed_with_settings_that_it_knows_and_reached_where_it_liste
     deployed = MANIFESTS["deployment"]["spec"]["template"]["spec"]
     (container,) = deployed["containers"]
     environ = {each["name"]: each.get("value", "default") for each in container["env"]}
+    assert environ.pop("AUTH_TOKEN") == "default"  # the name of a secret's key
 
     a_translation("kubernetes", **{"STORAGE_TYPE": "", "STOREBASE": "", **environ})
 

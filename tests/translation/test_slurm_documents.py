@@ -199,13 +199,11 @@ def prepared(directory: Path, runtime: str, job: Any, records: Path) -> Path:
         words = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "true"]
         if subprocess.run(words, check=False, capture_output=True).returncode:
             pytest.skip("this user may have no mount namespace")
-    seen = directory / "root/share"
-    seen.mkdir(parents=True, exist_ok=True)
-    for name, path in (("incoming", job.input_dir), ("outgoing", job.output_dir)):
+    for path in (job.input_dir, job.output_dir):
         with contextlib.suppress(FileExistsError):  # a link, on purpose
             (directory / "base" / path).mkdir(parents=True, exist_ok=True)
-        if not (seen / name).exists():
-            (seen / name).symlink_to(directory / "base" / path)
+    with contextlib.suppress(FileExistsError):
+        (directory / "root").symlink_to(directory / "base/key")
     jobs = records / "jobs" / str(job.jid)
     jobs.mkdir(parents=True, exist_ok=True)
     return jobs
@@ -225,6 +223,9 @@ def run(
             file.write_text(SHIM % {"out": directory})
             file.chmod(0o755)
     records = records or directory
+    if runtime == "podman" and job.input_dir == a_job().input_dir and job.output_dir == a_job().output_dir:
+        # Nothing is mounted here: a container in /key of the storebase has its directories at /share.
+        job = replace(job, input_dir="key/share/incoming", output_dir="key/share/outgoing")
     jobs = prepared(directory, runtime, job, records)
     shutil.rmtree(jobs / "begun", ignore_errors=True)
     _, script = rendered(runtime, job, SLURM_DIRECTORY=str(records), STOREBASE=str(directory / "base"))
