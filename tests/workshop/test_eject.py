@@ -61,7 +61,7 @@ SITES: dict[str, list[dict[str, str]]] = {
 _VOLUMES = [{}, *({"storebase_volume": {"name": "a", "device": device}} for device in ("/srv/storebase", ""))]
 STATEMENTS: dict[str, list[dict[str, Any]]] = {
     "docker": _VOLUMES,
-    "podman": _VOLUMES,
+    "podman": [{"subpath": True}, {"subpath": False}],
     "swarm": _VOLUMES,
     "local": [{"namespaces": "none"}, {"namespaces": "user"}],
 }
