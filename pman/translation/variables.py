@@ -30,6 +30,7 @@ def job_variables(job: Job, settings: Settings) -> dict[str, Any]:
         "number_of_workers": job.number_of_workers,
         "input_dir": job.input_dir,
         "output_dir": job.output_dir,
+        "directories": {"input_dir": job.input_dir, "output_dir": job.output_dir},
         "uid": _picked(uid, f"uid {job.jid}"),
         "gid": _picked(gid, f"gid {job.jid}"),
         "labels": {

@@ -62,6 +62,7 @@ def variables(given: Mapping[str, str], **changes: Any) -> dict[str, Any]:
         "number_of_workers": 1,
         "input_dir": given["input_dir"],
         "output_dir": given["output_dir"],
+        "directories": {name: given[name] for name in ("input_dir", "output_dir")},
         "uid": 1001,
         "gid": 1002,
         "labels": {"label": given["label"]},
