@@ -45,7 +45,7 @@ def test_every_template_in_the_documentation_works(name: str, fence: str, tmp_pa
     (document,) = a_translation("docker", PMAN_TEMPLATES=str(site)).render(a_job(), FACTS)
     host = cast(Mapping[str, Any], document.content)["HostConfig"]
 
-    assert {"PidsLimit", "NetworkMode"} & set(host), f"{name}: {host}"
+    assert {"OomScoreAdj", "ReadonlyRootfs"} & set(host), f"{name}: {host}"
 
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:

@@ -248,7 +248,9 @@ def openings() -> Iterator[tuple[str, str, str]]:
     ):
         yield "docker", "extra", f"  {line}\n"
     yield "docker", "user", "\n"
-    yield "docker", "security", "  CapDrop: [ALL]\n  PidsLimit: 5\n  NetworkMode: none\n"
+    yield "docker", "security", "  CapDrop: [ALL]\n"
+    yield "docker", "network", "  NetworkMode: bridge\n"
+    yield "docker", "processes", "\n"
     for line in ("hostNetwork: true", "hostPID: true", "hostIPC: true"):
         yield "kubernetes", "extra", f"      {line}\n      hostUsers: false\n"
     yield "kubernetes", "extra", "      dnsPolicy: Default\n"

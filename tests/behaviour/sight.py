@@ -74,14 +74,18 @@ LOOK = r"""
   echo "env $GIVEN"
   echo "input $(cat $in/in.txt)"
   echo "cores $(grep Cpus_allowed_list /proc/self/status | cut -f 2)"
+  echo "net $(readlink /proc/self/ns/net)"
+  echo "interfaces $(ls /sys/class/net | tr '\n' ' ')"
   echo "shm $(df -k /dev/shm | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2)"
   echo "shm_mount $(grep ' /dev/shm ' /proc/mounts | cut -d ' ' -f 3)"
   cd /sys/fs/cgroup
   if [ -e memory.max ]; then
     echo "memory $(cat memory.max)"
+    echo "pids $(cat pids.max)"
     echo "cpu $(cat cpu.max)"
   elif [ -e memory/memory.limit_in_bytes ]; then
     echo "memory $(cat memory/memory.limit_in_bytes)"
+    echo "pids $(cat pids/pids.max)"
     echo "cpu $(cat cpu/cpu.cfs_quota_us) $(cat cpu/cpu.cfs_period_us)"
   fi
 } > $out/seen
@@ -142,6 +146,8 @@ class Sight:
             "CONTAINER_USER": "1234:2345",
             "ENABLE_HOME_WORKAROUND": "yes",
             "SHM_SIZE": "32",
+            "JOB_NETWORK": "host" if self.engine.name == "swarm" else "none",
+            "JOB_PIDS_LIMIT": "300",
             "JOB_LABELS": f"org.example.test={self.value},c=d",
             "JOB_LOGS_TAIL": "7",
             "NODE_SELECTOR": self.selector,
@@ -166,6 +172,7 @@ class Sight:
         (self.directory / "policy.json").write_text(json.dumps({"properties": {"request": forbidden}}))
         asked = {
             "IGNORE_LIMITS": "yes",
+            "JOB_PIDS_LIMIT": "0",
             "REMOVE_JOBS": "no",
             "AUTH_TOKEN": TOKEN,
             "AUTH_READ_TOKEN": READ_TOKEN,

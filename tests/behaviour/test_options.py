@@ -45,6 +45,8 @@ REFUSED_SETTINGS = {
     "VOLUME_NAME": "a-volume",
     "PFCON_SELECTOR": "org.example=pfcon",
     "SHM_SIZE": "32",
+    "JOB_NETWORK": "none",
+    "JOB_PIDS_LIMIT": "300",
     "TIMELIMIT_MINUTES": "5",
     "START_GRACE_SECONDS": "5",
     "JOB_TTL_SECONDS": "50",
@@ -282,6 +284,29 @@ def _shm(sight: Sight) -> None:
         assert '"shm" exceeds the limit "32Mi"' in answer["message"]
     else:
         assert int(sight.seen["shm"]) == 32 * 2**10
+
+
+@shows("JOB_NETWORK")
+def _network(sight: Sight) -> None:
+    """Of the networks that are no settings' words: test_networks.py."""
+    others = sight.seen_by_other
+    assert "eth0" in others["interfaces"].split()
+    assert others["net"] != str(Path("/proc/self/ns/net").readlink())
+    if sight.engine.name == "swarm":
+        assert sight.seen["net"] == str(Path("/proc/self/ns/net").readlink())
+    else:
+        assert sight.seen["interfaces"].split() == ["lo"]
+
+
+@shows("JOB_PIDS_LIMIT")
+def _processes(sight: Sight) -> None:
+    assert sight.seen["pids"] == "300"
+    assert sight.seen_by_other["pids"] == "max"
+    bomb = "i=0; while [ $i -lt 400 ]; do sleep 60 & i=$((i+1)); done 2>&1 | tail -n 1"
+    assert "can't fork" in sight.main.run(sight.main.script(bomb))["logs"]
+    with live(sight.engine, sight.main.storebase) as running:
+        look = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null"
+        assert running.run(running.script(f"{look}; true"))["logs"] == "4096\n"
 
 
 @shows("JOB_LABELS")

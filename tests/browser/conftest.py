@@ -19,7 +19,7 @@ from tests.live import Live, live
 TOKEN = "a-token-of-this-test"  # noqa: S105  (of no other pman)
 SITE = {
     "docker/container.yaml.j2": '{% extends "builtin/docker/container.yaml.j2" %}\n'
-    "{% block extra %}\n  NetworkMode: none\n{% endblock %}\n",
+    "{% block extra %}\n  ReadonlyRootfs: true\n{% endblock %}\n",
 }
 
 

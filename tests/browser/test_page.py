@@ -301,7 +301,7 @@ def test_an_error_is_shown_at_the_line_of_the_request_that_it_belongs_to(docker:
 def test_an_error_of_a_template_is_shown_at_its_line(site: Live, visit: Visits) -> None:
     file = Path(site.settings["PMAN_TEMPLATES"]) / "docker/container.yaml.j2"
     before = file.read_text()
-    file.write_text(before.replace("  NetworkMode: none", "  NetworkMode: {{ job.netwrk }}"))
+    file.write_text(before.replace("  ReadonlyRootfs: true", "  ReadonlyRootfs: {{ job.netwrk }}"))
     try:
         page = visit(site).go("/render")
         page.get_by_role("button", name="Render").click()
@@ -320,7 +320,7 @@ def test_what_a_sites_templates_change_is_a_diff(site: Live, visit: Visits) -> N
     page.get_by_role("radio", name="what differs").check()
     page.get_by_role("button", name="Render").click()
 
-    expect(page.locator("#result .row .gi").last).to_contain_text("+  NetworkMode: none")
+    expect(page.locator("#result .row .gi").last).to_contain_text("+  ReadonlyRootfs: true")
     page.get_by_label("Engine").select_option("podman")
     expect(page.get_by_text("This site's templates change nothing here.")).to_be_visible()
 
@@ -396,7 +396,7 @@ def test_templates_show_what_overrides_what_and_the_source(site: Live, visit: Vi
     expect(own).to_contain_text("its own: extra")
 
     own.get_by_role("link", name="docker/container.yaml.j2").click()
-    expect(page.get_by_role("region", name="Source of")).to_contain_text("NetworkMode: none")
+    expect(page.get_by_role("region", name="Source of")).to_contain_text("ReadonlyRootfs: true")
     expect(page.get_by_role("row", name=re.compile("^resources"))).to_contain_text("job.memory_limit")
     page.get_by_role("link", name="builtin/docker/container.yaml.j2").click()
     expect(page.locator(".row.is")).to_contain_text("block extra")

@@ -14,7 +14,7 @@ from tests.cli.test_main import on_a_terminal, pman
 
 HOST = {"STORAGE_TYPE": "host", "STOREBASE": "/srv/storebase"}
 EXTENDED = '{% extends "builtin/docker/container.yaml.j2" %}\n'
-PIDS = EXTENDED + "{% block extra %}  PidsLimit: 512\n{% endblock %}\n"
+SCORE = EXTENDED + "{% block extra %}  OomScoreAdj: 512\n{% endblock %}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def request_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return "request.json"
 
 
-def the_site(directory: Path, template: str = PIDS) -> str:
+def the_site(directory: Path, template: str = SCORE) -> str:
     return str(site_templates(directory, {"docker/container.yaml.j2": template}))
 
 
@@ -38,9 +38,9 @@ def test_diff_tells_what_the_sites_templates_change_by_path_and_as_text(tmp_path
 
     assert done.exit_code == 1
     assert done.stdout.startswith(
-        "container.yaml:\n+ $.HostConfig.PidsLimit: 512\n\n--- builtin/container.yaml\n"
+        "container.yaml:\n+ $.HostConfig.OomScoreAdj: 512\n\n--- builtin/container.yaml\n"
     )
-    assert "\n+  PidsLimit: 512\n" in done.stdout
+    assert "\n+  OomScoreAdj: 512\n" in done.stdout
     assert "open-sesame" not in done.output
 
 
@@ -56,16 +56,16 @@ def test_diff_ends_with_0_where_the_same_is_sent(tmp_path: Path) -> None:
 
 
 def test_diff_compares_with_a_directory(tmp_path: Path) -> None:
-    site, other = the_site(tmp_path / "site"), the_site(tmp_path / "other", PIDS.replace("512", "64"))
+    site, other = the_site(tmp_path / "site"), the_site(tmp_path / "other", SCORE.replace("512", "64"))
 
     done = pman("diff", "request.json", "--against", other, PMAN_TEMPLATES=site, **HOST)
 
-    assert "~ $.HostConfig.PidsLimit: 64 -> 512\n" in done.stdout
+    assert "~ $.HostConfig.OomScoreAdj: 64 -> 512\n" in done.stdout
 
 
 def test_diff_compares_with_a_revision_of_the_sites_repository(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    site = the_site(repository / "conf/site", PIDS.replace("512", "64"))
+    site = the_site(repository / "conf/site", SCORE.replace("512", "64"))
     git(repository, "init", "-q")
     git(repository, "add", ".")
     git(repository, "commit", "-q", "-m", "first")
@@ -74,13 +74,13 @@ def test_diff_compares_with_a_revision_of_the_sites_repository(tmp_path: Path) -
     done = pman("diff", "request.json", "--against", "HEAD", PMAN_TEMPLATES=site, **HOST)
 
     assert done.exit_code == 1
-    assert "~ $.HostConfig.PidsLimit: 64 -> 512\n" in done.stdout
+    assert "~ $.HostConfig.OomScoreAdj: 64 -> 512\n" in done.stdout
     assert "--- HEAD/container.yaml\n" in done.stdout
     assert subprocess.check_output(["git", "worktree", "list"], cwd=repository).count(b"\n") == 1
 
 
 def test_diff_knows_which_of_several_directories_came_first_at_a_revision(tmp_path: Path) -> None:
-    first, second = the_site(tmp_path / "a", PIDS), the_site(tmp_path / "b", PIDS.replace("512", "64"))
+    first, second = the_site(tmp_path / "a", SCORE), the_site(tmp_path / "b", SCORE.replace("512", "64"))
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
@@ -96,7 +96,7 @@ def test_diff_with_a_revision_that_had_no_templates_compares_with_the_shipped_on
 
     done = pman("diff", "request.json", "--against", "HEAD", PMAN_TEMPLATES=site, **HOST)
 
-    assert "+ $.HostConfig.PidsLimit: 512\n" in done.stdout
+    assert "+ $.HostConfig.OomScoreAdj: 512\n" in done.stdout
 
 
 @pytest.mark.parametrize("against", ["HEAD~7", "--output=x", "nowhere", ""])
@@ -160,7 +160,7 @@ def test_diff_answers_in_json(tmp_path: Path) -> None:
     assert answer["changes"] == [
         {
             "document": "container.yaml",
-            "path": "$.HostConfig.PidsLimit",
+            "path": "$.HostConfig.OomScoreAdj",
             "kind": "added",
             "old": None,
             "new": 512,
@@ -183,5 +183,5 @@ def test_a_script_is_compared_as_text(tmp_path: Path) -> None:
 def test_diff_is_coloured_on_a_terminal(tmp_path: Path) -> None:
     output = on_a_terminal("diff", "request.json", PMAN_TEMPLATES=the_site(tmp_path / "site"), **HOST)
 
-    assert "\x1b[32m+ $.HostConfig.PidsLimit: 512" in output
-    assert "+  PidsLimit: 512" in re.sub(r"\x1b\[[\d;]*m", "", output)
+    assert "\x1b[32m+ $.HostConfig.OomScoreAdj: 512" in output
+    assert "+  OomScoreAdj: 512" in re.sub(r"\x1b\[[\d;]*m", "", output)

@@ -15,11 +15,11 @@ from pman.workshop.lint.native import KUBERNETES
 from tests.a_job import site_templates
 
 EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
-GOOD = {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n  PidsLimit: 512\n{% endblock %}\n"}
+GOOD = {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n  OomScoreAdj: 512\n{% endblock %}\n"}
 WRONG = {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n  PidsLimt: 512\n{% endblock %}\n"}
 DOUBTFUL = {
     "docker/container.yaml.j2": EXTENDS
-    + '{% block extra %}\n{% if job.jid == "a" %}\n  PidsLimit: 512\n{% endif %}\n{% endblock %}\n'
+    + '{% block extra %}\n{% if job.jid == "a" %}\n  OomScoreAdj: 512\n{% endif %}\n{% endblock %}\n'
 }
 
 

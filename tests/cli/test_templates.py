@@ -16,7 +16,9 @@ from tests.a_job import ENGINES, site_templates
 from tests.states import HERE as STATES
 
 DOCKER = "docker/container.yaml.j2"
-OVERRIDES = f'{{% extends "builtin/{DOCKER}" %}}\n{{% block extra %}}  NetworkMode: none\n{{% endblock %}}\n'
+OVERRIDES = (
+    f'{{% extends "builtin/{DOCKER}" %}}\n{{% block extra %}}  ReadonlyRootfs: true\n{{% endblock %}}\n'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -113,10 +115,10 @@ def test_what_is_ejected_is_rendered_by_the_next_command(tmp_path: Path) -> None
     assert wrote.stdout.split() == [f"site/{DOCKER}", f"site/{DOCKER}.base"]
     assert "PMAN_TEMPLATES=site" in wrote.stderr
     file = tmp_path / "site" / DOCKER
-    file.write_text(file.read_text().replace("  NanoCpus", "  PidsLimit: 512\n  NanoCpus"))
+    file.write_text(file.read_text().replace("  NanoCpus", "  OomScoreAdj: 512\n  NanoCpus"))
     request = Path(__file__).parents[1] / "requests/ds-simpledsapp.json"
     nowhere = {"DOCKER_HOST": "unix:///nonexistent", "STORAGE_TYPE": "host", "STOREBASE": "/srv/storebase"}
-    assert "PidsLimit: 512\n" in pman("render", str(request), PMAN_TEMPLATES="site", **nowhere).stdout
+    assert "OomScoreAdj: 512\n" in pman("render", str(request), PMAN_TEMPLATES="site", **nowhere).stdout
     assert pman("templates", "check", PMAN_TEMPLATES="site").exit_code == 0
 
 

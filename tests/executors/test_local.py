@@ -221,6 +221,16 @@ async def test_with_mounts_the_paths_are_real_and_the_input_is_read_only(supervi
     assert not (supervised.incoming / "c").exists()
 
 
+async def test_no_set_user_id_program_or_device_of_the_storebase_works_in_a_job(supervised: Live) -> None:
+    if not supervised.mounts:
+        pytest.skip("this machine does not let jobs have mounts")
+
+    _, logs = await supervised.ran("grep", " /share/", "/proc/mounts")
+
+    options = [set(line.split()[3].split(",")) for line in logs.splitlines()]
+    assert [own >= {"nosuid", "nodev"} for own in options] == [True, True]
+
+
 @linux_only
 async def test_mounts_leave_nothing_on_the_machine(local: Live) -> None:
     await local.submit("sh", "-c", "sleep 60; :")

@@ -30,12 +30,12 @@ def between(old: object, new: object) -> list[tuple[str, str, object, object]]:
 
 def test_a_change_tells_its_path_and_both_values() -> None:
     old = {"Image": "a", "HostConfig": {"Memory": 1, "CapAdd": ["KILL"]}}
-    new = {"Image": "a", "HostConfig": {"Memory": 2, "PidsLimit": 512}}
+    new = {"Image": "a", "HostConfig": {"Memory": 2, "OomScoreAdj": 512}}
 
     assert between(old, new) == [
         ("$.HostConfig.Memory", "changed", 1, 2),
         ("$.HostConfig.CapAdd", "removed", ["KILL"], None),
-        ("$.HostConfig.PidsLimit", "added", None, 512),
+        ("$.HostConfig.OomScoreAdj", "added", None, 512),
     ]
 
 

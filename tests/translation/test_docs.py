@@ -35,6 +35,7 @@ def test_what_templates_are_given_is_what_is_declared(engine: str) -> None:
             "namespaces": "user",
             "storebase_volume": {"name": "a", "device": ""},
             "subpath": True,
+            "log_driver": "json-file",
         }
         job, site = job_variables(PROBE, settings), site_variables(settings, facts)
         given = {"job": job, "site": {name: value for name, value in site.items() if value is not None}}

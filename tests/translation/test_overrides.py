@@ -20,7 +20,7 @@ EXTENDS = '{% extends "builtin/docker/container.yaml.j2" %}\n'
             r"docker/container\.yaml\.j2, line 2: there is no block securty in .*did you mean security\?",
         ),
         (
-            {"docker/container.yaml.j2": f"{EXTENDS}\n\nNetworkMode: none\n"},
+            {"docker/container.yaml.j2": f"{EXTENDS}\n\nReadonlyRootfs: true\n"},
             r"docker/container\.yaml\.j2, line 4: what stands outside of a block is lost",
         ),
         (

@@ -14,11 +14,11 @@ from pman.translation.preview import CHANGED, Preview, Previews
 from tests.a_job import ENGINES, a_body, settings_of, site_templates
 
 EXTENDED = '{% extends "builtin/docker/container.yaml.j2" %}\n'
-PIDS = EXTENDED + "{% block extra %}  PidsLimit: 512\n{% endblock %}\n"
+SCORE = EXTENDED + "{% block extra %}  OomScoreAdj: 512\n{% endblock %}\n"
 SECRET = "CHRIS_USER_TOKEN=open-sesame"  # noqa: S105  (no one's)
 
 
-def the_site(directory: Path, template: str = PIDS) -> Path:
+def the_site(directory: Path, template: str = SCORE) -> Path:
     return site_templates(directory, {"docker/container.yaml.j2": template})
 
 
@@ -46,12 +46,12 @@ def test_a_preview_shows_the_environment_when_asked_to() -> None:
 
 def test_a_template_set_is_the_sites_the_shipped_one_or_a_directory(tmp_path: Path) -> None:
     site = the_site(tmp_path / "site")
-    other = the_site(tmp_path / "other", PIDS.replace("512", "64"))
+    other = the_site(tmp_path / "other", SCORE.replace("512", "64"))
     previews = Previews(settings_of(PMAN_TEMPLATES=str(site)), ENGINES)
 
-    assert "PidsLimit: 512" in previews.preview(a_body()).documents[0].text
-    assert "PidsLimit" not in previews.preview(a_body(), templates="builtin").documents[0].text
-    assert "PidsLimit: 64" in previews.preview(a_body(), templates=other).documents[0].text
+    assert "OomScoreAdj: 512" in previews.preview(a_body()).documents[0].text
+    assert "OomScoreAdj" not in previews.preview(a_body(), templates="builtin").documents[0].text
+    assert "OomScoreAdj: 64" in previews.preview(a_body(), templates=other).documents[0].text
 
 
 def test_an_engine_that_told_its_storebase_is_believed() -> None:
@@ -149,7 +149,7 @@ def test_what_is_no_request_is_a_fault_at_its_root(body: bytes) -> None:
 
 
 def test_a_template_that_does_not_compile_is_a_fault(tmp_path: Path) -> None:
-    site = the_site(tmp_path, EXTENDED + "{% block extra %}\n  PidsLimit: {{ job.pids }}\n{% endblock %}\n")
+    site = the_site(tmp_path, EXTENDED + "{% block extra %}\n  OomScoreAdj: {{ job.pids }}\n{% endblock %}\n")
 
     (fault,) = preview(a_body(), settings_of(PMAN_TEMPLATES=str(site))).faults
 
@@ -240,19 +240,19 @@ def test_templates_are_compiled_once_until_a_file_changes(tmp_path: Path) -> Non
     previews = Previews(settings_of(PMAN_TEMPLATES=str(site)), ENGINES)
 
     first, again = previews.translation("docker"), previews.translation("docker")
-    the_site(tmp_path, PIDS.replace("512", "4096"))
+    the_site(tmp_path, SCORE.replace("512", "4096"))
     changed = previews.translation("docker")
 
     assert first is again
     assert changed is not first
     found = previews.preview(a_body())
-    assert "PidsLimit: 4096" in found.documents[0].text
+    assert "OomScoreAdj: 4096" in found.documents[0].text
     assert found.notes == (CHANGED,)
     assert CHANGED not in previews.preview(a_body(), templates="builtin").notes
 
 
 def test_a_template_that_was_mended_is_seen(tmp_path: Path) -> None:
-    site = the_site(tmp_path, PIDS.replace("endblock", "endblok"))
+    site = the_site(tmp_path, SCORE.replace("endblock", "endblok"))
     previews = Previews(settings_of(PMAN_TEMPLATES=str(site)), ENGINES)
 
     broken, again = previews.translation("docker"), previews.translation("docker")
@@ -269,7 +269,7 @@ def test_a_file_that_was_replaced_by_one_of_the_same_size_is_seen(tmp_path: Path
     previews.preview(a_body())
 
     file = site / "docker/container.yaml.j2"
-    file.write_text(PIDS.replace("512", "513"))
+    file.write_text(SCORE.replace("512", "513"))
     os.utime(file, ns=(0, 1))
 
-    assert "PidsLimit: 513" in previews.preview(a_body()).documents[0].text
+    assert "OomScoreAdj: 513" in previews.preview(a_body()).documents[0].text

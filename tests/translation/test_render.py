@@ -555,7 +555,7 @@ def test_documents_come_in_the_order_of_their_names_and_parts_make_none(tmp_path
 def test_a_sites_three_lines_change_one_block_and_keep_the_rest(tmp_path: Path) -> None:
     override = (
         '{% extends "builtin/docker/container.yaml.j2" %}\n'
-        "{% block extra %}{{ super() }}  PidsLimit: 512\n{% endblock %}\n"
+        "{% block extra %}{{ super() }}  OomScoreAdj: 512\n{% endblock %}\n"
     )
     site_templates(tmp_path, {"docker/container.yaml.j2": override})
     job = job_variables(a_job(), settings_of())
@@ -565,14 +565,14 @@ def test_a_sites_three_lines_change_one_block_and_keep_the_rest(tmp_path: Path) 
     (shipped,) = COMPILED["docker"].render(job, site).documents
 
     expected: Any = shipped.content
-    expected["HostConfig"]["PidsLimit"] = 512
+    expected["HostConfig"]["OomScoreAdj"] = 512
     assert own.content == expected
 
 
 def test_super_keeps_the_shipped_lines_of_a_block(tmp_path: Path) -> None:
     override = (
         '{% extends "builtin/docker/container.yaml.j2" %}\n'
-        "{% block resources %}{{ super() }}  PidsLimit: 512\n{% endblock %}\n"
+        "{% block resources %}{{ super() }}  OomScoreAdj: 512\n{% endblock %}\n"
     )
     site_templates(tmp_path, {"docker/container.yaml.j2": override})
     templates = Templates("docker", loader(tmp_path))
@@ -580,7 +580,7 @@ def test_super_keeps_the_shipped_lines_of_a_block(tmp_path: Path) -> None:
     rendered = templates.render(job_variables(a_job(), settings_of()), site_variables(settings_of(), FACTS))
 
     content: Any = rendered.documents[0].content
-    assert content["HostConfig"]["PidsLimit"] == 512
+    assert content["HostConfig"]["OomScoreAdj"] == 512
     assert content["HostConfig"]["Memory"] == 200 * 2**20
 
 

@@ -87,8 +87,12 @@ def test_limits_are_converted_and_nothing_is_reserved_but_gpus() -> None:
     unlimited = content(a_translation("swarm", IGNORE_LIMITS="yes"), a_job())["TaskTemplate"]
     gpus = content(a_translation("swarm"), a_job(gpu_limit=2))["TaskTemplate"]
 
-    assert found["Resources"]["Limits"] == {"NanoCPUs": 1_500_000_000, "MemoryBytes": 200 * 2**20}
-    assert unlimited["Resources"]["Limits"] == {"NanoCPUs": 0, "MemoryBytes": 0}
+    assert found["Resources"]["Limits"] == {
+        "NanoCPUs": 1_500_000_000,
+        "MemoryBytes": 200 * 2**20,
+        "Pids": 4096,
+    }
+    assert unlimited["Resources"]["Limits"] == {"NanoCPUs": 0, "MemoryBytes": 0, "Pids": 4096}
     assert not found["Resources"]["Reservations"]
     assert gpus["Resources"]["Reservations"] == {
         "GenericResources": [{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 2}}]

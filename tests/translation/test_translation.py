@@ -284,10 +284,10 @@ def test_of_two_directories_the_first_wins_for_templates_and_for_rules(tmp_path:
 
 
 def test_a_sites_change_for_docker_does_not_reach_podman(tmp_path: Path) -> None:
-    text = '{% extends "builtin/docker/container.yaml.j2" %}{% block extra %}  PidsLimit: 9\n{% endblock %}'
+    text = '{% extends "builtin/docker/container.yaml.j2" %}{% block extra %}  OomScoreAdj: 9\n{% endblock %}'
     site_templates(tmp_path, {"docker/container.yaml.j2": text})
 
-    assert "PidsLimit" not in str(content(a_translation("podman", PMAN_TEMPLATES=str(tmp_path)), a_job()))
+    assert "OomScoreAdj" not in str(content(a_translation("podman", PMAN_TEMPLATES=str(tmp_path)), a_job()))
 
 
 # --- what a dry run shows --------------------------------------------------------------------------

@@ -138,8 +138,8 @@ def test_a_block_that_is_shipped_no_more_has_drifted_and_cannot_be_accepted(tmp_
     ("text", "asked"),
     [
         (f"{EXTENDS}{{% block resources %}}  Memory: 1\n{{% endblock %}}\n", [(DOCKER, "resources")]),
-        (f"{EXTENDS}{{% block resources %}}{{{{ super() }}}}  PidsLimit: 1\n{{% endblock %}}\n", []),
-        (f"{EXTENDS}{{% block extra %}}  NetworkMode: none\n{{% endblock %}}\n", []),
+        (f"{EXTENDS}{{% block resources %}}{{{{ super() }}}}  OomScoreAdj: 1\n{{% endblock %}}\n", []),
+        (f"{EXTENDS}{{% block extra %}}  ReadonlyRootfs: true\n{{% endblock %}}\n", []),
         ("Image: {{ job.image }}\n", [(DOCKER, "")]),
         ("{% extends 'docker/_ours.j2' %}{% block resources %}  Memory: 1\n{% endblock %}", [
             (DOCKER, "resources")]),
@@ -219,7 +219,7 @@ def test_an_upgrade_is_told_as_a_difference_of_three_until_it_is_accepted(
     tmp_path: Path, upgraded: Path
 ) -> None:
     path = ejected(tmp_path / "site", DOCKER, "resources")
-    path.write_text(path.read_text().replace("  Memory:", "  PidsLimit: 512\n  Memory:"))
+    path.write_text(path.read_text().replace("  Memory:", "  OomScoreAdj: 512\n  Memory:"))
 
     def pman(*words: str) -> subprocess.CompletedProcess[str]:
         code = "from pman.cli.main import main; main(prog_name='pman')"
@@ -238,7 +238,7 @@ def test_an_upgrade_is_told_as_a_difference_of_three_until_it_is_accepted(
     assert f"site/{DOCKER}:4: the block resources was made from that of pman " in found.stdout
     lines = [line.strip(" ") for line in found.stdout.splitlines()]
     assert "+  MemorySwappiness: 0" in [re.sub(r"^(\+) +", r"\1  ", line) for line in lines]
-    assert "+   PidsLimit: 512" in lines
+    assert "+   OomScoreAdj: 512" in lines
     (data,) = json.loads(pman("--format", "json").stdout)
     assert data["drifted"] and "MemorySwappiness" in data["shipped"] and data["base"] != data["shipped"]
 

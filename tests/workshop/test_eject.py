@@ -60,9 +60,9 @@ SITES: dict[str, list[dict[str, str]]] = {
 
 _VOLUMES = [{}, *({"storebase_volume": {"name": "a", "device": device}} for device in ("/srv/storebase", ""))]
 STATEMENTS: dict[str, list[dict[str, Any]]] = {
-    "docker": _VOLUMES,
+    "docker": [*_VOLUMES, {"log_driver": "journald"}],
     "podman": [{"subpath": True}, {"subpath": False}],
-    "swarm": _VOLUMES,
+    "swarm": [*_VOLUMES, {"log_driver": "journald"}],
     "local": [{"namespaces": "none"}, {"namespaces": "user"}],
 }
 """What engines may say of themselves."""

@@ -114,7 +114,7 @@ IN_COPIES = {
     "a wrong indent": (
         "docker/container.yaml.j2",
         "  {% block extra %}",
-        "  {% block extra %}\nHERE PidsLimit: 512",
+        "  {% block extra %}\nHERE OomScoreAdj: 512",
         "unreadable-document",
     ),
     "a key that stands twice": (
@@ -344,7 +344,7 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
         3,
     ),
     "text outside of a block": (
-        {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n{% endblock %}\n\nNetworkMode: none\n"},
+        {"docker/container.yaml.j2": EXTENDS + "{% block extra %}\n{% endblock %}\n\nReadonlyRootfs: true\n"},
         "lost-text",
         "docker/container.yaml.j2",
         5,
@@ -398,9 +398,9 @@ IN_SITES: Mapping[str, tuple[dict[str, str], str, str, int]] = {
     ),
     "a wrong value through a macro": (
         {
-            "docker/_limits.j2": "{% macro pids(number) %}\n  PidsLimit: {{ number }}\n{% endmacro %}\n",
+            "docker/_limits.j2": "{% macro score(number) %}\n  OomScoreAdj: {{ number }}\n{% endmacro %}\n",
             "docker/container.yaml.j2": EXTENDS
-            + '{% from "docker/_limits.j2" import pids %}\n{% block extra %}\n{{ pids("many") }}\n'
+            + '{% from "docker/_limits.j2" import score %}\n{% block extra %}\n{{ score("many") }}\n'
             "{% endblock %}\n",
         },
         "wrong-value",
@@ -548,7 +548,7 @@ WARNED: Mapping[str, tuple[dict[str, str], str, str, int]] = {
     "a branch that no sample reaches": (
         {
             "docker/container.yaml.j2": EXTENDS
-            + '{% block extra %}\n{% if job.jid == "never" %}\n  PidsLimit: 512\n{% endif %}\n'
+            + '{% block extra %}\n{% if job.jid == "never" %}\n  OomScoreAdj: 512\n{% endif %}\n'
             "{% endblock %}\n"
         },
         "branch-not-reached",
@@ -558,7 +558,7 @@ WARNED: Mapping[str, tuple[dict[str, str], str, str, int]] = {
     "an else that no sample reaches": (
         {
             "docker/container.yaml.j2": EXTENDS
-            + "{% block extra %}\n{% if job.jid %}\n  PidsLimit: 512\n{% else %}\n  PidsLimit: 1\n"
+            + "{% block extra %}\n{% if job.jid %}\n  OomScoreAdj: 512\n{% else %}\n  OomScoreAdj: 1\n"
             "{% endif %}\n{% endblock %}\n"
         },
         "branch-not-reached",
@@ -697,7 +697,7 @@ def test_a_good_site_is_clean(tmp_path: Path) -> None:
     site_templates(
         tmp_path,
         {
-            "docker/container.yaml.j2": EXTENDS + "{% block resources %}\n{{ super() }}\n  PidsLimit: 512\n"
+            "docker/container.yaml.j2": EXTENDS + "{% block resources %}\n{{ super() }}\n  OomScoreAdj: 512\n"
             "{% endblock %}\n",
             "docker/README.md": "why",
             "podman/state.yaml": "extends: builtin/podman/state.yaml\n",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from pman.executors.docker.cache import Cache
 from pman.executors.docker.guard import Directories, Guard, refusal, rivals
 from pman.executors.docker.markers import Markers
 from pman.executors.docker.mounted import Identities, mounted
+from pman.executors.docker.network import Network
 from pman.executors.shared.bounded import Bounded
 from pman.executors.shared.tasks import Attempts, Background, SingleFlight
 from pman.job import JID_LABEL
@@ -50,7 +52,7 @@ class NoSuchImageError(Exception):
 
 
 class Containers:
-    def __init__(self, api: Api, markers: Markers, cache: Cache) -> None:
+    def __init__(self, api: Api, markers: Markers, cache: Cache, network: Network) -> None:
         self._api = api
         self._markers = markers
         self._cache = cache
@@ -58,13 +60,15 @@ class Containers:
         """Looks at a job's directories before it is started; None until the storebase is known."""
 
         self._comparing = Background()
+        self._network = network
         self._starting = SingleFlight[str, None]()
         self._started = Bounded[str, None](MAX_STARTED)
 
     async def create(self, jid: str, body: Mapping[str, Any]) -> str:
         """The new container's id. Raises NoSuchImageError, NameTaken, EngineRefused."""
         with self._cache.creating(jid):
-            status, answer = await self._api.create(self._api.bodies.path, query={"name": jid}, json=body)
+            create = partial(self._api.create, self._api.bodies.path, query={"name": jid}, json=body)
+            status, answer = await self._network.needed(create)
             if status == 201:
                 return str(json.loads(answer)["Id"])
             message = words(answer)
@@ -202,7 +206,8 @@ class Containers:
 
     async def _begin(self, identity: str) -> None:
         """Raises EngineRefused."""
-        status, answer = await self._api.call("POST", f"/containers/{identity}/start")
+        start = partial(self._api.call, "POST", f"/containers/{identity}/start")
+        status, answer = await self._network.needed(start)
         if status not in (204, 304):
             raise EngineRefused("start", status, words(answer))
 

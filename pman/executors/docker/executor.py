@@ -19,6 +19,7 @@ from pman.executors.docker.containers import Containers, NoSuchImageError, not_s
 from pman.executors.docker.frames import NoLogError, read_log
 from pman.executors.docker.guard import Guard
 from pman.executors.docker.markers import Kind, Markers, inspection, is_same
+from pman.executors.docker.network import BRIDGE, PODMAN_BRIDGE, Network, Own
 from pman.executors.docker.pulls import Pulls
 from pman.executors.docker.storebase import Storebase, facts, find, podman_facts
 from pman.executors.shared.tasks import Attempts
@@ -31,12 +32,12 @@ FOLLOW_INTERVAL_SECONDS = 0.5
 
 
 def connect_docker(settings: Mapping[str, Any]) -> DockerExecutor:
-    return DockerExecutor(docker_api(settings), settings, facts)
+    return DockerExecutor(docker_api(settings), settings, facts, BRIDGE)
 
 
 def connect_podman(settings: Mapping[str, Any]) -> DockerExecutor:
     api = Api("Podman", *podman_address(settings), settings["ENGINE_TIMEOUT"], PODMAN)
-    return DockerExecutor(api, settings, podman_facts)
+    return DockerExecutor(api, settings, podman_facts, PODMAN_BRIDGE)
 
 
 class DockerExecutor:
@@ -47,18 +48,21 @@ class DockerExecutor:
         api: Api,
         settings: Mapping[str, Any],
         facts: Callable[[Api, Storebase], Awaitable[Mapping[str, Any]]],
+        network: Own,
     ) -> None:
         self._api = api
         self._facts = facts
         self._settings = settings
         self._markers = Markers(api)
         self._cache = Cache(api)
-        self._containers = Containers(api, self._markers, self._cache)
+        self._network = Network(api, settings, network)
+        self._containers = Containers(api, self._markers, self._cache, self._network)
         self._pulls = Pulls(api, self._markers, self._containers)
 
     async def facts(self) -> Mapping[str, Any]:
         storebase = await find(self._api, self._settings)
-        stated = await self._facts(self._api, storebase)
+        stated: Mapping[str, Any]
+        stated, _ = await asyncio.gather(self._facts(self._api, storebase), self._network.ensure())
         if "storebase_volume" in stated:  # Docker; with Podman nobody has tried it
             self._containers.guard = Guard(self._api, storebase, by_path="warnings" in stated)
         return stated

@@ -46,7 +46,7 @@ class Storebase:
 async def facts(api: Api, storebase: Storebase) -> Mapping[str, Any]:
     """See Executor.facts."""
     native = await api.description()
-    facts = {"storebase": storebase.path, "native": native}
+    facts = {"storebase": storebase.path, "native": native, "log_driver": native.get("LoggingDriver", "")}
     if numbers(native["ApiVersion"]) < SUBPATH_VERSION:
         return {**facts, "storebase_volume": None, **by_path(f"Docker with API {native['ApiVersion']}")}
     if storebase.volume:

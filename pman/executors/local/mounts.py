@@ -14,7 +14,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # <sched.h>, <sys/mount.h>, <linux/mount.h>; newer system calls have the same number on every processor.
 _NEWNS, _NEWUSER = 0x20000, 0x10000000
 _BIND, _MOVE, _REC, _UNBINDABLE, _PRIVATE = 4096, 8192, 16384, 1 << 17, 1 << 18
-_SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _ATTR_RDONLY = 442, -100, 0x8000, 1
+_SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _SYS_OPENAT2, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 437, 4, 8  # <linux/openat2.h>
 
 
@@ -47,9 +48,9 @@ def enter(mounts: Sequence[Mapping[str, Any]], root: Path) -> None:
             _mount_below(mount["source"], mount["subpath"], target)
         else:
             _mount(mount["source"], target, "", _BIND | _REC)
-        if mount["read_only"]:
-            attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY)
-            call("syscall", _SYS_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, 32)
+        attributes = _ATTR_NOSUID | _ATTR_NODEV | (_ATTR_RDONLY if mount["read_only"] else 0)
+        how = (ctypes.c_uint64 * 4)(attributes)
+        call("syscall", _SYS_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, how, 32)
     os.chdir(root)
     _mount(".", "/", "", _MOVE)
     os.chroot(".")

@@ -10,6 +10,7 @@ from typing import Any, cast
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.docker.api import Api, docker_api
 from pman.executors.docker.guard import Directories, Guard, refusal, rivals
+from pman.executors.docker.network import SWARM_BRIDGE, Network
 from pman.executors.docker.storebase import by_path, facts, find
 from pman.executors.shared.tasks import Attempts
 from pman.executors.swarm.logs import LOG_LABEL, Logs
@@ -52,7 +53,8 @@ class SwarmExecutor:
     def __init__(self, api: Api, settings: Mapping[str, Any]) -> None:
         self._api = api
         self._settings = settings
-        self._services = Services(api)
+        self._network = Network(api, settings, SWARM_BRIDGE)
+        self._services = Services(api, self._network)
         self._logs = Logs(api, self._services)
         self._guard: Guard | None = None
         self._mounts_subpaths = False
@@ -67,6 +69,8 @@ class SwarmExecutor:
         stated = await facts(self._api, storebase)
         # Where it is no manager, the checks of the rules say so.
         is_manager = (stated["native"].get("Swarm") or {}).get("ControlAvailable")
+        if is_manager:
+            await self._network.ensure()
         mounts_subpaths = bool(stated["storebase_volume"] and is_manager)
         older = await self._services.nodes_without_subpaths() if mounts_subpaths else []
         if older:

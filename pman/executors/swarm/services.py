@@ -17,11 +17,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from pman.errors import EngineRefused, EngineUnreachable, NameTaken
 from pman.executors.docker.api import Api, filtered, registry_auth, words
+from pman.executors.docker.network import Network
 from pman.job import JID_LABEL, LABEL_PREFIX
 
 Service = Mapping[str, Any]
@@ -51,14 +53,16 @@ UPDATE_ATTEMPTS = 5
 
 
 class Services:
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, network: Network) -> None:
         self._api = api
+        self._network = network
 
     async def create(self, body: Mapping[str, Any]) -> None:
         """Raises NameTaken, EngineRefused."""
         image = str(body["TaskTemplate"]["ContainerSpec"]["Image"])
         headers = await asyncio.to_thread(registry_auth, image)  # the swarm hands it on to its nodes
-        status, answer = await self._api.create("/services/create", json=body, headers=headers)
+        create = partial(self._api.create, "/services/create", json=body, headers=headers)
+        status, answer = await self._network.needed(create)
         if status == 409:
             raise NameTaken(words(answer))
         self._check("create", status, answer)

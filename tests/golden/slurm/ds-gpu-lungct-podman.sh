@@ -47,7 +47,7 @@ run() {
   local said pid root
   more
   for gpu in ${CUDA_VISIBLE_DEVICES//,/ }; do options+=(--device "nvidia.com/gpu=$gpu"); done
-  podman create --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --mount type=bind,source=/srv/storebase/key-chris-jid-6/incoming,target=/share/incoming,readonly --mount type=bind,source=/srv/storebase/key-chris-jid-6/outgoing,target=/share/outgoing --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 4.0 --memory 16384m --memory-swap 16384m --shm-size 64m --user 1001:1002 "${options[@]}" \
+  podman create --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --mount type=bind,source=/srv/storebase/key-chris-jid-6/incoming,target=/share/incoming,readonly --mount type=bind,source=/srv/storebase/key-chris-jid-6/outgoing,target=/share/outgoing --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 4.0 --memory 16384m --memory-swap 16384m --shm-size 64m --pids-limit 4096 --user 1001:1002 "${options[@]}" \
     --env-file <(printf "%s\n" "" CHRIS_USER_TOKEN=vjecd9Rk CUDA_VISIBLE_DEVICES=0 OMP_NUM_THREADS=4 HOME=/tmp) \
     --entrypoint lungct docker.io/fnndsc/pl-lungct@sha256:4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f --inputImage chest-ct.nii.gz /share/incoming /share/outgoing >/dev/null || exit
   set -- "pman-$SLURM_JOB_ID-$SLURM_PROCID"

@@ -46,7 +46,7 @@ run() {
   set -- type=volume,volume-nocopy,volume-driver=local,volume-opt=type=none,volume-opt=device=/proc/$$/fd
   options+=(--mount "$1/8,target=/share/incoming,\"volume-opt=o=bind,ro\"")
   options+=(--mount "$1/9,target=/share/outgoing,volume-opt=o=bind")
-  exec docker run --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 1.0 --memory 200m --memory-swap 200m --shm-size 64m --user 1001:1002 "${options[@]}" \
+  exec docker run --rm --name "pman-$SLURM_JOB_ID-$SLURM_PROCID" --log-driver none --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add KILL --cap-add SETGID --cap-add SETUID --security-opt no-new-privileges --cpus 1.0 --memory 200m --memory-swap 200m --shm-size 64m --pids-limit 4096 --user 1001:1002 "${options[@]}" \
     --env-file <(printf "%s\n" "" CHRIS_USER_TOKEN=vjecd9Rk HOME=/tmp) \
     --entrypoint simpledsapp localhost/fnndsc/pl-simpledsapp:1.0.3 --prefix le --sleepLength 2 /share/incoming /share/outgoing
 }
