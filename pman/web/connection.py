@@ -12,11 +12,10 @@ import ipaddress
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -43,6 +42,22 @@ NEVER = math.inf
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+class Counted(Protocol):
+    """A connection, encrypted or about to be; what its members mean, Connection says."""
+
+    address: str
+    waiting_since: float | None
+    held: int
+    untaken: int
+    complete: bool
+
+    def look(self, now: float) -> None: ...
+
+    def end(self) -> None: ...
+
+    def refuse(self, status: HTTPStatus, message: str) -> None: ...
+
+
 @dataclass
 class Connections:
     """All connections of a server, and how much of what has come of requests they hold together."""
@@ -51,16 +66,12 @@ class Connections:
     most: int
     """How many connections there may be."""
 
-    open: set[Connection] = field(default_factory=set)
+    open: set[Counted] = field(default_factory=set)
     held: int = 0
     """Bytes of requests that are not answered, but for headers that came at once; of answers not taken."""
 
     refused: int = 0
     """Requests and connections since this was last told in the log."""
-
-    def protocol(self) -> Callable[..., asyncio.Protocol]:
-        """What uvicorn makes a connection by."""
-        return partial(Connection, self)
 
     def address(self, host: str) -> str:
         """What the connections of a client are counted by; '' for those of a proxy that the site trusts."""
@@ -70,7 +81,7 @@ class Connections:
         )
         return "" if trusted else _network(address)
 
-    def admit(self, new: Connection) -> bool:
+    def admit(self, new: Counted) -> bool:
         """Make room for a connection, from its own address first, where another one waits for a request.
 
         The one that has waited longest goes: one that says nothing keeps nobody out.
@@ -111,7 +122,7 @@ class Connections:
                 told, self.refused = now(), 0
 
 
-def _end_one_of(connections: Iterable[Connection]) -> bool:
+def _end_one_of(connections: Iterable[Counted]) -> bool:
     waiting = [one for one in connections if one.waiting_since is not None]
     if not waiting:
         return False

@@ -9,7 +9,6 @@ import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pman.errors import ConfigError
 from pman.settings import Settings
@@ -89,24 +88,21 @@ def address(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def tls(settings: Settings) -> dict[str, Any]:
-    """The options of uvicorn for TLS_*. Raises ConfigError with the name of the file that does not do."""
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """What TLS_* say; None without TLS. Raises ConfigError with the name of the file that does not do."""
     certificate, key, clients = (settings[name] for name in ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"))
     if certificate is None:
-        return {}
+        return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with _named("TLS_CERT", certificate):
-        context.load_verify_locations(
-            certificate
-        )  # says more clearly than the next one what is wrong with it
+    with _named("TLS_CERT", certificate):  # says more clearly than load_cert_chain what is wrong with it
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
     with _named("TLS_KEY", key):
         context.load_cert_chain(certificate, key, password=_no_password)
-    options = {"ssl_certfile": certificate, "ssl_keyfile": key}
-    if clients is None:
-        return options
-    with _named("TLS_CLIENT_CA", clients):
-        context.load_verify_locations(clients)
-    return {**options, "ssl_ca_certs": clients, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    if clients is not None:
+        with _named("TLS_CLIENT_CA", clients):
+            context.load_verify_locations(clients)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 import stat
 import sys
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 import uvloop
@@ -24,8 +24,9 @@ from pman.engine.engine import Engine
 from pman.errors import ConfigError
 from pman.settings import Settings
 from pman.web.asgi import served
-from pman.web.connection import Connections
-from pman.web.listener import address, listening, tls
+from pman.web.connection import Connection, Connections
+from pman.web.handshake import accept
+from pman.web.listener import address, listening, tls_context
 from pman.web.loopback import is_loopback, left_open, loopback_only
 
 log = logging.getLogger(__name__)
@@ -52,33 +53,33 @@ def serve(settings: Settings, host: str, uds: Path | None = None, mode: int = 0o
         raise ConfigError(
             f"--host={host!r}: CONTAINER_ENV=local runs all that it is sent on this machine; use 127.0.0.1"
         )
-    encryption = tls(settings)
+    tls = tls_context(settings)
     within = not mode & stat.S_IWOTH if uds else is_loopback(host)
     if not within and (found := left_open(settings)):
         message, lines = found
         log.warning("%s: %s", uds or host, message)
         for line in lines:
             log.warning("    %s", line)
-    uvloop.run(_serve(settings, host, uds, mode, encryption))
+    uvloop.run(_serve(settings, host, uds, mode, tls))
 
 
 async def _serve(
-    settings: Settings, host: str, uds: Path | None, mode: int, encryption: Mapping[str, Any]
+    settings: Settings, host: str, uds: Path | None, mode: int, tls: ssl.SSLContext | None
 ) -> None:
     engine = await Engine.start(settings)
     try:
         with listening(host, settings["PORT"], uds, mode) as listener:
-            await _run(engine, listener, encryption)
+            await _run(engine, listener, tls)
     finally:
         await engine.close()
 
 
-async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str, Any]) -> None:
+async def _run(engine: Engine, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     settings = engine.settings
     connections = Connections(settings, _most_connections(settings["HTTP_CONNECTIONS"]))
     config = uvicorn.Config(
         served(engine),
-        http=connections.protocol(),  # type: ignore[arg-type]  # called as a class is
+        http=partial(Connection, connections),  # type: ignore[arg-type]  # called as a class is
         ws="none",  # with a library for it, uvicorn would hand connections over, out of the bounds
         timeout_keep_alive=settings["HTTP_IDLE_SECONDS"],
         lifespan="off",
@@ -88,7 +89,6 @@ async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str,
         timeout_graceful_shutdown=5,
         proxy_headers=bool(settings["TRUSTED_PROXIES"]),
         forwarded_allow_ips=settings["TRUSTED_PROXIES"],
-        **encryption,
     )
     # What start-up made stays for good: without it in the collector's way, the slowest polls
     # are a third faster.
@@ -98,13 +98,20 @@ async def _run(engine: Engine, listener: socket.socket, encryption: Mapping[str,
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     log.info("pman %s on %s, %s", __version__, settings.engine, engine.described())
     page = " (the page: /)" if settings["PMAN_PAGE"] else ""
-    where = address(listener, "https" if encryption else "http")
+    where = address(listener, "https" if tls else "http")
     log.info("running on %s/api/v1/%s", where, page)
     # uvicorn raises the signal that ended it once more, which by default ends the process with all left open.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    watching = asyncio.create_task(connections.watch())
-    await uvicorn.Server(config).serve(sockets=[listener])
-    watching.cancel()
+    running = uvicorn.Server(config)
+    beside = [asyncio.create_task(connections.watch())]
+    if tls:
+        protocol = partial(
+            Connection, connections, config=config, server_state=running.server_state, app_state={}
+        )
+        beside.append(asyncio.create_task(accept(listener, connections, tls, protocol)))
+    await running.serve(sockets=[] if tls else [listener])
+    for task in beside:
+        task.cancel()
 
 
 def _return_memory() -> None:

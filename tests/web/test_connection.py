@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import uvicorn
 
 from pman import settings
-from pman.web.connection import Connections
+from pman.web.connection import Connection, Connections
 from tests.live import DEADLINE
 
 MIB = 2**20
@@ -34,7 +35,7 @@ async def served(**environ: str) -> AsyncIterator[tuple[Connections, int]]:
     config = uvicorn.Config(
         app,
         port=0,
-        http=connections.protocol(),  # type: ignore[arg-type]
+        http=partial(Connection, connections),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

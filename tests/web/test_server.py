@@ -19,7 +19,7 @@ from docker.transport import UnixHTTPAdapter
 from pman.cli.main import main
 from pman.settings import DECLARED, load
 from tests.engines.relay import Certificates
-from tests.live import Server, refused_process, refused_start, unreached
+from tests.live import DEADLINE, Server, refused_process, refused_start, unreached
 
 TOKEN = "a/token+of/the~site=="  # noqa: S105  (of no site)
 
@@ -259,6 +259,32 @@ def test_a_client_without_a_certificate_is_not_heard_where_one_is_asked_for(
 
     assert "PMAN_CA='/nowhere'" in pman("ps", PMAN_URL=server.url, PMAN_CA="/nowhere").stderr
     assert "PMAN_KEY goes with" in pman("ps", PMAN_URL=server.url, PMAN_KEY=key).stderr
+
+
+def test_connections_that_do_not_agree_on_tls_take_no_place_from_others(pem: Path, tmp_path: Path) -> None:
+    few = {"HTTP_CONNECTIONS_PER_ADDRESS": "4", "HTTP_HEADER_SECONDS": "2"}
+    with serving(local(tmp_path, **certified(pem), **few)) as server, ExitStack() as stack:
+        host, port = server.address.removeprefix("https://").split(":")
+        silent = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=DEADLINE))
+            for _ in range(8)
+        ]
+
+        answer = requests.get(f"{server.address}/healthz", verify=str(pem / "cert.pem"), timeout=DEADLINE)
+
+        assert answer.status_code == 200
+        assert [_is_closed(connection) for connection in silent] == [
+            True
+        ] * 8  # the last ones after two seconds
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
 
 
 def test_a_file_of_tls_that_does_not_do_stops_the_start_by_its_name(pem: Path, tmp_path: Path) -> None:
