@@ -93,6 +93,8 @@ class SwarmExecutor:
             finally:
                 self._applying.pop(jid, None)  # two may submit the same
         else:
+            if self._guard:
+                log.warning("the labels of %s do not tell its directories, so nobody looks at them", jid)
             await self._look_at_nodes()
             await self._services.create(body)
         return {"service": {"Spec": body}, "tasks": [], "containers": {}, "lost": []}
