@@ -29,7 +29,7 @@ SIDE_BY_SIDE = 8
 PLACES = [
     *(f"{engine}-{way}" for engine in ("docker", "swarm") for way in ("host", "hidden", "volume")),
     *(f"{engine}-{way}-current" for engine in ("docker", "swarm") for way in ("host", "hidden", "volume")),
-    *("kubernetes-host", "kubernetes-claim", "local-host", "cromwell-hidden"),
+    *("podman-host", "podman-hidden", "kubernetes-host", "kubernetes-claim", "local-host", "cromwell-hidden"),
     *("slurm-podman", "slurm-docker", "slurm-apptainer", "slurm-charliecloud", "slurm-none"),
 ]
 """The engine, and how it has its storebase: as a directory of the host that pman sees (host) or that it does
@@ -185,7 +185,7 @@ def test_a_link_to_the_directory_of_another_job_is_not_followed_where_pman_can_s
 def test_a_directory_below_what_a_running_job_writes_is_given_to_no_other_job_until_it_has_ended(
     place: Place,
 ) -> None:
-    if place.running.engine.name not in ("docker", "swarm"):
+    if place.running.engine.name not in ("docker", "podman", "swarm"):
         pytest.skip("this engine has no need of it, or no means")
     above = f"above-{uuid.uuid4().hex}"
     place.directory(above)

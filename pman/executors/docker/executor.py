@@ -63,8 +63,7 @@ class DockerExecutor:
         storebase = await find(self._api, self._settings)
         stated: Mapping[str, Any]
         stated, _ = await asyncio.gather(self._facts(self._api, storebase), self._network.ensure())
-        if "storebase_volume" in stated:  # Docker; with Podman nobody has tried it
-            self._containers.guard = Guard(self._api, storebase, by_path="warnings" in stated)
+        self._containers.guard = Guard(self._api, storebase, by_path="warnings" in stated)
         return stated
 
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:

@@ -16,7 +16,8 @@ STOREBASE_MOUNT = "/var/local/storeBase"
 
 BY_PATH = (
     "jobs mount their directories by path, since {engine} knows no sub-paths ({newer} does): "
-    "{who} exchanges a directory of the storebase for a link while a job starts may lead its mount elsewhere"
+    "what is no job of this engine and exchanges a directory of the storebase for a link while a job starts "
+    "may lead its mount elsewhere"
 )
 
 PODMAN_SUBPATH_VERSION = (4, 5)
@@ -58,7 +59,7 @@ async def podman_facts(api: Api, storebase: Storebase) -> Mapping[str, Any]:
     """The same of Podman, whose own API takes another document."""
     native = await api.description()
     subpath = tuple(map(int, native["Version"].split(".")[:2])) >= PODMAN_SUBPATH_VERSION
-    warnings = {} if subpath else by_path(f"Podman {native['Version']}", "Podman 4.5", "who")
+    warnings = {} if subpath else by_path(f"Podman {native['Version']}", "Podman 4.5")
     documents = {"container.yaml": SPEC_GENERATOR}
     return {
         "storebase": storebase.path,
@@ -69,11 +70,9 @@ async def podman_facts(api: Api, storebase: Storebase) -> Mapping[str, Any]:
     }
 
 
-def by_path(
-    engine: str, newer: str = "Docker 26", who: str = "what is no job of this engine and"
-) -> Mapping[str, Any]:
-    """Says of an engine that mounts by path what that leaves open, to whom, and which one is newer."""
-    return {"warnings": [BY_PATH.format(engine=engine, newer=newer, who=who)]}
+def by_path(engine: str, newer: str = "Docker 26") -> Mapping[str, Any]:
+    """Says of an engine that mounts by path what that leaves open, and which one is newer."""
+    return {"warnings": [BY_PATH.format(engine=engine, newer=newer)]}
 
 
 def volume_name(directory: str) -> str:
