@@ -249,8 +249,8 @@ def openings() -> Iterator[tuple[str, str, str]]:
         yield "docker", "extra", f"  {line}\n"
     yield "docker", "user", "\n"
     yield "docker", "security", "  CapDrop: [ALL]\n"
-    yield "docker", "network", "  NetworkMode: bridge\n"
-    yield "docker", "processes", "\n"
+    yield "docker", "network", "  NetworkMode: bridge  # not {{ site.job_network }}\n"
+    yield "docker", "processes", "  # not {{ site.job_pids_limit }}\n"
     for line in ("hostNetwork: true", "hostPID: true", "hostIPC: true"):
         yield "kubernetes", "extra", f"      {line}\n      hostUsers: false\n"
     yield "kubernetes", "extra", "      dnsPolicy: Default\n"

@@ -20,6 +20,7 @@ from docker.models.containers import Container
 from pman.errors import ConfigError
 from pman.executors.docker.api import Api, docker_api, podman_address
 from pman.executors.docker.network import BRIDGE, LABEL, PODMAN_BRIDGE, SWARM_BRIDGE, Network
+from pman.job import JID_LABEL
 from tests import engines
 from tests.a_job import settings_of
 from tests.live import Live, live, refused_start, until
@@ -176,14 +177,18 @@ def test_a_job_is_in_the_network_that_the_site_names(engine: engines.Engine, run
     native: Any = engine.native
     name = f"pman-test-{uuid.uuid4().hex[:8]}"
     scope = {"scope": "swarm"} if engine.name == "swarm" else {}
-    network = native.networks.create(name, driver="bridge", internal=True, **scope)
+    network = native.networks.create(name, driver="bridge", **scope)
     try:
         with live(engine, running.storebase, JOB_NETWORK=name) as own:
-            told = own.run(own.script("ip route | grep default || echo leads nowhere"))["logs"]
+            request = own.script("sleep 3000")
+            own.submit(request)
+            own.started(request["jid"])
+            (container,) = native.containers.list(filters={"label": f"{JID_LABEL}={request['jid']}"})
+            own.delete(request["jid"])
     finally:
         until(lambda: _removed(network))
 
-    assert told == "leads nowhere\n"
+    assert list(container.attrs["NetworkSettings"]["Networks"]) == [name]
 
 
 def _removed(network: Any) -> bool:

@@ -52,7 +52,7 @@ def test_the_list_says_what_is_overridden_and_by_which_file(tmp_path: Path) -> N
 
     lines = [" ".join(line.split()) for line in table.output.splitlines()]
     assert f"{DOCKER} site/{DOCKER} extends builtin/{DOCKER}: extra" in lines
-    assert any(line.endswith(f"group extra* ← site/{DOCKER}") for line in lines)
+    assert any(line.endswith(f"log extra* ← site/{DOCKER}") for line in lines)
     assert "docker/state.yaml shipped replaced by site/docker/state.yaml" in lines
     (engine,) = json.loads(data.output)["engines"]
     assert engine["engine"] == "docker"

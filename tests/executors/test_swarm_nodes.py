@@ -53,7 +53,8 @@ async def executor(manager: Manager, tmp_path: Path) -> AsyncIterator[Executor]:
     app.router.add_route("*", "/{path:.*}", manager.answer)
     async with TestServer(app) as server:
         address = f"tcp://{server.host}:{server.port}"
-        settings = settings_of("swarm", DOCKER_HOST=address, STORAGE_TYPE="host", STOREBASE=str(tmp_path))
+        site = {"STORAGE_TYPE": "host", "STOREBASE": str(tmp_path), "JOB_NETWORK": "host"}
+        settings = settings_of("swarm", DOCKER_HOST=address, **site)
         connected = executors.connect("swarm", settings.values)
         yield connected
         await executors.close(connected)

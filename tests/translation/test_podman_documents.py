@@ -53,8 +53,8 @@ def test_of_two_variables_of_one_name_the_last_one_counts() -> None:
     assert document(env=("A=1", "B=x=y", "A=2", "C="))["env"] == {"A": "2", "B": "x=y", "C": ""}
 
 
-def test_without_limits_none_are_asked_for() -> None:
-    assert document(cpu_limit=0, memory_limit=0)["resource_limits"] is None
+def test_without_limits_of_the_request_only_that_of_processes_is_asked_for() -> None:
+    assert document(cpu_limit=0, memory_limit=0)["resource_limits"] == {"pids": {"limit": 4096}}
 
 
 def test_a_job_without_a_container_is_told_as_its_container_would_be() -> None:
