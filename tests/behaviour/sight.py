@@ -228,7 +228,7 @@ class Sight:
         request["entrypoint"] = [
             "sh",
             "-c",
-            'for o; do :; done; d=$o/$$-$(hostname); mkdir $d; printf "%s\\n" "$@" > $d/args',
+            'for o; do :; done; d=$(mktemp -d $o/XXXXXX); chmod 755 $d; printf "%s\\n" "$@" > $d/args',
             "sh",
         ]
         answer = self.main.run(request)

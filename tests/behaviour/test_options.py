@@ -302,7 +302,7 @@ def _network(sight: Sight) -> None:
 def _processes(sight: Sight) -> None:
     assert sight.seen["pids"] == "300"
     assert sight.seen_by_other["pids"] == "max"
-    bomb = "i=0; while [ $i -lt 400 ]; do sleep 60 & i=$((i+1)); done 2>&1 | tail -n 1"
+    bomb = "i=0; while [ $i -lt 400 ]; do sleep 60 >/dev/null 2>&1 & i=$((i+1)); done 2>&1 | tail -n 1"
     assert "can't fork" in sight.main.run(sight.main.script(bomb))["logs"]
     with live(sight.engine, sight.main.storebase) as running:
         look = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null"

@@ -97,9 +97,14 @@ def image(with_dependencies: Path) -> Iterator[str]:
     base, built = "localhost/pman-test-python:1", "localhost/pman-test-image:1"
     context = with_dependencies.parent
     (context / "base.Dockerfile").write_text(
-        f"FROM {engines.PLUGIN}\nCOPY dist/pip-*.whl /tmp/\n"
+        f"FROM {engines.PLUGIN}\nCOPY dist/pip-*.whl /tmp/\nCOPY libraries /usr/lib/\n"
         "RUN python3 $(ls /tmp/pip-*.whl)/pip install -q --no-index --break-system-packages /tmp/pip-*.whl\n"
     )
+    (context / "libraries").mkdir()
+    known = run("sh", "-c", "PATH=$PATH:/sbin ldconfig -p")  # of this machine, which made the base
+    for library in ("libstdc++.so.6", "libgcc_s.so.1"):  # as python:slim has them
+        path = re.findall(rf"^\t{re.escape(library)} .* => (.*)", known, re.MULTILINE)[0]
+        (context / "libraries" / library).write_bytes(Path(path).read_bytes())
     (context / "deploy").mkdir()
     for name in ("Dockerfile", "deploy/docker-entrypoint.sh", LOCKED):
         (context / name).write_bytes((ROOT / name).read_bytes())
@@ -140,6 +145,8 @@ def container(image: str, storebase: Path) -> Iterator[Container]:
 @pytest.mark.packages
 def test_the_image_serves_as_a_user_of_its_own_with_the_sockets_group(container: Container) -> None:
     def ready() -> bool:
+        container.reload()
+        assert container.status == "running", container.logs().decode()
         call = "import urllib.request as u; u.urlopen('http://127.0.0.1:5010/readyz')"
         return container.exec_run(["python3", "-c", call]).exit_code == 0
 
@@ -166,7 +173,7 @@ CALL = """
 import json, sys, requests
 method, url, body = sys.argv[1:]
 answer = requests.request(method, url, json=json.loads(body), timeout=100)
-print(answer.text)
+print(answer.text, end="")
 sys.exit(answer.status_code >= 400)
 """
 

@@ -28,6 +28,10 @@ _DIRECTORY, _LINK = 1 << 31, 1 << 27
 """Bits of Go's os.FileMode."""
 
 
+class NoStorebaseError(EngineRefused):
+    """The engine does not have the directory; other nodes of a swarm may."""
+
+
 class Lens:
     def __init__(self, api: Api, storebase: Storebase) -> None:
         self._api = api
@@ -80,7 +84,9 @@ class Lens:
         }
         status, answer = await self._api.create("/containers/create", query={"name": self._name}, json=body)
         if status not in (201, 409):
-            raise EngineRefused("mount", status, f"pman cannot look into the storebase: {words(answer)}")
+            message = words(answer)
+            refused = NoStorebaseError if "bind source path does not exist" in message else EngineRefused
+            raise refused("mount", status, f"pman cannot look into the storebase: {message}")
 
     async def _image(self) -> str:
         """The id of an image without any file, which the engine makes, or has."""

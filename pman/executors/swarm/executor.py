@@ -10,6 +10,7 @@ from typing import Any, cast
 from pman.errors import EngineRefused, UnknownJob
 from pman.executors.docker.api import Api, docker_api
 from pman.executors.docker.guard import Directories, Guard, refusal, rivals
+from pman.executors.docker.lens import NoStorebaseError
 from pman.executors.docker.network import SWARM_BRIDGE, Network
 from pman.executors.docker.storebase import by_path, facts, find
 from pman.executors.shared.tasks import Attempts
@@ -113,7 +114,10 @@ class SwarmExecutor:
         for rival in rivals(own, ((other, False) for other in waiting)):
             if await self._is_running(rival.jid):
                 raise refusal(own, rival)
-        await guard.check(own)
+        try:
+            await guard.check(own)
+        except NoStorebaseError as error:
+            log.warning("%s: %s; so nobody looks for links on the way to its directories", own.jid, error)
 
     async def _look_at_nodes(self) -> None:
         """Raises EngineRefused where one has joined that takes a sub-path for the whole volume."""

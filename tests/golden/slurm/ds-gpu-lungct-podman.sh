@@ -3,9 +3,13 @@
 exec </dev/null
 directory=/srv/storebase/.pman/jobs/chris-jid-6
 apart=  # yes: run finds the directories at "$incoming" and "$outgoing" once it has entered by "${inside[@]}"
-finish() { echo "$?" >"$directory/rc.new" && mv "$directory/rc.new" "$directory/rc"; }
+anew=
+finish() {  # the first code stands, but for that of a run that is no more than this: the one before may still be ending
+  echo "$?" >"$directory/rc.$$" && mv ${anew:--n} "$directory/rc.$$" "$directory/rc"
+}
 trap finish EXIT
 if ! mkdir "$directory/begun" 2>/dev/null && [ -e "$directory/begun" ]; then
+  anew=-f
   echo "pman: a node failed or the job was preempted, and SLURM began it anew; a job runs only once"
   exit 75
 fi
