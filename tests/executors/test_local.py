@@ -225,7 +225,7 @@ async def test_no_set_user_id_program_or_device_of_the_storebase_works_in_a_job(
     if not supervised.mounts:
         pytest.skip("this machine does not let jobs have mounts")
 
-    _, logs = await supervised.ran("grep", " /share/", "/proc/mounts")
+    _, logs = await supervised.ran("sh", "-c", "grep ' /share/' /proc/mounts")
 
     options = [set(line.split()[3].split(",")) for line in logs.splitlines()]
     assert [own >= {"nosuid", "nodev"} for own in options] == [True, True]
