@@ -24,7 +24,7 @@ from tests.live import Live
 RACES = int(os.environ.get("PMAN_TEST_RACES", "10"))
 """Submissions for an engine and direction; some hundred are for a person's patience."""
 
-SIDE_BY_SIDE = 8
+SIDE_BY_SIDE = 12
 
 PLACES = [
     *(f"{engine}-{way}" for engine in ("docker", "swarm") for way in ("host", "hidden", "volume")),
@@ -163,8 +163,8 @@ def test_a_link_that_leads_out_of_the_storebase_is_mounted_by_no_job(place: Plac
         (place.storebase / name).symlink_to(target)
     paths = ["absolute", "relative", "chain", f"root{outside}", "parent/outside", "own/below"]
 
-    said = place.outcomes([place.request(input_dir=path) for path in paths])
-    said += place.outcomes([place.request(output_dir=path) for path in paths])
+    directions = ("input_dir", "output_dir")
+    said = place.outcomes([place.request(**{name: path}) for name in directions for path in paths])
 
     assert said == [""] * 12
     assert [file.name for file in (own.parent / "outside", *outside.iterdir()) if file.exists()] == ["who"]
