@@ -133,9 +133,11 @@ def _end_one_of(connections: Iterable[Counted]) -> bool:
 class Connection(HttpToolsProtocol):
     """Bounds what uvicorn's own would take."""
 
-    def __init__(self, connections: Connections, **options: Any) -> None:
+    def __init__(self, connections: Connections, handshake: Counted | None = None, **options: Any) -> None:
+        """`handshake`: what has this connection's place until it is encrypted."""
         super().__init__(**options)
         self._all = connections
+        self._handshake = handshake
         self._settings = connections.settings
         self.address = ""
         self.waiting_since: float | None = None
@@ -172,7 +174,10 @@ class Connection(HttpToolsProtocol):
         self.waiting_since = self.loop.time()
         self._deadline = self.waiting_since + self._settings["HTTP_HEADER_SECONDS"]
         self._all.open.add(self)
-        if not self._all.admit(self):
+        if self._handshake:
+            self._all.open.discard(self._handshake)
+            self._handshake = None
+        elif not self._all.admit(self):
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again")
             self.end()
 

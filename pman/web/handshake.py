@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 
-from pman.web.connection import Connection, Connections
+from pman.web.connection import Connection, Connections, Counted
 
 log = logging.getLogger(__name__)
 
@@ -24,27 +24,36 @@ ACCEPT_PAUSE_SECONDS = 0.1
 class Handshake:
     """A connection that is not encrypted yet; see Counted."""
 
-    def __init__(self, client: socket.socket, address: str) -> None:
+    def __init__(self, connections: Connections, client: socket.socket, host: str) -> None:
+        self._all = connections
         self._client = client
-        self.address = address
+        self.address = connections.address(host)
         self.waiting_since: float | None = asyncio.get_running_loop().time()
         self.held = self.untaken = 0
         self.complete = True
-        self.agreeing: asyncio.Task[None] | None = None
+        self._agreeing: asyncio.Task[None] | None = None
+        self._begun = False
 
-    async def agree(
-        self, connections: Connections, tls: ssl.SSLContext, protocol: Callable[[], Connection]
-    ) -> None:
-        """Agree on TLS; then the connection is the protocol's."""
-        seconds = connections.settings["HTTP_HEADER_SECONDS"]
+    def begin(self, tls: ssl.SSLContext, protocol: Callable[[Counted], Connection]) -> None:
+        """Agree on TLS; then the connection is the protocol's, and so is its place."""
+        self._agreeing = asyncio.create_task(self._agree(tls, protocol))
+        self._agreeing.add_done_callback(self._leave)
+
+    async def _agree(self, tls: ssl.SSLContext, protocol: Callable[[Counted], Connection]) -> None:
+        self._begun = True
+        seconds = self._all.settings["HTTP_HEADER_SECONDS"]
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                protocol, self._client, ssl=tls, ssl_handshake_timeout=seconds
+                lambda: protocol(self), self._client, ssl=tls, ssl_handshake_timeout=seconds
             )
         except OSError as error:  # of TLS, of time, or of the network
             log.debug("no TLS with %s: %s", self.address, error)
-        finally:
-            connections.open.discard(self)
+
+    def _leave(self, _: object) -> None:
+        """Leave the place; a task that is ended before it has begun runs no line of its own."""
+        self._all.open.discard(self)
+        if not self._begun:
+            self._client.close()
 
     def look(self, _: float) -> None:
         """Nothing: a handshake has a limit of its own."""
@@ -54,29 +63,49 @@ class Handshake:
         self.end()
 
     def end(self) -> None:
-        if self.agreeing:
-            self.agreeing.cancel()
+        if self._agreeing:
+            self._agreeing.cancel()
         else:
-            self._client.close()
+            self._leave(None)
 
 
-async def accept(
-    listener: socket.socket, connections: Connections, tls: ssl.SSLContext, protocol: Callable[[], Connection]
-) -> None:
-    """Take connections, for ever."""
-    listener.setblocking(False)
-    while True:
-        try:
-            client, peer = await asyncio.get_running_loop().sock_accept(listener)
-        except OSError as error:
-            log.warning("a connection cannot be taken: %s", error)
-            await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
-            continue
-        handshake = Handshake(client, connections.address(peer[0] if peer else ""))
-        connections.open.add(handshake)
-        if connections.admit(handshake):
-            handshake.agreeing = asyncio.create_task(handshake.agree(connections, tls, protocol))
-        else:
-            connections.refused += 1
-            connections.open.discard(handshake)
-            handshake.end()
+class Accepting:
+    """Takes connections until it is closed."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        connections: Connections,
+        tls: ssl.SSLContext,
+        protocol: Callable[[Counted], Connection],
+    ) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._connections = connections
+        self._task = asyncio.create_task(self._accept(listener, tls, protocol))
+
+    async def close(self) -> None:
+        """Take no more connections, and end those that are not encrypted yet."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._listener.close()
+        for one in [one for one in self._connections.open if isinstance(one, Handshake)]:
+            one.end()
+
+    async def _accept(
+        self, listener: socket.socket, tls: ssl.SSLContext, protocol: Callable[[Counted], Connection]
+    ) -> None:
+        while True:
+            try:
+                client, peer = await asyncio.get_running_loop().sock_accept(listener)
+            except OSError as error:
+                log.warning("a connection cannot be taken: %s", error)
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            handshake = Handshake(self._connections, client, peer[0] if peer else "")
+            self._connections.open.add(handshake)
+            if self._connections.admit(handshake):
+                handshake.begin(tls, protocol)
+            else:
+                self._connections.refused += 1
+                handshake.end()

@@ -25,7 +25,7 @@ from pman.errors import ConfigError
 from pman.settings import Settings
 from pman.web.asgi import served
 from pman.web.connection import Connection, Connections
-from pman.web.handshake import accept
+from pman.web.handshake import Accepting
 from pman.web.listener import address, listening, tls_context
 from pman.web.loopback import is_loopback, left_open, loopback_only
 
@@ -102,16 +102,25 @@ async def _run(engine: Engine, listener: socket.socket, tls: ssl.SSLContext | No
     log.info("running on %s/api/v1/%s", where, page)
     # uvicorn raises the signal that ended it once more, which by default ends the process with all left open.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    running = uvicorn.Server(config)
-    beside = [asyncio.create_task(connections.watch())]
+    running = _Server(config)
+    watching = asyncio.create_task(connections.watch())
     if tls:
-        protocol = partial(
-            Connection, connections, config=config, server_state=running.server_state, app_state={}
-        )
-        beside.append(asyncio.create_task(accept(listener, connections, tls, protocol)))
+        state = running.server_state
+        protocol = partial(Connection, connections, config=config, server_state=state, app_state={})
+        running.accepting = Accepting(listener, connections, tls, protocol)
     await running.serve(sockets=[] if tls else [listener])
-    for task in beside:
-        task.cancel()
+    watching.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which knows of no listener where TLS is on."""
+
+    accepting: Accepting | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.accepting:
+            await self.accepting.close()
+        await super().shutdown(sockets)
 
 
 def _return_memory() -> None:

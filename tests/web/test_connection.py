@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from http import HTTPStatus
@@ -15,6 +17,7 @@ import uvicorn
 
 from pman import settings
 from pman.web.connection import Connection, Connections
+from pman.web.handshake import Handshake
 from tests.live import DEADLINE
 
 MIB = 2**20
@@ -133,3 +136,17 @@ async def test_a_connection_that_cannot_be_looked_at_does_not_end_the_bounds_of_
         connections.open = {one for one in connections.open if not isinstance(one, Broken)}
 
     assert silent == b""
+
+
+async def test_a_handshake_that_is_ended_before_it_has_begun_leaves_its_place() -> None:
+    connections = Connections(settings.load({}, ["docker"]), 100)
+    ours, theirs = socket.socketpair()
+    handshake = Handshake(connections, theirs, "192.0.2.1")
+    connections.open.add(handshake)
+
+    handshake.begin(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), lambda _: Connection(connections))
+    handshake.end()
+    await eventually(lambda: not connections.open)
+
+    with ours:
+        assert await asyncio.to_thread(ours.recv, 1) == b""

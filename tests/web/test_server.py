@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from docker.transport import UnixHTTPAdapter
 from pman.cli.main import main
 from pman.settings import DECLARED, load
 from tests.engines.relay import Certificates
-from tests.live import DEADLINE, Server, refused_process, refused_start, unreached
+from tests.live import DEADLINE, Server, refused_process, refused_start, unreached, until
 
 TOKEN = "a/token+of/the~site=="  # noqa: S105  (of no site)
 
@@ -276,6 +278,55 @@ def test_connections_that_do_not_agree_on_tls_take_no_place_from_others(pem: Pat
         assert [_is_closed(connection) for connection in silent] == [
             True
         ] * 8  # the last ones after two seconds
+
+
+def test_an_encrypted_connection_takes_one_place(pem: Path, tmp_path: Path) -> None:
+    with (
+        serving(local(tmp_path, **certified(pem), HTTP_CONNECTIONS_PER_ADDRESS="4")) as server,
+        ExitStack() as stack,
+    ):
+        connections = [stack.enter_context(closing(encrypted(server, pem))) for _ in range(4)]
+
+        for connection in [*connections, *connections]:
+            assert healthy(connection)
+
+
+def test_what_has_begun_is_answered_at_the_end_and_nothing_new_is_taken(pem: Path, tmp_path: Path) -> None:
+    with serving(local(tmp_path, **certified(pem))) as server, ExitStack() as stack:
+        begun = stack.enter_context(closing(encrypted(server, pem)))
+        begun.putrequest("POST", "/api/v1/")
+        begun.putheader("Content-Type", "application/json")
+        begun.putheader("Content-Length", "2")
+        begun.endheaders(b"[")
+        silent = stack.enter_context(socket.create_connection((begun.host, begun.port), timeout=DEADLINE))
+        assert healthy(stack.enter_context(closing(encrypted(server, pem))))  # so the others were heard
+
+        server.process.terminate()
+        until(lambda: _refuses(begun.host, begun.port))
+        assert _is_closed(silent)
+        begun.send(b"]")
+
+        assert begun.getresponse().status == 400
+
+
+def encrypted(server: Server, pem: Path) -> http.client.HTTPSConnection:
+    host, _, port = server.address.removeprefix("https://").partition(":")
+    context = ssl.create_default_context(cafile=pem / "cert.pem")
+    return http.client.HTTPSConnection(host, int(port), context=context, timeout=DEADLINE)
+
+
+def healthy(connection: http.client.HTTPSConnection) -> bool:
+    connection.request("GET", "/healthz")
+    with connection.getresponse() as response:
+        return response.status == 200 and bool(response.read())
+
+
+def _refuses(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=DEADLINE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def _is_closed(connection: socket.socket) -> bool:
