@@ -234,6 +234,25 @@ def test_no_limit_in_a_document_passes_no_maximum(tmp_path: Path, engine: str, p
     assert str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("engine", "path"),
+    [
+        ("docker", "HostConfig.PidsLimit"),
+        ("podman", "resource_limits.pids.limit"),
+        ("swarm", "TaskTemplate.Resources.Limits.Pids"),
+    ],
+)
+def test_no_limit_of_processes_passes_no_maximum(tmp_path: Path, engine: str, path: str) -> None:
+    allowed: dict[str, Any] = {"maximum": 512}
+    for name in reversed(path.split(".")):
+        allowed = {"required": [name], "properties": {name: allowed}}
+    policy = {"properties": {"documents": {"items": allowed}}}
+
+    with_policy(tmp_path, policy, CONTAINER_ENV=engine, JOB_PIDS_LIMIT="512").render(a_job(), FACTS)
+    with pytest.raises(BadRequest):
+        with_policy(tmp_path, policy, CONTAINER_ENV=engine, JOB_PIDS_LIMIT="0").render(a_job(), FACTS)
+
+
 def test_a_site_allows_no_limit_by_saying_so(tmp_path: Path) -> None:
     policy = on_request(memory_limit={"anyOf": [{"const": 0}, {"maximum": 8192}]})
 
