@@ -32,7 +32,7 @@ def add_v1(app: Quart, engine: Engine) -> None:
         only("dry_run", *PROPERTIES)  # fields of a request were taken from here once; they are missed below
         if not request.is_json:
             raise NotJson("the body must be JSON, with Content-Type: application/json")
-        call, dry_run, body = call_of(request.scope), flag("dry_run"), await request.get_data()
+        call, dry_run, body = call_of(request.scope), flag("dry_run"), await request.get_data(cache=False)
         if dry_run:
             call.action = ""
         try:

@@ -155,7 +155,7 @@ async def _rendering() -> Mapping[str, Any]:
     if not request.is_json:
         raise NotJson("the body must be JSON, with Content-Type: application/json")
     check_size(request.content_length or 0)
-    body = await request.get_data()
+    body = await request.get_data(cache=False)
     check_size(len(body))
     try:
         wanted = json.loads(body)
