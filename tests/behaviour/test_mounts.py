@@ -19,7 +19,7 @@ import pytest
 
 from tests import engines
 from tests.engines import slurm
-from tests.live import Live
+from tests.live import Live, until
 
 RACES = int(os.environ.get("PMAN_TEST_RACES", "10"))
 """Submissions for an engine and direction; some hundred are for a person's patience."""
@@ -201,6 +201,27 @@ def test_a_directory_below_what_a_running_job_writes_is_given_to_no_other_job_un
     assert [place.running.get(request["jid"]).status_code for request in requests] == [404, 404]
     assert beside == [INSIDE]
     assert place.outcomes(requests)[0] == INSIDE
+
+
+def test_a_job_that_is_being_deleted_has_its_directories_to_itself_until_it_has_ended(place: Place) -> None:
+    if place.running.engine.name not in ("docker", "podman", "swarm"):
+        pytest.skip("this engine has no need of it, or no means")
+    above = f"above-{uuid.uuid4().hex}"
+    beats = place.directory(above) / "beats"
+    place.directory(f"{above}/below")
+    slow = place.running.script("while true; do echo >> $out/beats; sleep 0.01; done", output_dir=above)
+    place.running.submit(slow)
+    until(beats.exists)
+
+    with ThreadPoolExecutor(1) as pool:
+        deletion = pool.submit(place.running.delete, slow["jid"])
+        until(lambda: place.running.post(place.request(input_dir=f"{above}/below")).status_code == 201)
+        seen = beats.stat().st_size
+        assert deletion.result().status_code == 204
+
+    assert beats.stat().st_size == seen, (
+        "the job was given its directories while another one could exchange them"
+    )
 
 
 def test_a_link_in_the_image_is_not_taken_for_the_directory_that_it_leads_to_on_the_node(

@@ -6,7 +6,7 @@ is inspected, listed, started and deleted by Docker's API whichever way it was c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,14 @@ class Bodies:
 
     config: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     """One of them in the words of Docker's, in which the engine shows the container once it is there."""
+
+    unstarted: Sequence[str]
+    """The states before its process runs, by which a list is filtered."""
+
+    @property
+    def living(self) -> Sequence[str]:
+        """These, and the states until its process has ended."""
+        return [*self.unstarted, "running", "paused"]
 
 
 def _spec_config(spec: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -39,5 +47,5 @@ def _spec_config(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-DOCKER = Bodies("/containers/create", lambda body: body)
-PODMAN = Bodies("/libpod/containers/create", _spec_config)
+DOCKER = Bodies("/containers/create", lambda body: body, ["created"])
+PODMAN = Bodies("/libpod/containers/create", _spec_config, ["created", "initialized"])

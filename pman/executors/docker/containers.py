@@ -218,7 +218,7 @@ class Containers:
         """
         if self.guard is None:
             return None
-        containers = await self._labelled(status=["created", "running", "paused"])
+        containers = await self._labelled(status=self._api.bodies.living)
         known = {each["Id"]: Directories.of(each["Labels"]) for each in containers}
         own = known.pop(identity, None)
         if own is None:

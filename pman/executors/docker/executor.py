@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -105,7 +105,7 @@ class DockerExecutor:
             self._pulls.take(jid, marker.body)
 
     async def unfinished(self) -> Sequence[str]:
-        return await self._jids(["pending"], status=["created"])
+        return await self._jids(["pending"], status=self._api.bodies.unstarted)
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         if not fresh and (inspection := self._cache.inspection(jid)):
@@ -155,7 +155,7 @@ class DockerExecutor:
 
     async def active(self) -> Sequence[str]:
         # Podman knows no `restarting` and refuses the question; Docker is in it for an instant.
-        return await self._jids(["pending"], status=["created", "running", "paused"])
+        return await self._jids(["pending"], status=self._api.bodies.living)
 
     async def remove(self, jid: str) -> None:
         container = await self._containers.find(jid)
@@ -164,6 +164,10 @@ class DockerExecutor:
             self._markers.remove("pending", jid), self._markers.remove("failed", jid)
         )
         if container:
+            if container["State"]["Running"]:
+                # Podman would give it ten seconds to heed SIGTERM, and does not list it as running meanwhile.
+                with suppress(EngineRefused):
+                    await self._containers.kill(jid, container["Id"])
             await self._containers.delete(container["Id"])
             self._cache.forget(jid)
         elif not any(marked):
