@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -284,3 +285,49 @@ async def test_a_network_of_that_name_that_is_not_pmans_stops_the_start(
             await Network(api, {"JOB_NETWORK": name}, own).ensure()
     finally:
         stranger.remove()
+
+
+async def test_a_network_of_that_name_that_keeps_nothing_apart_stops_the_start(
+    api: Api, engine: engines.Engine
+) -> None:
+    """As Docker's own call makes it on Podman, with the label."""
+    own = replace(OWN[engine.name], name=f"pman-test-{uuid.uuid4().hex[:8]}")
+    if not own.bodies[0].keys() & {"Options", "options"}:
+        return  # a swarm hands no options on
+    body = {"Name": own.name, "Driver": "bridge", "Labels": {LABEL: "jobs"}}
+    status, _ = await api.call("POST", "/networks/create", json=body)
+    assert status == 201
+    try:
+        with pytest.raises(ConfigError, match="does not keep jobs apart"):
+            await Network(api, {"JOB_NETWORK": own.name}, own).ensure()
+    finally:
+        await api.call("DELETE", f"/networks/{own.name}")
+
+
+async def test_a_network_that_no_job_can_be_in_stops_the_start(engine: engines.Engine, api: Api) -> None:
+    name = f"pman-test-{uuid.uuid4().hex[:8]}"
+    status, answer = await api.call("POST", "/networks/create", json={"Name": name, "Driver": "bridge"})
+    assert status == 201
+    unfit = {
+        "docker": [json.loads(answer)["Id"][:4]],  # the engine would take the beginning of an id
+        "podman": [json.loads(answer)["Id"][:4], "bridge"],  # of Docker's API only
+        "swarm": [name, "ingress"],
+    }
+    try:
+        for each in unfit[engine.name]:
+            with pytest.raises(ConfigError, match="JOB_NETWORK"):
+                await Network(api, {"JOB_NETWORK": each}, OWN[engine.name]).ensure()
+    finally:
+        await api.call("DELETE", f"/networks/{name}")
+
+
+def test_a_pman_for_docker_makes_no_network_on_podman(tmp_path: Path) -> None:
+    engine = engines.need("podman")
+    native: Any = engine.native
+    before = {network.id for network in native.networks.list()}
+    environ = {"CONTAINER_ENV": "docker", "STORAGE_TYPE": "host", "STOREBASE": str(tmp_path)}
+
+    told = refused_start({**environ, "DOCKER_HOST": engine.address, "JOB_NETWORK": "no-such-network"})
+
+    assert "this engine is Podman" in told
+    assert {network.id for network in native.networks.list()} == before

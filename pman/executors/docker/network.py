@@ -33,6 +33,9 @@ class Own:
     """Of the call that creates it, without the name; the second one where the engine refuses the first."""
 
     path: str = "/networks/create"
+    look: str = "/networks/{}"
+    """Where the engine tells of a network; Podman keeps options from Docker's API."""
+
     scope: str = ""
     """That of every network that jobs may be in; none: any."""
 
@@ -57,6 +60,7 @@ BRIDGE = Own(
 PODMAN_BRIDGE = Own(
     name="pman-jobs",
     path="/libpod/networks/create",
+    look="/libpod/networks/{}/json",
     bodies=[
         {"driver": "bridge", "labels": LABELS, "dns_enabled": False, "options": {"isolate": isolate}}
         for isolate in ("strict", "true")
@@ -92,21 +96,46 @@ class Network:
         network = await self._find()
         if self._name == self._own.name:
             network = network or await self._made()
-            if LABEL not in (network.get("Labels") or {}):
-                raise ConfigError(
-                    f"JOB_NETWORK={self._name!r}: there is a network of this name that pman has not made",
-                    "remove it, or give it another name and set JOB_NETWORK to that",
-                )
-        if network is None:
+            self._check_own(network)
+        elif network is None:
             raise ConfigError(
                 f"JOB_NETWORK={self._name!r}: {self._api.kind} has no such network",
                 "unset it, and jobs have a network that pman makes; `docker network ls` has the names",
             )
-        if self._own.scope not in ("", network["Scope"]) and self._name != "bridge":
+        elif fault := self._fault(network):
+            raise ConfigError(f"JOB_NETWORK={self._name!r}: {fault[0]}", fault[1])
+
+    def _check_own(self, network: Mapping[str, Any]) -> None:
+        """Raises ConfigError."""
+        if LABEL not in (network.get("Labels") or {}):
             raise ConfigError(
-                f"JOB_NETWORK={self._name!r}: this network is one of the engine's, and not of its swarm",
+                f"JOB_NETWORK={self._name!r}: there is a network of this name that pman has not made",
+                "remove it, or give it another name and set JOB_NETWORK to that",
+            )
+        options = (network.get("Options") or {}).items()
+        wanted = [body.get("Options") or body.get("options") or {} for body in self._own.bodies]
+        if not any(each.items() <= options for each in wanted):
+            raise ConfigError(
+                f"JOB_NETWORK={self._name!r}: there is a network of this name that does not keep jobs apart; "
+                f"it lacks {' or '.join(_words(each) for each in wanted)}",
+                f"docker network rm {self._name}, and pman makes it anew",
+            )
+
+    def _fault(self, network: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Say why no job can be in a network, and what helps."""
+        if network.get("Ingress") or network.get("ConfigOnly"):
+            return "no container can be in this network", "docker network create makes one"
+        if self._own.scope not in ("", network.get("Scope")) and self._name != "bridge":
+            return (
+                "this network is one of the engine's, and not of its swarm",
                 "docker network create --scope swarm makes one of the swarm",
             )
+        if not self._own.scope and network.get("Scope") == "swarm" and not network.get("Attachable"):
+            return (
+                "this network is one of the swarm's, for its services only",
+                "docker network create --attachable makes one for containers, too",
+            )
+        return None
 
     async def needed(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer of a call that needs the network; asked again where that had to be made anew.
@@ -124,8 +153,11 @@ class Network:
         return await call()
 
     async def _find(self) -> Any:
-        path = f"/networks/{quote(self._name, safe='')}"
-        return await self._api.find(path, f"{self._api.kind} cannot tell of the network of the jobs")
+        """The network; not one whose id begins like its name, as an engine would take it."""
+        path = self._own.look.format(quote(self._name, safe=""))
+        answer = await self._api.find(path, f"{self._api.kind} cannot tell of the network of the jobs")
+        network = {name[:1].upper() + name[1:]: value for name, value in (answer or {}).items()}
+        return network if self._name in (network.get("Name"), network.get("Id")) else None
 
     async def _made(self) -> Any:
         """The new one, or that of somebody who was quicker."""
@@ -142,7 +174,7 @@ class Network:
                 return network
         raise ConfigError(
             f"{self._api.kind} does not make the network {self._name} for the jobs: {words(answer)}",
-            "set JOB_NETWORK to the name of a network that is there, e.g. bridge; none; or host",
+            "set JOB_NETWORK to the name of a network that is there; none; or host",
         )
 
     async def _options(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -152,3 +184,7 @@ class Network:
         seed = f"{(await self._api.json('/info'))['ID']} {self._own.name}"
         bridge = f"pman-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
         return {"Options": {**body["Options"], "com.docker.network.bridge.name": bridge}}
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
