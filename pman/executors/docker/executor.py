@@ -18,6 +18,7 @@ from pman.executors.docker.cache import Cache
 from pman.executors.docker.containers import Containers, NoSuchImageError, not_started
 from pman.executors.docker.frames import NoLogError, read_log
 from pman.executors.docker.guard import Guard
+from pman.executors.docker.lens import PREFIX
 from pman.executors.docker.markers import Kind, Markers, inspection, is_same
 from pman.executors.docker.network import BRIDGE, PODMAN_BRIDGE, Network, Own
 from pman.executors.docker.pulls import Pulls
@@ -71,6 +72,8 @@ class DockerExecutor:
     async def apply(self, jid: str, documents: Sequence[Document]) -> Mapping[str, Any]:
         (document,) = documents
         body = cast(Mapping[str, Any], document.content)
+        if jid.startswith(PREFIX):
+            raise NameTaken(f"no job may have a name that begins with {PREFIX}")
         if await self._markers.latest(jid):
             raise NameTaken(f"a job {jid} waits for its image, or could not get it")
         asked = time.monotonic()

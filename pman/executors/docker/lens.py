@@ -20,7 +20,14 @@ from pman.errors import EngineRefused
 from pman.executors.docker.api import Api, words
 from pman.executors.docker.storebase import Storebase
 from pman.executors.shared.directories import IS_LINK, IS_MISSING, ways
+from pman.executors.shared.tasks import Attempts
 from pman.job import LABEL_PREFIX
+
+PREFIX = "pman-lens-"
+"""Its name begins so, and that of no job may: the job's files would be shown in place of the storebase."""
+
+VISIBLE_INTERVAL_SECONDS, VISIBLE_TIMEOUT_SECONDS = 0.05, 5.0
+"""For so long is looked for the one of somebody who was quicker."""
 
 _LABEL = f"{LABEL_PREFIX}lens"
 _TARGET = "/storebase"
@@ -38,7 +45,9 @@ class Lens:
         kind, source = ("volume", storebase.volume) if storebase.volume else ("bind", storebase.path)
         self._mount = {"Type": kind, "Source": source, "Target": _TARGET, "ReadOnly": True}
         self._label = {_LABEL: source}
-        self._name = f"pman-lens-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        self.name = f"{PREFIX}{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        self._identity = ""
+        """Its id, once it is certain that what has its name is a lens."""
 
     async def fault(self, directories: Sequence[str]) -> str:
         """Say what is wrong with one of these directories of the storebase; '' where nothing is.
@@ -56,14 +65,16 @@ class Lens:
 
     async def _modes(self, paths: Sequence[str]) -> Mapping[str, int]:
         """The mode of each path; 0 for one that is not there."""
+        if not self._identity:
+            self._identity = await self._there()
         modes = await asyncio.gather(*map(self._mode, paths))
         if 0 in modes and not await self._mode(""):  # it is the lens that is not there
-            await self._make()
+            self._identity = await self._there()
             modes = await asyncio.gather(*map(self._mode, paths))
         return dict(zip(paths, modes, strict=True))
 
     async def _mode(self, path: str) -> int:
-        address, query = f"/containers/{self._name}/archive", {"path": f"{_TARGET}/{path}".rstrip("/")}
+        address, query = f"/containers/{self._identity}/archive", {"path": f"{_TARGET}/{path}".rstrip("/")}
         async with self._api.request("HEAD", address, query) as response:
             if response.status == 404:
                 return 0
@@ -74,15 +85,28 @@ class Lens:
             stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
         return int(stat["mode"])
 
+    async def _there(self) -> str:
+        """The id of the one that is there, or of a new one. Raises EngineRefused."""
+        path, failure = f"/containers/{self.name}/json", f"{self._api.kind} cannot tell of the lens"
+        container = await self._api.find(path, failure)
+        if container is None:
+            await self._make()
+            async for _ in Attempts(VISIBLE_INTERVAL_SECONDS, within=VISIBLE_TIMEOUT_SECONDS):
+                if container := await self._api.find(path, failure):
+                    break
+        if container is None or not self._label.items() <= (container["Config"]["Labels"] or {}).items():
+            raise EngineRefused("mount", 409, f"the container {self.name} is no lens of pman's; delete it")
+        return str(container["Id"])
+
     async def _make(self) -> None:
-        """Make it where it is not there. Raises EngineRefused."""
+        """Make it where nobody has. Raises EngineRefused."""
         body = {
             "Image": await self._image(),
             "Cmd": ["none"],
             "Labels": self._label,
             "HostConfig": {"NetworkMode": "none", "Mounts": [self._mount]},
         }
-        status, answer = await self._api.create("/containers/create", query={"name": self._name}, json=body)
+        status, answer = await self._api.create("/containers/create", query={"name": self.name}, json=body)
         if status not in (201, 409):
             message = words(answer)
             refused = NoStorebaseError if "bind source path does not exist" in message else EngineRefused
