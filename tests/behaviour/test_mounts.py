@@ -170,6 +170,20 @@ def test_a_link_that_leads_out_of_the_storebase_is_mounted_by_no_job(place: Plac
     assert [file.name for file in (own.parent / "outside", *outside.iterdir()) if file.exists()] == ["who"]
 
 
+def test_a_link_out_of_the_storebase_is_followed_by_no_engine_though_the_storebase_has_what_it_names(
+    place: Place,
+) -> None:
+    """Some engines resolve it within the storebase when they are asked, and on the host when they mount."""
+    own = place.directory(f"own-{uuid.uuid4().hex}")
+    (own / "home").symlink_to("/home")
+    (own / "root").symlink_to("/")
+    (place.storebase / "home").mkdir(exist_ok=True)
+
+    said = place.outcomes([place.request(input_dir=f"{own.name}/{name}") for name in ("home", "root")])
+
+    assert said == ["", ""]
+
+
 def test_a_link_to_the_directory_of_another_job_is_not_followed_where_pman_can_see_to_it(
     place: Place,
 ) -> None:

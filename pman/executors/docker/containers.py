@@ -228,7 +228,7 @@ class Containers:
         for rival in rivals(own, ((known[other], runs[other]) for other in known)):
             if not await self._has_failed(rival.jid):
                 raise refusal(own, rival)
-        expected = await self.guard.check(own)
+        expected = await self.guard.check(own, identity)
         return (own, expected) if expected else None
 
     async def _has_failed(self, jid: str) -> bool:

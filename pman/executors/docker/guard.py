@@ -23,11 +23,12 @@ from typing import Self
 
 from pman.errors import EngineRefused
 from pman.executors.docker.api import Api
+from pman.executors.docker.bodies import PODMAN
 from pman.executors.docker.lens import Lens
 from pman.executors.docker.mounted import Identities, identities
 from pman.executors.docker.storebase import Storebase
 from pman.executors.shared.directories import fault, is_visible
-from pman.job import INCOMING_LABEL, JID_LABEL, OUTGOING_LABEL
+from pman.job import INCOMING, INCOMING_LABEL, JID_LABEL, OUTGOING, OUTGOING_LABEL
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,12 @@ class Guard:
         self._storebase = storebase.path.rstrip("/")
         self._lens = Lens(api, storebase)
         self._compares = by_path and os.geteuid() == 0
+        self._looks_twice = by_path and api.bodies is PODMAN
 
-    async def check(self, own: Directories) -> Identities | None:
+    async def check(self, own: Directories, container: str = "") -> Identities | None:
         """Return what they are, where it is to be compared with what is mounted.
 
+        `container`: the id of the one that is to be started with them.
         Raises EngineRefused where one of them is no directory of the storebase, or behind a link.
         """
         root = f"{self._storebase}/"
@@ -72,6 +75,9 @@ class Guard:
         below = [path.removeprefix(root) for path in paths]
         is_seen = is_visible(self._storebase)
         message = await (asyncio.to_thread(self._fault, below) if is_seen else self._lens.fault(below))
+        if not message and container and not is_seen and self._looks_twice:
+            places = dict(zip(below, (INCOMING, OUTGOING), strict=True))
+            message = await self._lens.elsewhere(container, places)
         if message:
             raise EngineRefused("mount", 400, message)
         try:

@@ -3,6 +3,10 @@
 The engine tells, for a path in a container, whether it is a directory or a link (HEAD .../archive, 2 ms with
 20.10 and 28.5); a link in the middle is followed, so each directory on the way is asked for. The container is
 made when it is missing, of an image without any file, mounts the storebase read-only, and runs nothing.
+
+Podman tells of what a link leads to within the storebase, and not that it is one (4.3): of one to /home, of
+the storebase's own home, where it has one. But of a container that is not started it tells of what it would
+mount. So a link that leads out is found by comparing the two; one within the storebase is not.
 """
 
 from __future__ import annotations
@@ -28,6 +32,9 @@ PREFIX = "pman-lens-"
 
 VISIBLE_INTERVAL_SECONDS, VISIBLE_TIMEOUT_SECONDS = 0.05, 5.0
 """For so long is looked for the one of somebody who was quicker."""
+
+COMPARE_INTERVAL_SECONDS, COMPARE_ATTEMPTS = 0.05, 5
+"""What is compared may change in between, by a file that is written there."""
 
 _LABEL = f"{LABEL_PREFIX}lens"
 _TARGET = "/storebase"
@@ -63,6 +70,19 @@ class Lens:
                     return IS_MISSING.format(directory)
         return ""
 
+    async def elsewhere(self, container: str, places: Mapping[str, str]) -> str:
+        """Say which directory a container that is not started would not have at its place; '' for none.
+
+        `places`: where in the container, by directory of the storebase.
+        """
+        async for _ in Attempts(COMPARE_INTERVAL_SECONDS, within=0, at_least=COMPARE_ATTEMPTS):
+            wanted = await asyncio.gather(*map(self._stat, places))
+            given = await asyncio.gather(*(self._stat(place, container) for place in places.values()))
+            other = [name for name, one, two in zip(places, wanted, given, strict=True) if one != two]
+            if not other:
+                return ""
+        return IS_LINK.format(other[0])
+
     async def _modes(self, paths: Sequence[str]) -> Mapping[str, int]:
         """The mode of each path; 0 for one that is not there."""
         if not self._identity:
@@ -74,16 +94,20 @@ class Lens:
         return dict(zip(paths, modes, strict=True))
 
     async def _mode(self, path: str) -> int:
-        address, query = f"/containers/{self._identity}/archive", {"path": f"{_TARGET}/{path}".rstrip("/")}
-        async with self._api.request("HEAD", address, query) as response:
+        stat = await self._stat(path)
+        return stat[0] if stat else 0
+
+    async def _stat(self, path: str, container: str = "") -> tuple[int, int, str] | None:
+        """Mode, size and time of change of a path in the storebase, or in another container."""
+        if not container:
+            container, path = self._identity, f"{_TARGET}/{path}".rstrip("/")
+        async with self._api.request("HEAD", f"/containers/{container}/archive", {"path": path}) as response:
             if response.status == 404:
-                return 0
+                return None
             if response.status != 200:  # HEAD has no words
-                raise EngineRefused(
-                    "mount", response.status, f"the engine does not show {path!r} in the storebase"
-                )
+                raise EngineRefused("mount", response.status, f"the engine does not show {path!r}")
             stat = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
-        return int(stat["mode"])
+        return int(stat["mode"]), int(stat["size"]), str(stat["mtime"])
 
     async def _there(self) -> str:
         """The id of the one that is there, or of a new one. Raises EngineRefused."""
