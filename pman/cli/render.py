@@ -108,7 +108,9 @@ def ask_facts(settings: Settings) -> tuple[Mapping[str, Any] | None, str]:
 async def _ask(settings: Settings) -> Mapping[str, Any]:
     logging.getLogger("pman").addHandler(logging.NullHandler())  # a server's log; here the answer says it all
     timeout = min(FACTS_TIMEOUT_SECONDS, settings["ENGINE_TIMEOUT"])
-    executor = executors.connect(settings.engine, {**settings.values, "ENGINE_TIMEOUT": timeout})
+    # Without a network of the jobs, which would be made: a dry run changes nothing.
+    asked = {**settings.values, "ENGINE_TIMEOUT": timeout, "JOB_NETWORK": None}
+    executor = executors.connect(settings.engine, asked)
     try:
         return await executor.facts()
     finally:

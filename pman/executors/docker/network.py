@@ -113,11 +113,12 @@ class Network:
                 "remove it, or give it another name and set JOB_NETWORK to that",
             )
         options = (network.get("Options") or {}).items()
-        wanted = [body.get("Options") or body.get("options") or {} for body in self._own.bodies]
-        if not any(each.items() <= options for each in wanted):
+        # Podman's are not compared: 4.3 tells none once somebody has listed its networks by Docker's API.
+        wanted = self._own.bodies[0].get("Options", {})
+        if not wanted.items() <= options:
             raise ConfigError(
                 f"JOB_NETWORK={self._name!r}: there is a network of this name that does not keep jobs apart; "
-                f"it lacks {' or '.join(_words(each) for each in wanted)}",
+                f"it lacks {', '.join(f'{name}={value}' for name, value in wanted.items())}",
                 f"docker network rm {self._name}, and pman makes it anew",
             )
 
@@ -184,7 +185,3 @@ class Network:
         seed = f"{(await self._api.json('/info'))['ID']} {self._own.name}"
         bridge = f"pman-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
         return {"Options": {**body["Options"], "com.docker.network.bridge.name": bridge}}
-
-
-def _words(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in options.items())

@@ -105,14 +105,16 @@ class SwarmExecutor:
 
         A service may start as soon as it is there, so whoever is not to begin before it is refused as well.
         """
-        services, _ = await asyncio.gather(self._services.all(OPEN_LABEL), self._look_at_nodes())
+        services, tasks, _ = await asyncio.gather(
+            self._services.all(OPEN_LABEL), self._services.ending(), self._look_at_nodes()
+        )
         for rival in rivals(own, ((other, False) for other in self._applying.values())):
             raise refusal(own, rival)
-        waiting = (
-            Directories.of(service["Spec"]["Labels"]) for service in services if not is_closed(service)
-        )
-        for rival in rivals(own, ((other, False) for other in waiting)):
-            if await self._is_running(rival.jid):
+        ending = (Directories.of(task["Spec"]["ContainerSpec"].get("Labels")) for task in tasks)
+        for rival in rivals(own, ((other, True) for other in ending)):
+            raise refusal(own, rival)
+        for rival in rivals(own, ((Directories.of(one["Spec"]["Labels"]), False) for one in services)):
+            if await self._may_run(rival.jid):
                 raise refusal(own, rival)
         try:
             await guard.check(own)
@@ -125,11 +127,12 @@ class SwarmExecutor:
             message = f"the node {', '.join(older)} would mount the whole storebase; it needs Docker 26"
             raise EngineRefused("mount", 500, f"{message}, or pman a restart, to mount by path")
 
-    async def _is_running(self, jid: str) -> bool:
-        try:
-            return await self._running(jid) is not None
-        except UnknownJob:
-            return False
+    async def _may_run(self, jid: str) -> bool:
+        """Tell whether a task of it is there, or is still to come."""
+        service = await self._services.find(jid)
+        tasks = await self._services.tasks(service) if service else []
+        to_come = service is not None and not is_closed(service) and not tasks
+        return to_come or not all(map(is_over, tasks))
 
     async def inspect(self, jid: str, *, fresh: bool = False) -> Mapping[str, Any]:
         """The service with its tasks; an end only once it is certain that the swarm does not change it."""
@@ -157,7 +160,8 @@ class SwarmExecutor:
             raise UnknownJob(jid)
         tasks = await self._services.tasks(service) if service else []
         if service and (living or not tasks):
-            await self._services.close(service)
+            # Still marked as open, so that whoever submits a job meanwhile looks for its tasks.
+            await self._services.close(service, {OPEN_LABEL: "yes"})
         async for _ in Attempts(REMOVAL_INTERVAL_SECONDS, within=REMOVAL_TIMEOUT_SECONDS):
             if not living:
                 break

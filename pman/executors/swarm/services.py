@@ -110,6 +110,11 @@ class Services:
         tasks = await self._api.json("/tasks", filtered(label=[f"{JID_LABEL}={jid}"]))
         return [task for task in tasks if not is_over(task)]
 
+    async def ending(self) -> list[Task]:
+        """The tasks of all jobs that the swarm ends, and that have not ended; their services are closed."""
+        query = filtered(**{"label": [JID_LABEL], "desired-state": ["remove", "shutdown"]})
+        return [task for task in await self._api.json("/tasks", query) if not is_over(task)]
+
     async def close(self, service: Service, labels: Mapping[str, str] | None = None) -> None:
         """End what has not ended, and let nothing run again; the labels are added in the place of OPEN_LABEL.
 
