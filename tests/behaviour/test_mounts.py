@@ -21,7 +21,7 @@ from tests import engines
 from tests.engines import slurm
 from tests.live import Live, until
 
-RACES = int(os.environ.get("PMAN_TEST_RACES", "10"))
+RACES = int(os.environ.get("PMAN_TEST_RACES", "5"))
 """Submissions for an engine and direction; some hundred are for a person's patience."""
 
 SIDE_BY_SIDE = 12

@@ -131,7 +131,8 @@ class Network:
                 "this network is one of the engine's, and not of its swarm",
                 "docker network create --scope swarm makes one of the swarm",
             )
-        if not self._own.scope and network.get("Scope") == "swarm" and not network.get("Attachable"):
+        of_a_swarm = network.get("Scope") == SWARM_BRIDGE.scope
+        if of_a_swarm and not self._own.scope and not network.get("Attachable"):
             return (
                 "this network is one of the swarm's, for its services only",
                 "docker network create --attachable makes one for containers, too",
