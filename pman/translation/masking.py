@@ -63,7 +63,7 @@ class Masking:
 
     @cached_property
     def _lengths(self) -> list[int]:
-        """Of the names, the shortest first."""
+        """Sort the names, the shortest first."""
         return sorted({len(name) for name in self.names if name})
 
     @cached_property

@@ -74,7 +74,7 @@ class Connections:
     """Requests and connections since this was last told in the log."""
 
     def address(self, host: str) -> str:
-        """What the connections of a client are counted by; '' for those of a proxy that the site trusts."""
+        """Name what a client's connections are counted by; '' for a proxy that the site trusts."""
         address = _address(host)
         trusted = address and any(
             address in ipaddress.ip_network(proxy) for proxy in self.settings["TRUSTED_PROXIES"]
@@ -159,7 +159,7 @@ class Connection(HttpToolsProtocol):
         self._body = 0
         self._fields = 0
         self._deaf = False
-        """Nothing that comes is heeded any longer."""
+        """Set once what still comes is dropped unread."""
 
         self._deadline = NEVER
         """Until when what is awaited must have come."""
@@ -325,7 +325,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: each client could fill the log. Its request is answered as it is without an upgrade."""
+        """Log nothing: each client could fill the log. Its request is answered without the upgrade."""
 
     def _refuse_header(self) -> None:
         most = self._settings["HTTP_HEADER_BYTES"]
@@ -349,7 +349,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _address(host: str) -> Address | None:
-    """None for a socket file, which has none."""
+    """Parse an address; return None for a socket file, which has none."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -56,7 +56,7 @@ class Handshake:
             self._client.close()
 
     def look(self, _: float) -> None:
-        """Nothing: a handshake has a limit of its own."""
+        """Do nothing: a handshake has a limit of its own."""
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Say nothing: no client would read it."""

@@ -89,7 +89,7 @@ def address(listener: socket.socket, scheme: str) -> str:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """What TLS_* say; None without TLS. Raises ConfigError with the name of the file that does not do."""
+    """Load what TLS_* name; return None without TLS. Raises ConfigError with the name of an unfit file."""
     certificate, key, clients = (settings[name] for name in ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"))
     if certificate is None:
         return None

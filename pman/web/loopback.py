@@ -16,7 +16,7 @@ LOGIN = (
 
 
 def left_open(settings: Settings) -> tuple[str, Sequence[str]] | None:
-    """What whoever reaches pman may do, and the lines that mend it; None where all ask who it is."""
+    """Say what whoever reaches pman may do, and the lines that mend it; None where all ask who it is."""
     if (settings["AUTH_TOKEN"] and settings["AUTH_V1"]) or settings["TLS_CLIENT_CA"]:
         return None
     if settings["AUTH_TOKEN"]:

@@ -133,7 +133,7 @@ def _return_memory() -> None:
 
 
 def _most_connections(wanted: int) -> int:
-    """As many as the limit of open files leaves room for, beside those of the engine."""
+    """Return how many the limit of open files leaves room for, beside those of the engine."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if soft == resource.RLIM_INFINITY else min(wanted, max(8, soft - OTHER_FILES))
     if most < wanted:

@@ -34,7 +34,7 @@ VISIBLE_INTERVAL_SECONDS, VISIBLE_TIMEOUT_SECONDS = 0.05, 5.0
 """For so long is looked for the one of somebody who was quicker."""
 
 COMPARE_INTERVAL_SECONDS, COMPARE_ATTEMPTS = 0.05, 5
-"""What is compared may change in between, by a file that is written there."""
+"""A comparison is repeated, since a file that is written there may change one side in between."""
 
 _LABEL = f"{LABEL_PREFIX}lens"
 _TARGET = "/storebase"

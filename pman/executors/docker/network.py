@@ -26,21 +26,21 @@ LABELS = {LABEL: "jobs"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """What makes the network that is pman's."""
+    """Describes the call that makes the network which is pman's."""
 
     name: str
     bodies: Sequence[Mapping[str, Any]]
-    """Of the call that creates it, without the name; the second one where the engine refuses the first."""
+    """The call's bodies, without the name; the second one is sent where the engine refuses the first."""
 
     path: str = "/networks/create"
     look: str = "/networks/{}"
-    """Where the engine tells of a network; Podman keeps options from Docker's API."""
+    """The path that tells of a network; Podman shows no options by Docker's API."""
 
     scope: str = ""
-    """That of every network that jobs may be in; none: any."""
+    """The scope that a network of jobs must have; '' allows any."""
 
     interface: bool = False
-    """True where the bridge on the machine is to have a name, by which no second network is made."""
+    """Says whether the bridge on the machine gets a name, so that no second network can be made."""
 
 
 BRIDGE = Own(

@@ -56,7 +56,7 @@ async def facts(api: Api, storebase: Storebase) -> Mapping[str, Any]:
 
 
 async def podman_facts(api: Api, storebase: Storebase) -> Mapping[str, Any]:
-    """The same of Podman, whose own API takes another document."""
+    """Return the facts of Podman, whose own API takes another document."""
     native = await api.description()
     subpath = tuple(map(int, native["Version"].split(".")[:2])) >= PODMAN_SUBPATH_VERSION
     warnings = {} if subpath else by_path(f"Podman {native['Version']}", "Podman 4.5")

@@ -47,7 +47,7 @@ LEFT_OPEN: Mapping[str, Sequence[str]] = {
         "keeps of that user's jobs, unless a template of the site isolates them"
     ],
 }
-"""What the start says, by runtime."""
+"""Warnings of the start, by runtime."""
 
 
 def connect(settings: Mapping[str, Any]) -> SlurmExecutor:

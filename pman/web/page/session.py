@@ -15,7 +15,7 @@ from pman.web.login import COOKIE, FULL
 
 
 class Session:
-    """That of the request which is being answered."""
+    """Return that of the request which is being answered."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
