@@ -63,7 +63,7 @@ LABEL = "org.example.pman-test"
 """Of the node that NODE_SELECTOR selects."""
 
 TOKEN = "c0ffee-0f-a-s1ght"  # noqa: S105  (of these tests only)
-READ_TOKEN = "t3a-for-those-who-look"  # noqa: S105
+READ_TOKEN = "t3a-for-those-who-look"  # noqa: S105  (of this test only)
 
 LOOK = r"""
 {

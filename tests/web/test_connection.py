@@ -38,7 +38,7 @@ async def served(**environ: str) -> AsyncIterator[tuple[Connections, int]]:
     config = uvicorn.Config(
         app,
         port=0,
-        http=partial(Connection, connections),  # type: ignore[arg-type]
+        http=partial(Connection, connections),  # type: ignore[arg-type]  # called as a class is
         ws="none",
         lifespan="off",
         log_config=None,
@@ -131,7 +131,7 @@ async def test_a_connection_that_cannot_be_looked_at_does_not_end_the_bounds_of_
             raise RuntimeError
 
     async with served(HTTP_HEADER_SECONDS="1") as (connections, port):
-        connections.open.add(Broken())  # type: ignore[arg-type]
+        connections.open.add(Broken())  # type: ignore[arg-type]  # what a bug would be
         silent = await answer(port, b"")
         connections.open = {one for one in connections.open if not isinstance(one, Broken)}
 
