@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from pman.translation.languages.marks import (
 from pman.translation.overrides import lost, unread
 from pman.translation.rules import FAILURES
 from pman.translation.sourcemap import Notes, SourceMap, without_notes
+from pman.translation.sources import SYNTAX
 from pman.translation.taint import UNSHOWN, TaintTracking
 
 
@@ -66,6 +68,9 @@ def loader(*site: Path, shipped: tuple[Path, ...] = (TEMPLATES,)) -> BaseLoader:
     return ChoiceLoader([*own, builtin, PrefixLoader({"builtin": builtin})])
 
 
+_WORD = re.compile(r"\w+")
+
+
 class _Snapshot(BaseLoader):
     """Reads each template once, so that what is compiled later is of the texts that were read at start."""
 
@@ -81,6 +86,13 @@ class _Snapshot(BaseLoader):
 
     def list_templates(self) -> list[str]:
         return self._search.list_templates()
+
+    def text(self, template: str) -> str:
+        """The text of a template, '' for one that is not UTF-8."""
+        try:
+            return self.get_source(SYNTAX, template)[0]
+        except UnicodeDecodeError:
+            return ""
 
 
 class Templates:
@@ -107,6 +119,12 @@ class Templates:
         languages = {_language(name) for name in self._names}
         environments = {language: kind(self._search, language, notes) for language in languages}
         return [(name, compile_template(environments[_language(name)], name)) for name in self._names]
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """All words that stand in templates here, in those of other engines too, which these may extend."""
+        names = [name for name in self._search.list_templates() if name.endswith(".j2")]
+        return frozenset().union(*(_WORD.findall(self._search.text(name)) for name in names))
 
     @cached_property
     def _tracking(self) -> list[tuple[str, Template]]:

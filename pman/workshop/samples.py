@@ -7,7 +7,7 @@ few and have names that stay, for golden files; `pairs` are many, for a branch t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import combinations
@@ -64,9 +64,13 @@ def samples(engine: str) -> tuple[Sample, ...]:
     return tuple(sample for name, choices in chosen.items() if (sample := _sample(engine, name, choices)))
 
 
-def pairs(engine: str) -> Iterator[Sample]:
-    """Each two values of two options, with nothing else and with all else."""
-    options = _options(engine)
+def pairs(engine: str, words: Set[str]) -> Iterator[Sample]:
+    """Each two values of two options, with nothing else and with all else.
+
+    `words` are those of the templates: a setting that they do not name and whose values the engine does not
+    narrow decides no branch of theirs, and is left out.
+    """
+    options = {name: values for name, values in _options(engine).items() if _decides(engine, name, words)}
     for one, other in combinations(reversed(options), 2):  # settings have more to do with each other
         for value in options[one]:
             for second in options[other]:
@@ -103,10 +107,27 @@ def _filled(engine: str, choices: Choices) -> Choices:
 @lru_cache(maxsize=1024)
 def _settings(engine: str, given: tuple[tuple[str, str], ...]) -> Settings | None:
     """The settings with what is given, and with examples of what the engine cannot do without."""
+    for needed in (_needed(engine), {}):  # what is needed at the first try spares another one
+        try:
+            environment = {**needed, "CONTAINER_ENV": engine, **dict(given)}
+            return assumed.settings(environment, [engine], stand_ins=_EXAMPLES)[0]
+        except ConfigError:
+            continue
+    return None
+
+
+@cache
+def _needed(engine: str) -> Mapping[str, str]:
+    """Examples of the settings that an engine cannot do without where nothing else is set."""
     try:
-        return assumed.settings({"CONTAINER_ENV": engine, **dict(given)}, [engine], stand_ins=_EXAMPLES)[0]
+        plain, _ = assumed.settings({"CONTAINER_ENV": engine}, [engine], stand_ins=_EXAMPLES)
     except ConfigError:
-        return None
+        return {}
+    return {
+        name: _EXAMPLES[name]
+        for name, source in plain.sources.items()
+        if source != "default" and name in _EXAMPLES
+    }
 
 
 @lru_cache(maxsize=1024)
@@ -132,6 +153,18 @@ def _asks(option: str) -> bool:
 def _is_variable(declared: Mapping[str, Any]) -> bool:
     """Says whether templates are given it."""
     return any(where.startswith(("job.", "site.")) for where in declared.get("x-reaches", ()))
+
+
+def _decides(engine: str, option: str, words: Set[str]) -> bool:
+    """Says whether a branch of templates with these words may go by an option."""
+    declared = DECLARED.get(option)
+    return (
+        declared is None
+        or "enum" in properties(engine_schema(engine, "settings")).get(option, {})
+        or not words.isdisjoint(
+            [option.lower(), *(where.partition(".")[2] for where in declared["x-reaches"])]
+        )
+    )
 
 
 def _request_options() -> dict[str, list[Any]]:

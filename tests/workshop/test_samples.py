@@ -20,7 +20,7 @@ from tests.a_job import ENGINES
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_sample_is_one_that_its_engine_takes(engine: str) -> None:
     parser = RequestParser(settings.engine_schema(engine, "request"))
-    for sample in (*samples(engine), *islice(pairs(engine), 20)):
+    for sample in (*samples(engine), *islice(pairs(engine, Templates(engine, loader()).words), 20)):
         job, site = sample.variables()
 
         assert parser.parse(sample.body) == sample.job  # raises for a request that is refused
@@ -79,7 +79,7 @@ def test_the_samples_and_pairs_of_options_reach_every_branch_of_what_is_shipped(
 
     for sample in samples(engine):
         templates.traced(*sample.variables())
-    for sample in pairs(engine):
+    for sample in pairs(engine, templates.words):
         if not missed(templates.notes):
             break
         templates.traced(*sample.variables())

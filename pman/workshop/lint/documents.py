@@ -30,7 +30,7 @@ def of_engine(templates: Templates, engine: str, kubernetes: str) -> Trial:
         if traced := trial.render(templates, sample):
             trial.unread |= unread(sample, traced.read)
             trial.check(traced)
-    for sample in () if has_errors(trial.findings) else pairs(engine):
+    for sample in () if has_errors(trial.findings) else pairs(engine, templates.words):
         if not missed(templates.notes):
             break
         branches = len(templates.notes.taken)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pman.translation.fields import FieldReader
 from pman.translation.functions import FUNCTIONS
 from pman.translation.overrides import RULES
 from pman.translation.render import loader
-from pman.translation.rules import ANSWERED, FAILURES, SECTIONS, Rules, compiled, unknown_names
+from pman.translation.rules import ANSWERED, FAILURES, SECTIONS, Rules, Section, compiled, unknown_names
 from pman.translation.statefile import StateSource, lineage
 from pman.workshop.lint.findings import Finding, has_errors, of_mistake
 from pman.workshop.lint.trial import CLOSE, SYNTAX, Trial, path_of
@@ -161,23 +162,26 @@ def _failing(
     rules: Rules, sources: Sequence[StateSource], natives: Mapping[str, Any], engine: str
 ) -> Iterator[Finding]:
     """Finds each of `fields` and `applied` that stops for a recorded state, in the file that decides it."""
-    reader = FieldReader(rules)
     site = samples(engine)[0].variables()[1]
+    together = FieldReader(rules)
+
+    @cache
+    def alone(section: Section, name: str) -> tuple[Rules, FieldReader]:
+        only = rules.only(section, name)
+        return only, FieldReader(only)
+
     for state, native in natives.items():
-        if not (together := _failure(rules, reader, native, site)):
+        if not (failure := _failure(rules, together, native, site)):
             continue
-        alone = [
-            (section, name, failure)
-            for section in SECTIONS
-            for name in rules.written[section]
-            if (failure := _failure(one := rules.only(section, name), FieldReader(one), native, site))
-        ]
-        for section, name, failure in alone:
-            message = f"{section}.{name} stops for the recorded state {state}: {failure}"
+        fields = [(section, name) for section in SECTIONS for name in rules.written[section]]
+        failures = [(*field, _failure(*alone(*field), native, site)) for field in fields]
+        failing = [each for each in failures if each[-1]]
+        for section, name, own in failing:
+            message = f"{section}.{name} stops for the recorded state {state}: {own}"
             source = next(source for source in sources if name in source.content.get(section, {}))
             yield Finding("field-fails", message, source.path, source.line(section, name))
-        if not alone:
-            message = f"it stops for the recorded state {state}: {together}"
+        if not failing:
+            message = f"it stops for the recorded state {state}: {failure}"
             yield Finding("field-fails", message, sources[0].path)
 
 
