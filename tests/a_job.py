@@ -13,6 +13,7 @@ from pman import settings
 from pman.job import Job, JobDetails, JobInfo
 from pman.settings import Settings
 from pman.translation.render import Rendering, Templates, loader
+from pman.translation.rules import Rules
 from pman.translation.translation import Translation
 
 ENGINES = ["cromwell", "docker", "kubernetes", "local", "podman", "slurm", "swarm"]
@@ -102,6 +103,12 @@ def settings_of(engine: str = "docker", **environ: str) -> Settings:
 def a_translation(engine: str = "docker", **environ: str) -> Translation:
     """Compiled once for the same settings, which takes some time."""
     return Translation(settings_of(engine, **environ))
+
+
+@cache
+def shipped_rules(engine: str) -> Rules:
+    """Compiled when a test needs them: each worker of a run reads every module, and runs few."""
+    return Rules(engine, loader())
 
 
 FACTS: Mapping[str, Any] = {"storebase": "/srv/storebase"}

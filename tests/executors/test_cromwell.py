@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,8 @@ from pman.errors import EngineRefused, EngineUnreachable, NameTaken, UnknownJob
 from pman.executors.cromwell.cache import REMOVED_LABEL
 from pman.executors.cromwell.executor import CromwellExecutor
 from pman.executors.cromwell.workflows import workflow_id
-from pman.job import AUID_LABEL, DIGEST_LABEL, JID_LABEL, REASON_LABEL
-from pman.translation.render import loader
-from pman.translation.rules import Rules
-from tests.a_job import FACTS, a_job, a_translation, settings_of
-
-RULES = Rules("cromwell", loader())
+from pman.job import AUID_LABEL, DIGEST_LABEL, JID_LABEL, REASON_LABEL, Document
+from tests.a_job import FACTS, a_job, a_translation, settings_of, shipped_rules
 
 NOT_STARTED, FAILURE = "notstarted", "finishedWithError"
 
@@ -180,11 +177,14 @@ async def _served(server: Cromwell) -> AsyncIterator[str]:
 
 Served = tuple[Cromwell, Callable[..., CromwellExecutor]]
 
-DOCUMENTS = tuple(a_translation("cromwell", CROMWELL_URL="http://a").render(a_job(), FACTS))
+
+@cache
+def documents() -> tuple[Document, ...]:
+    return tuple(a_translation("cromwell", CROMWELL_URL="http://a").render(a_job(), FACTS))
 
 
 async def applied(executor: CromwellExecutor, jid: str = "a-job") -> Mapping[str, Any]:
-    return await executor.apply(jid, DOCUMENTS)
+    return await executor.apply(jid, documents())
 
 
 async def test_a_submission_is_answered_at_once_and_told_from_memory_until_cromwell_tells_of_it(
@@ -194,13 +194,13 @@ async def test_a_submission_is_answered_at_once_and_told_from_memory_until_cromw
     executor = connect()
     server.hidden.add(workflow_id("a-job", 1))
 
-    info = RULES.read("a-job", await applied(executor))
+    info = shipped_rules("cromwell").read("a-job", await applied(executor))
 
     assert server.asked == ["POST v1"]
     assert (info.status, info.message) == (NOT_STARTED, "taken by Cromwell, which does not tell of it yet")
     assert info.digest == a_job().digest
     assert info.cmd == "simpledsapp --prefix le /share/incoming /share/outgoing"
-    assert RULES.read("a-job", await executor.inspect("a-job")) == info
+    assert shipped_rules("cromwell").read("a-job", await executor.inspect("a-job")) == info
     server.hidden.clear()
     assert (await executor.inspect("a-job"))["known"]
 
@@ -214,7 +214,7 @@ async def test_the_form_is_the_documents(cromwell: Served) -> None:
     assert set(form) - {"workflowType", "workflowTypeVersion", "requestedWorkflowId"} == {
         "workflowSource", "labels", "workflowOptions",
     }  # fmt: skip
-    assert form["workflowSource"] == DOCUMENTS[2].text
+    assert form["workflowSource"] == documents()[2].text
     assert set(server.only["labels"]) >= {JID_LABEL, DIGEST_LABEL, AUID_LABEL}
 
 
@@ -326,7 +326,7 @@ async def test_a_job_that_is_ended_keeps_the_reason(cromwell: Served) -> None:
     await executor.end("a-job", "the site's second")
     await executor.end("a-job", "too late")
 
-    info = RULES.read("a-job", await executor.inspect("a-job"))
+    info = shipped_rules("cromwell").read("a-job", await executor.inspect("a-job"))
     assert (info.status, info.message) == (FAILURE, "the site's second")
     assert server.only["labels"][REASON_LABEL] == "the site's second"
     assert not await executor.active() or server.only["status"] == "Aborted"
@@ -593,7 +593,10 @@ async def test_a_job_that_could_not_begin_has_slurms_words_for_a_log(
     assert native["files"] == {
         "directory": "/cluster/call/execution", "slurm": "", "submit": "sbatch: error: no",
     }  # fmt: skip
-    assert RULES.read("a-job", native).message == "SLURM did not take the job: sbatch: error: no"
+    assert (
+        shipped_rules("cromwell").read("a-job", native).message
+        == "SLURM did not take the job: sbatch: error: no"
+    )
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr", "stderr.slurm"])

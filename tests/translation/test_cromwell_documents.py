@@ -14,11 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pman.errors import BadRequest, ConfigError, EngineRefused
-from pman.translation.render import loader
-from pman.translation.rules import Rules
 from pman.translation.translation import PROBE
 from tests import states
-from tests.a_job import FACTS, a_body, a_job, a_translation, settings_of
+from tests.a_job import FACTS, a_body, a_job, a_translation, settings_of, shipped_rules
 from tests.cromwell_reading import runtime_of
 
 HERE = Path(__file__).parents[1]
@@ -44,7 +42,6 @@ GOLDEN = [
     "fs-dircopy",
 ]
 
-RULES = Rules("cromwell", loader())
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
@@ -262,7 +259,7 @@ ROWS: list[tuple[str, str, int | None, str]] = [
 def test_each_state_of_a_workflow_becomes_a_status_and_a_message(
     state: str, status: str, code: int | None, told: str
 ) -> None:
-    info = RULES.read("a-jid", states.native("cromwell", state))
+    info = shipped_rules("cromwell").read("a-jid", states.native("cromwell", state))
 
     assert (info.status, info.exit_code) == (status, code)
     assert info.message.startswith(told)
@@ -278,9 +275,11 @@ def test_every_recorded_state_has_its_row() -> None:
 
 
 def test_every_rule_decides_for_some_state() -> None:
-    decided = {RULES.read("a-jid", states.native("cromwell", row[0])).message for row in ROWS}
+    decided = {
+        shipped_rules("cromwell").read("a-jid", states.native("cromwell", row[0])).message for row in ROWS
+    }
 
-    for rule in RULES._states.rules:
+    for rule in shipped_rules("cromwell")._states.rules:
         pattern = re.sub(r"\\{\\{.*?\\}\\}|\\{%.*?%\\}", ".*", re.escape(rule.source["message"]))
         assert any(re.fullmatch(pattern, message, re.DOTALL) for message in decided), rule.source["message"]
 
@@ -300,7 +299,9 @@ def test_a_job_ends_when_its_workflow_does_and_is_never_undefined(
     calls = [{"executionStatus": found, "returnCode": code} for found in executed]
     metadata = {"id": "a", "status": word, "calls": {"a.b": calls} if calls else None, "end": None}
 
-    info = RULES.read("a-jid", {"metadata": metadata, "known": True, "causes": [], "files": files})
+    info = shipped_rules("cromwell").read(
+        "a-jid", {"metadata": metadata, "known": True, "causes": [], "files": files}
+    )
 
     assert info.status != "undefined"
     assert info.ended == (word in ("Aborted", "Succeeded", "Failed"))
@@ -313,7 +314,7 @@ def test_a_job_ends_when_its_workflow_does_and_is_never_undefined(
     [(400, "Error(s): Invalid", 502), (401, "who are you", 502), (413, "too large", 400)],
 )
 def test_a_refusal_keeps_cromwells_words_and_adds_pmans(status: int, told: str, answer: int) -> None:
-    refused = RULES.refusal(EngineRefused("submit", status, told))
+    refused = shipped_rules("cromwell").refusal(EngineRefused("submit", status, told))
 
     assert refused.status == answer
     assert str(refused).endswith(told)
@@ -325,7 +326,7 @@ def test_a_cromwell_that_does_not_take_ids_stops_the_start(version: str, told: s
     release = re.match("[0-9]+", version)
     native = {"version": version, "release": int(release[0]) if release else None}
     if not told:
-        RULES.check(native, {})
+        shipped_rules("cromwell").check(native, {})
     else:
         with pytest.raises(ConfigError, match=told):
-            RULES.check(native, {})
+            shipped_rules("cromwell").check(native, {})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,17 @@ def translation(engine: str, **settings: Any) -> Translation:
     return Translation(settings_of(engine, **SITE, **own, **settings))
 
 
-TRANSLATIONS = {engine: translation(engine) for engine in ENGINES}
+@cache
+def shipped(engine: str) -> Translation:
+    """Compiled when a test needs it: each worker of a run reads this module, and one runs it."""
+    return translation(engine)
+
+
 FACTS = {"storebase": SITE["STOREBASE"], "native": {}}
 
 
 def details(engine: str, native: dict[str, Any]) -> JobDetails:
-    return TRANSLATIONS[engine].details("job", native, FACTS)
+    return shipped(engine).details("job", native, FACTS)
 
 
 JOB = schema.validator({"$ref": "urn:pman:api#/$defs/Job"})
@@ -48,7 +54,7 @@ def test_every_recorded_state_has_its_details_and_its_documents(engine: str, sta
 
     assert found.finished is None or found.info.ended
     assert not schema.faults(JOB, found.answer(datetime.now(UTC)))
-    assert isinstance(TRANSLATIONS[engine].applied(native, {}, FACTS), tuple)
+    assert isinstance(shipped(engine).applied(native, {}, FACTS), tuple)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,7 @@ def native_of(engine: str, content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_was_asked_for_is_told_as_it_was(engine: str) -> None:
     job = a_job(env=("TOKEN=secret value", "A="), args=("a $x", "{{b}}"), gpu_limit=0)
-    documents = TRANSLATIONS[engine].render(job, FACTS)
+    documents = shipped(engine).render(job, FACTS)
     native = native_of(engine, {d.name: d.content for d in documents if d.content is not None})
 
     found = details(engine, native).request
@@ -154,7 +160,7 @@ def test_what_was_asked_for_is_told_as_it_was(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["docker", "swarm", "kubernetes", "slurm", "cromwell"])
 def test_gpus_are_told_as_they_were_asked_for(engine: str) -> None:
-    documents = TRANSLATIONS[engine].render(a_job(gpu_limit=2), FACTS)
+    documents = shipped(engine).render(a_job(gpu_limit=2), FACTS)
 
     native = native_of(engine, {d.name: d.content for d in documents if d.content is not None})
 
@@ -232,7 +238,7 @@ def test_a_job_that_the_rules_cannot_tell_of_is_listed_with_the_reason_and_its_f
     with pytest.raises(EngineUnreachable) as caught:
         details("podman", native)
 
-    found = TRANSLATIONS["podman"].listed("job", native, FACTS)
+    found = shipped("podman").listed("job", native, FACTS)
     assert (found.info.jid, found.info.status) == ("job", "started")
     assert found.info.message == str(caught.value)
     assert found.request["memory_limit"] == 200

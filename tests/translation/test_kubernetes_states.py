@@ -19,11 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pman.errors import ConfigError, EngineRefused
-from pman.translation.render import loader
-from pman.translation.rules import Rules
 from tests import states
-
-RULES = Rules("kubernetes", loader())
+from tests.a_job import shipped_rules
 
 NOT_STARTED, STARTED = "notstarted", "started"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
@@ -170,7 +167,7 @@ ROWS = [
 def test_each_state_of_a_real_cluster_becomes_a_status_and_a_message(
     state: str, status: str, told: str
 ) -> None:
-    info = RULES.read("a-jid", recorded(state))
+    info = shipped_rules("kubernetes").read("a-jid", recorded(state))
 
     assert info.status == status
     assert info.message.startswith(told)
@@ -185,7 +182,7 @@ def test_the_other_fields_are_those_of_the_job(state: str, status: str, _: str) 
     native = recorded(state)
     job = native["job"]
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("kubernetes").read("a-jid", native)
 
     assert info.image == job["spec"]["template"]["spec"]["containers"][0]["image"]
     assert info.cmd.endswith("/share/incoming /share/outgoing")
@@ -217,12 +214,16 @@ def test_the_other_fields_are_those_of_the_job(state: str, status: str, _: str) 
 def test_a_failed_job_has_the_exit_code_of_the_container_that_failed_where_there_is_one(
     state: str, code: int | None
 ) -> None:
-    assert RULES.read("a-jid", recorded(state)).exit_code == code
+    assert shipped_rules("kubernetes").read("a-jid", recorded(state)).exit_code == code
 
 
 def test_the_command_is_the_one_that_was_asked_for_without_what_the_template_doubled() -> None:
-    assert "kill -KILL $$'" in RULES.read("a-jid", recorded("failed-137")).cmd
-    assert RULES.read("a-jid", recorded("workers-running")).cmd.startswith("sh -c 'mkdir $2/first")
+    assert "kill -KILL $$'" in shipped_rules("kubernetes").read("a-jid", recorded("failed-137")).cmd
+    assert (
+        shipped_rules("kubernetes")
+        .read("a-jid", recorded("workers-running"))
+        .cmd.startswith("sh -c 'mkdir $2/first")
+    )
 
 
 def test_with_several_workers_it_is_said_which_one_failed_and_how_many_have_finished() -> None:
@@ -233,7 +234,7 @@ def test_with_several_workers_it_is_said_which_one_failed_and_how_many_have_fini
         if pod["status"]["containerStatuses"][0]["state"].get("terminated", {}).get("exitCode") == 4
     )
 
-    message = RULES.read("a-jid", native).message
+    message = shipped_rules("kubernetes").read("a-jid", native).message
 
     assert message == f"failed with exit code 4 (worker {name}; 1 of 3 workers finished)"
 
@@ -265,8 +266,8 @@ def warned_again(native: Native) -> Native:
 
 @pytest.mark.parametrize(("state", "told"), ENDED_AFTER_GRACE.items())
 def test_a_job_that_cannot_start_is_overdue_after_the_grace_and_not_before(state: str, told: str) -> None:
-    before = RULES.read("a-jid", warned_again(recorded(state, GRACE - 30)))
-    after = RULES.read("a-jid", warned_again(recorded(state, GRACE + 30)))
+    before = shipped_rules("kubernetes").read("a-jid", warned_again(recorded(state, GRACE - 30)))
+    after = shipped_rules("kubernetes").read("a-jid", warned_again(recorded(state, GRACE + 30)))
 
     assert (before.status, before.overdue) == (NOT_STARTED, False)
     assert (after.status, after.overdue) == (NOT_STARTED, True)
@@ -276,19 +277,19 @@ def test_a_job_that_cannot_start_is_overdue_after_the_grace_and_not_before(state
 
 @pytest.mark.parametrize("state", sorted(AT_ONCE))
 def test_an_image_that_can_never_be_used_makes_a_job_overdue_at_once(state: str) -> None:
-    assert RULES.read("a-jid", recorded(state)).overdue
+    assert shipped_rules("kubernetes").read("a-jid", recorded(state)).overdue
 
 
 @pytest.mark.parametrize("state", sorted({row[0] for row in ROWS} - {*ENDED_AFTER_GRACE, *AT_ONCE}))
 def test_nothing_else_is_ever_overdue(state: str) -> None:
-    assert not RULES.read("a-jid", warned_again(recorded(state, 500_000))).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", warned_again(recorded(state, 500_000))).overdue
 
 
 def test_a_site_says_how_long_a_job_may_wait() -> None:
     native = warned_again(recorded("image-pull", 60))
     native["job"]["metadata"]["annotations"]["org.chrisproject.pman.start-grace-seconds"] = "50"
 
-    assert RULES.read("a-jid", native).overdue
+    assert shipped_rules("kubernetes").read("a-jid", native).overdue
 
 
 WAITS = 7200
@@ -297,8 +298,8 @@ WAITS = 7200
 
 @pytest.mark.parametrize("state", sorted(ENDED_AFTER_GRACE))
 def test_the_grace_begins_with_the_obstacle_however_long_the_job_waited_before(state: str) -> None:
-    early = RULES.read("a-jid", warned_again(recorded(state, GRACE - 30, queued=WAITS)))
-    late = RULES.read("a-jid", warned_again(recorded(state, GRACE + 30, queued=WAITS)))
+    early = shipped_rules("kubernetes").read("a-jid", warned_again(recorded(state, GRACE - 30, queued=WAITS)))
+    late = shipped_rules("kubernetes").read("a-jid", warned_again(recorded(state, GRACE + 30, queued=WAITS)))
 
     assert (early.status, early.overdue) == (NOT_STARTED, False)
     assert (late.status, late.overdue) == (NOT_STARTED, True)
@@ -310,7 +311,7 @@ def test_one_failure_ends_no_job_however_long_ago(state: str) -> None:
     for event in native["events"]:
         event |= {"lastTimestamp": ago(1), "count": 1}
 
-    assert not RULES.read("a-jid", native).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", native).overdue
 
 
 @pytest.mark.parametrize("state", ["image-pull-back-off", "config-error", "create-error", "link"])
@@ -318,8 +319,8 @@ def test_without_events_the_time_on_the_node_is_what_counts(state: str) -> None:
     early, late = recorded(state, GRACE - 30, queued=WAITS), recorded(state, GRACE + 30, queued=WAITS)
     early["events"] = late["events"] = []
 
-    assert not RULES.read("a-jid", early).overdue
-    assert RULES.read("a-jid", late).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", early).overdue
+    assert shipped_rules("kubernetes").read("a-jid", late).overdue
 
 
 def test_a_pull_that_fails_after_a_long_time_has_its_grace_too() -> None:
@@ -327,7 +328,7 @@ def test_a_pull_that_fails_after_a_long_time_has_its_grace_too() -> None:
     for event in native["events"]:
         event["firstTimestamp"] = ago(60)
 
-    assert not RULES.read("a-jid", native).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", native).overdue
 
 
 @pytest.mark.parametrize("state", ["mount-failed", "sandbox-failed"])
@@ -336,7 +337,7 @@ def test_an_obstacle_that_was_overcome_ends_no_job_whose_image_takes_long_to_be_
     for event in native["events"]:
         event["lastTimestamp"] = ago(60)
 
-    assert not RULES.read("a-jid", native).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", native).overdue
 
 
 def test_an_obstacle_of_another_kind_than_the_last_is_another_one() -> None:
@@ -346,7 +347,7 @@ def test_an_obstacle_of_another_kind_than_the_last_is_another_one() -> None:
         event |= {"reason": "FailedCreatePodSandBox", "message": kind, "firstTimestamp": ago(20)}
         native["events"].append(event)
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("kubernetes").read("a-jid", native)
 
     assert (info.overdue, info.message) == (
         False,
@@ -361,7 +362,7 @@ def test_a_volume_that_another_node_has_is_waited_for() -> None:
         "message": 'Multi-Attach error for volume "a" Volume is already used by pod(s) b',
     }
 
-    assert not RULES.read("a-jid", native).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", native).overdue
 
 
 def test_a_worker_that_waited_while_another_one_finished_has_its_grace() -> None:
@@ -371,13 +372,13 @@ def test_a_worker_that_waited_while_another_one_finished_has_its_grace() -> None
     native["pods"] += waiting["pods"]
     native["events"] += waiting["events"]
 
-    assert not RULES.read("a-jid", native).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", native).overdue
 
     waiting = warned_again(recorded("image-pull", GRACE + 10, queued=WAITS))
     native["pods"][-1:] = waiting["pods"]
     native["events"] = waiting["events"]
 
-    assert RULES.read("a-jid", native).overdue
+    assert shipped_rules("kubernetes").read("a-jid", native).overdue
 
 
 NOT_A_NODE = [
@@ -402,7 +403,7 @@ def test_a_job_that_waits_for_a_node_is_never_overdue(message: str) -> None:
     native = recorded("unschedulable-claim", 500_000)
     scheduled(native, "Unschedulable", message)
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("kubernetes").read("a-jid", native)
 
     assert (info.status, info.overdue) == (NOT_STARTED, False)
     assert "NODE_SELECTOR" in info.hint
@@ -413,14 +414,14 @@ def test_a_claim_that_went_while_the_job_waited_has_its_grace() -> None:
     for event in native["events"]:
         event["eventTime"] = ago(20)
 
-    assert not RULES.read("a-jid", native).overdue
+    assert not shipped_rules("kubernetes").read("a-jid", native).overdue
 
 
 def test_of_three_workers_that_run_none_is_ended_since_a_fourth_waits() -> None:
     native = recorded("workers-running", GRACE + 60)
     native["pods"] += recorded("image-pull", GRACE + 60)["pods"]
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("kubernetes").read("a-jid", native)
 
     assert (info.status, info.overdue) == (STARTED, False)
 
@@ -738,7 +739,7 @@ def variant(source: str, change: Callable[[Native], None]) -> Native:
 def test_a_state_that_the_cluster_at_hand_cannot_show_becomes_a_status_and_a_message(
     name: str, source: str, change: Callable[[Native], None], status: str, told: str
 ) -> None:
-    info = RULES.read("a-jid", variant(source, change))
+    info = shipped_rules("kubernetes").read("a-jid", variant(source, change))
 
     assert info.status == status, name
     assert info.message.startswith(told), name
@@ -761,11 +762,15 @@ COMBINED = "(combined from similar events): "
 
 
 def test_a_namespace_that_refuses_the_pods_for_good_makes_the_job_overdue() -> None:
-    info = RULES.read("a-jid", denied((PSS, GRACE + 60, 200, 3), (PSS, 100, 1, 1)))
+    info = shipped_rules("kubernetes").read("a-jid", denied((PSS, GRACE + 60, 200, 3), (PSS, 100, 1, 1)))
 
     assert info.overdue
     assert info.message.startswith("the cluster does not let the job have its pods: ")
-    assert RULES.read("a-jid", denied((PSS, 6000, GRACE + 60, 9), (f"{COMBINED}{PSS}", GRACE, 1, 9))).overdue
+    assert (
+        shipped_rules("kubernetes")
+        .read("a-jid", denied((PSS, 6000, GRACE + 60, 9), (f"{COMBINED}{PSS}", GRACE, 1, 9)))
+        .overdue
+    )
 
 
 @pytest.mark.parametrize(
@@ -783,7 +788,7 @@ def test_a_namespace_that_refuses_the_pods_for_good_makes_the_job_overdue() -> N
 def test_a_job_that_waits_for_quota_is_not_ended_for_a_hiccup(
     denials: list[tuple[str, float, float, int]],
 ) -> None:
-    info = RULES.read("a-jid", denied(*denials))
+    info = shipped_rules("kubernetes").read("a-jid", denied(*denials))
 
     assert (info.status, info.overdue) == (NOT_STARTED, False)
 
@@ -813,9 +818,12 @@ def test_each_word_of_the_kubelet_for_a_container_that_cannot_start_ends_the_job
     waits(early, word)
     waits(late, word)
 
-    assert (RULES.read("a-jid", early).status, RULES.read("a-jid", late).status) == (NOT_STARTED, NOT_STARTED)
-    assert RULES.read("a-jid", early).overdue is at_once
-    assert RULES.read("a-jid", late).overdue
+    assert (
+        shipped_rules("kubernetes").read("a-jid", early).status,
+        shipped_rules("kubernetes").read("a-jid", late).status,
+    ) == (NOT_STARTED, NOT_STARTED)
+    assert shipped_rules("kubernetes").read("a-jid", early).overdue is at_once
+    assert shipped_rules("kubernetes").read("a-jid", late).overdue
 
 
 @pytest.mark.parametrize(
@@ -837,7 +845,9 @@ def test_each_word_of_the_kubelet_for_a_container_that_cannot_start_ends_the_job
 def test_what_the_cluster_did_to_a_pod_is_said_to_be_safe_to_resubmit(reason: str) -> None:
     native = variant("failed-137", lambda it: pod_says(it, reason=reason, message="why"))
 
-    assert RULES.read("a-jid", native).message.endswith(f"safe to resubmit: {reason}: why")
+    assert (
+        shipped_rules("kubernetes").read("a-jid", native).message.endswith(f"safe to resubmit: {reason}: why")
+    )
 
 
 @pytest.mark.parametrize(
@@ -859,7 +869,7 @@ def test_the_memory_limit_is_told_in_mebibytes_however_the_api_server_writes_it(
     limits = native["job"]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     limits["memory"] = given_by_the_api_server
 
-    assert f"more than {told} of memory" in RULES.read("a-jid", native).message
+    assert f"more than {told} of memory" in shipped_rules("kubernetes").read("a-jid", native).message
 
 
 def test_a_sidecar_is_not_taken_for_the_plugin() -> None:
@@ -870,7 +880,7 @@ def test_a_sidecar_is_not_taken_for_the_plugin() -> None:
     native["pods"][0]["status"]["containerStatuses"] = [other, own]
     native["job"]["spec"]["template"]["spec"]["containers"].insert(0, {"name": "a-sidecar", "image": "other"})
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("kubernetes").read("a-jid", native)
 
     assert (info.exit_code, info.message) == (3, "failed with exit code 3")
     assert info.image == "localhost/pman-test:1"
@@ -884,7 +894,7 @@ def test_of_several_failed_workers_the_first_that_was_not_ended_for_another_one_
     ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] = 143
     native["pods"].insert(0, ended)
 
-    assert RULES.read("a-jid", native).exit_code == 3
+    assert shipped_rules("kubernetes").read("a-jid", native).exit_code == 3
 
 
 # --- what holds for every state -------------------------------------------------------------------
@@ -967,7 +977,7 @@ def test_only_a_condition_of_the_job_ends_it_and_no_state_is_undefined(
     if ended:
         annotated(native)
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("kubernetes").read("a-jid", native)
 
     hold = {each["type"] for each in told if each["status"] == "True"}
     assert info.ended is bool(hold & {"Complete", "Failed"})
@@ -980,7 +990,7 @@ def test_only_a_condition_of_the_job_ends_it_and_no_state_is_undefined(
 
 @pytest.mark.parametrize("native", [{}, {"job": {}}, {"job": {"status": None}, "pods": None, "events": None}])
 def test_a_state_with_nothing_in_it_is_no_error(native: Mapping[str, Any]) -> None:
-    assert RULES.read("a-jid", native).status == NOT_STARTED
+    assert shipped_rules("kubernetes").read("a-jid", native).status == NOT_STARTED
 
 
 def test_every_rule_decides_for_some_state_that_was_seen() -> None:
@@ -989,9 +999,9 @@ def test_every_rule_decides_for_some_state_that_was_seen() -> None:
     natives += [variant(source, change) for _, source, change, _, _ in VARIANTS]
     refused = denied((PSS, GRACE + 60, 1, 3))
 
-    reached = {RULES.read("a-jid", native).message for native in [*natives, refused]}
+    reached = {shipped_rules("kubernetes").read("a-jid", native).message for native in [*natives, refused]}
 
-    rules = [rule.source["message"] for rule in RULES._states.rules]
+    rules = [rule.source["message"] for rule in shipped_rules("kubernetes")._states.rules]
     patterns = [re.compile(re.escape(re.split(r"{[{%]", message)[0])) for message in rules]
     unreached = [pattern.pattern for pattern in patterns if not any(map(pattern.match, reached))]
     assert unreached == []
@@ -1049,7 +1059,7 @@ REFUSALS = [
 def test_a_refusal_keeps_the_api_servers_words_and_adds_pmans(
     status: int, words: str, answer: int, told: str
 ) -> None:
-    refused = RULES.refusal(EngineRefused("create Job", status, words))
+    refused = shipped_rules("kubernetes").refusal(EngineRefused("create Job", status, words))
 
     assert refused.status == answer
     assert told in str(refused)
@@ -1057,7 +1067,7 @@ def test_a_refusal_keeps_the_api_servers_words_and_adds_pmans(
 
 
 def test_every_refusal_rule_decides_for_some_words() -> None:
-    rules = RULES._refusals
+    rules = shipped_rules("kubernetes")._refusals
 
     decided = [rules.rule(native=EngineRefused("create Job", *row[:2]).native) for row in REFUSALS]
 
@@ -1068,10 +1078,10 @@ def test_missing_permissions_stop_the_start_by_name() -> None:
     site = {"job_namespace": "chris"}
 
     with pytest.raises(ConfigError) as caught:
-        RULES.check({"missing": ["create jobs.batch", "get pods/log"]}, site)
+        shipped_rules("kubernetes").check({"missing": ["create jobs.batch", "get pods/log"]}, site)
 
     assert "does not permit pman to create jobs.batch, get pods/log in the namespace chris" in str(
         caught.value
     )
     assert "deploy/kubernetes/" in caught.value.hint
-    RULES.check({"missing": []}, site)
+    shipped_rules("kubernetes").check({"missing": []}, site)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pman.translation.render import loader
-from pman.translation.rules import Rules
 from tests import states
+from tests.a_job import shipped_rules
 
-RULES = Rules("local", loader())
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
 
 ROWS = [
@@ -32,7 +30,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("state", "status", "message"), ROWS)
 def test_a_recorded_state_is_answered(state: str, status: str, message: str) -> None:
-    info = RULES.read("a-jid", states.native("local", state))
+    info = shipped_rules("local").read("a-jid", states.native("local", state))
 
     assert (info.status, info.message[: len(message)]) == (status, message)
 

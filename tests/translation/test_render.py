@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from tests.a_job import FACTS, a_job, rendering, settings_of, site_templates
 from tests.translation.test_literals import HOSTILE, shell_texts, texts, words_of
 
 SHIPPED = sorted(file.parent.name for file in TEMPLATES.glob("*/state.yaml"))
-COMPILED = {engine: Templates(engine, loader()) for engine in SHIPPED}
+
+
+@cache
+def compiled(engine: str) -> Templates:
+    """When a test needs them: each worker of a run reads this module, and one runs it."""
+    return Templates(engine, loader())
+
 
 HOSTILE_TEXT = 'x", evil: true, "y": ["'
 """Ends a string of YAML or JSON early, and adds a key, wherever it is not escaped."""
@@ -72,7 +79,7 @@ def variables(given: Mapping[str, str], **changes: Any) -> dict[str, Any]:
 
 def documents(engine: str, job: Mapping[str, Any], storebase: str = "/srv") -> list[Any]:
     site = site_variables(settings_of(engine), {"storebase": storebase})
-    return [document.content or document.text for document in COMPILED[engine].render(job, site).documents]
+    return [document.content or document.text for document in compiled(engine).render(job, site).documents]
 
 
 # Swarm's and Kubernetes' have tests of their own: their nodes expand some texts, which are escaped once more.
@@ -562,7 +569,7 @@ def test_a_sites_three_lines_change_one_block_and_keep_the_rest(tmp_path: Path) 
     site = site_variables(settings_of(), FACTS)
 
     (own,) = Templates("docker", loader(tmp_path)).render(job, site).documents
-    (shipped,) = COMPILED["docker"].render(job, site).documents
+    (shipped,) = compiled("docker").render(job, site).documents
 
     expected: Any = shipped.content
     expected["HostConfig"]["OomScoreAdj"] = 512

@@ -16,9 +16,9 @@ from pman.resources import TEMPLATES
 from pman.translation.render import loader
 from pman.translation.rules import Rules, compiled
 from tests import states
-from tests.a_job import a_job, site_templates
+from tests.a_job import a_job, shipped_rules, site_templates
 
-RULES = {engine: Rules(engine, loader()) for engine in ("docker", "podman")}
+ENGINES = ("docker", "podman")
 
 # What the executor says of a job whose image is not there yet, or never came (it makes these itself).
 PULLING = {
@@ -87,27 +87,27 @@ ROWS = [
 def test_each_state_that_an_engine_knows_becomes_a_status_and_a_message(
     engine: str, state: str, status: str, told: str
 ) -> None:
-    info = RULES[engine].read("a-jid", states.native(engine, state))
+    info = shipped_rules(engine).read("a-jid", states.native(engine, state))
 
     assert info.status == status
     assert info.message.startswith(told)
 
 
-@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_recorded_state_has_its_row(engine: str) -> None:
     assert {row[1] for row in ROWS if row[0] == engine} == set(states.recorded(engine)) - {"unknown"}
 
 
 def test_a_state_that_the_engine_itself_does_not_know_is_no_answer() -> None:
     with pytest.raises(EngineUnreachable, match="does not know the state"):
-        RULES["podman"].read("a-jid", states.native("podman", "unknown"))
+        shipped_rules("podman").read("a-jid", states.native("podman", "unknown"))
 
 
 @pytest.mark.parametrize(("engine", "state", "status", "_"), ROWS)
 def test_the_other_fields_are_those_of_the_job(engine: str, state: str, status: str, _: str) -> None:
     native = states.native(engine, state)
 
-    info = RULES[engine].read("a-jid", native)
+    info = shipped_rules(engine).read("a-jid", native)
 
     assert info.jid == "a-jid"
     assert info.image == "localhost/pman-test:1"
@@ -125,51 +125,53 @@ def test_the_other_fields_are_those_of_the_job(engine: str, state: str, status: 
 def test_a_failure_never_hides_its_exit_code_or_error(state: str) -> None:
     native = states.native("docker", state)
 
-    message = RULES["docker"].read("a-jid", native).message
+    message = shipped_rules("docker").read("a-jid", native).message
 
     if state != "dead":
         assert str(native["State"]["Error"] or native["State"]["ExitCode"]) in message
 
 
-@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_an_image_that_is_being_pulled_or_could_not_be_is_told(engine: str) -> None:
-    pulling = RULES[engine].read("a-jid", PULLING)
-    unpulled = RULES[engine].read("a-jid", UNPULLED)
+    pulling = shipped_rules(engine).read("a-jid", PULLING)
+    unpulled = shipped_rules(engine).read("a-jid", UNPULLED)
 
     assert (pulling.status, pulling.message) == (NOT_STARTED, "pulling the image localhost/a:1")
     assert (unpulled.status, unpulled.timestamp) == (FAILURE, "2026-01-01T00:00:00Z")
     assert unpulled.message == "the image localhost/a:1 could not be pulled: manifest unknown"
     assert unpulled.cmd == "a b"
-    refused = RULES[engine].read("a-jid", REFUSED)
+    refused = shipped_rules(engine).read("a-jid", REFUSED)
     assert (refused.status, refused.timestamp) == (FAILURE, "2026-01-01T00:00:00Z")
     assert refused.message == "the engine refused the container: no space left on device"
     assert refused.hint == "free space on the engine's host"
 
-    ended = RULES[engine].read("a-jid", ENDED)
+    ended = shipped_rules(engine).read("a-jid", ENDED)
     assert (ended.status, ended.message) == (FAILURE, "no longer wanted")
 
 
 def test_the_command_is_one_line_that_a_shell_reads_back() -> None:
     native = {**PULLING, "Config": {**PULLING["Config"], "Cmd": ["a b", "", "it's"], "Labels": None}}  # type: ignore[dict-item]  # of a literal
 
-    assert RULES["docker"].read("a-jid", native).cmd == "a 'a b' '' 'it'\"'\"'s'"
+    assert shipped_rules("docker").read("a-jid", native).cmd == "a 'a b' '' 'it'\"'\"'s'"
 
 
 def test_a_container_without_command_or_labels_is_no_error() -> None:
     native = {"Config": {"Cmd": None, "Entrypoint": None, "Labels": None}, "State": {"Status": "running"}}
 
-    info = RULES["docker"].read("a-jid", native)
+    info = shipped_rules("docker").read("a-jid", native)
 
     assert (info.cmd, info.image, info.digest, info.timestamp) == ("", "", "", "")
 
 
-@given(st.sampled_from(list(RULES)), st.text(), st.integers(0, 255), st.booleans(), st.text())
+@given(st.sampled_from(ENGINES), st.text(), st.integers(0, 255), st.booleans(), st.text())
 def test_no_word_but_those_of_an_ended_container_finishes_a_job(
     engine: str, word: str, code: int, oom: bool, error: str
 ) -> None:
     state = {"Status": word, "ExitCode": code, "OOMKilled": oom, "Error": error}
 
-    info = RULES[engine].read("a-jid", {"State": state, "Config": {}, "HostConfig": {"Memory": 2**20}})
+    info = shipped_rules(engine).read(
+        "a-jid", {"State": state, "Config": {}, "HostConfig": {"Memory": 2**20}}
+    )
 
     if info.ended:
         assert word in ("exited", "stopped", "dead", "created", "unpulled")
@@ -180,7 +182,7 @@ def test_an_ended_container_is_finished_by_its_exit_code(code: int, oom: bool) -
     native = states.native("docker", "exited-0")
     native["State"] |= {"ExitCode": code, "OOMKilled": oom}
 
-    info = RULES["docker"].read("a-jid", native)
+    info = shipped_rules("docker").read("a-jid", native)
 
     assert info.status == (FAILURE if code else SUCCESS)
     assert str(code) in info.message or not code
@@ -204,21 +206,21 @@ def ago(seconds: float) -> str:
     return f"{moment.isoformat(timespec='microseconds').removesuffix('+00:00')}123Z"
 
 
-@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("state", ["running", "paused"])
 def test_a_job_that_runs_beyond_its_time_limit_is_overdue_and_not_ended_yet(engine: str, state: str) -> None:
-    late = RULES[engine].read("a-jid", limited(engine, state, 2, StartedAt=ago(125)))
-    early = RULES[engine].read("a-jid", limited(engine, state, 2, StartedAt=ago(115)))
-    unlimited = RULES[engine].read("a-jid", states.native(engine, state))
+    late = shipped_rules(engine).read("a-jid", limited(engine, state, 2, StartedAt=ago(125)))
+    early = shipped_rules(engine).read("a-jid", limited(engine, state, 2, StartedAt=ago(115)))
+    unlimited = shipped_rules(engine).read("a-jid", states.native(engine, state))
 
     assert (late.status, late.overdue) == (STARTED, True)
     assert late.message == "being ended at its time limit of 2 minutes"
     assert (early.overdue, unlimited.overdue) == (False, False)
     assert early.message == unlimited.message == state
-    assert RULES[engine].calls_overdue
+    assert shipped_rules(engine).calls_overdue
 
 
-@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("ran", "changes", "told"),
     [
@@ -233,13 +235,13 @@ def test_a_job_that_was_killed_at_its_time_limit_says_so(
 ) -> None:
     native = limited(engine, "exited-137", 2, StartedAt=ago(ran), FinishedAt=ago(0), **changes)
 
-    assert RULES[engine].read("a-jid", native).message.startswith(told)
+    assert shipped_rules(engine).read("a-jid", native).message.startswith(told)
 
 
 def test_a_job_that_was_out_of_memory_says_so_however_long_it_ran() -> None:
     native = limited("docker", "out-of-memory", 2, StartedAt=ago(500), FinishedAt=ago(0))
 
-    assert RULES["docker"].read("a-jid", native).message.startswith("out of memory")
+    assert shipped_rules("docker").read("a-jid", native).message.startswith("out of memory")
 
 
 # --- every rule is there for something -------------------------------------------------------------
@@ -247,15 +249,15 @@ def test_a_job_that_was_out_of_memory_says_so_however_long_it_ran() -> None:
 
 def first_that_holds(engine: str, natives: list[Mapping[str, Any]]) -> set[int]:
     """The rules that decide, by number, among those of the engine's file with what it extends."""
-    rules = RULES[engine]
+    rules = shipped_rules(engine)
 
     decided = [rules._states.rule(**rules._variables(native)) for native in natives]
     return {rules._states.rules.index(rule) for rule in decided if rule}
 
 
-@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
-    natives = [states.native(name, state) for name in RULES for state in states.recorded(name)]
+    natives = [states.native(name, state) for name in ENGINES for state in states.recorded(name)]
 
     reached = first_that_holds(engine, [*natives, PULLING, UNPULLED, REFUSED, ENDED])
 
@@ -264,7 +266,7 @@ def test_every_rule_decides_for_some_state_that_was_seen(engine: str) -> None:
     overdue = limited(engine, "running", 1, StartedAt=ago(61))
     ended = limited(engine, "exited-137", 1, StartedAt=ago(61), FinishedAt=ago(0))
     reached |= first_that_holds(engine, [unlimited, overdue, ended])
-    told = [rule.source["message"] for rule in RULES[engine]._states.rules]
+    told = [rule.source["message"] for rule in shipped_rules(engine)._states.rules]
     unreached = [told[index] for index in sorted(set(range(len(told))) - reached)]
     # Podman's own rule for exit code 137 comes before these two of Docker's.
     shadowed = [] if engine == "docker" else ["out of memory", "killed by SIGKILL"]
@@ -309,16 +311,16 @@ REFUSALS = [
 def test_a_refusal_keeps_the_engines_words_and_adds_pmans(
     engine: str, call: str, status: int, words: str, answer: int, told: str
 ) -> None:
-    refused = RULES[engine].refusal(EngineRefused(call, status, words))
+    refused = shipped_rules(engine).refusal(EngineRefused(call, status, words))
 
     assert refused.status == answer
     assert str(refused).endswith(words)
     assert told in str(refused)
 
 
-@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_refusal_rule_decides_for_some_words(engine: str) -> None:
-    rules = RULES[engine]._refusals
+    rules = shipped_rules(engine)._refusals
 
     natives = [EngineRefused(*row[1:4]).native for row in REFUSALS]
     decided = [rules.rule(native=native) for native in natives]
@@ -347,16 +349,16 @@ def test_an_engine_that_cannot_honour_the_configuration_stops_the_start(
     native: dict[str, Any], site: dict[str, Any], told: str
 ) -> None:
     if not told:
-        RULES["docker"].check(native, site)
+        shipped_rules("docker").check(native, site)
     else:
         with pytest.raises(ConfigError) as caught:
-            RULES["docker"].check(native, site)
+            shipped_rules("docker").check(native, site)
         assert told in str(caught.value)
 
 
 def test_what_would_help_a_rootless_engine_is_said() -> None:
     with pytest.raises(ConfigError) as caught:
-        RULES["podman"].check({"SecurityOptions": ["rootless"]}, SITE)
+        shipped_rules("podman").check({"SecurityOptions": ["rootless"]}, SITE)
 
     assert "IGNORE_LIMITS=yes" in caught.value.hint
 
@@ -387,7 +389,10 @@ def test_rules_may_extend_a_file_in_a_folder_that_is_a_link(tmp_path: Path) -> N
     site_templates(tmp_path, texts)
     (tmp_path / "site/shared").symlink_to(tmp_path / "mounted", target_is_directory=True)
 
-    assert Rules("docker", loader(tmp_path / "site")).written["fields"] == RULES["docker"].written["fields"]
+    assert (
+        Rules("docker", loader(tmp_path / "site")).written["fields"]
+        == shipped_rules("docker").written["fields"]
+    )
 
 
 def test_a_sites_field_replaces_the_shipped_one(tmp_path: Path) -> None:
@@ -474,7 +479,7 @@ def test_the_words_of_an_engine_are_text_and_no_template() -> None:
     native = states.native("docker", "start-failed-no-such-user")
     native["State"]["Error"] = "{{ 7 * 7 }} {% raw %} <b>"
 
-    assert RULES["docker"].read("a", native).message.endswith("{{ 7 * 7 }} {% raw %} <b>")
+    assert shipped_rules("docker").read("a", native).message.endswith("{{ 7 * 7 }} {% raw %} <b>")
 
 
 @pytest.mark.parametrize(
@@ -489,7 +494,7 @@ def test_every_message_and_hint_of_a_shipped_rule_is_one_line(file: Path) -> Non
 
 
 def test_an_answer_has_the_fields_of_v1_and_then_the_new_ones() -> None:
-    info = RULES["docker"].read("a-jid", states.native("docker", "exited-0"))
+    info = shipped_rules("docker").read("a-jid", states.native("docker", "exited-0"))
 
     v1 = ["jid", "image", "cmd", "status", "message", "timestamp", "logs"]
     assert list(info.answer("log")) == [*v1, "exit_code", "hint"]
@@ -499,9 +504,9 @@ def test_an_answer_has_the_fields_of_v1_and_then_the_new_ones() -> None:
     ("state", "code"),
     [("exited-0", 0), ("exited-3", 3), ("exited-143", 143), ("running", None), ("created", None)],
 )
-@pytest.mark.parametrize("engine", list(RULES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_exit_code_is_told_once_there_is_one(engine: str, state: str, code: int | None) -> None:
-    assert RULES[engine].read("a-jid", states.native(engine, state)).exit_code == code
+    assert shipped_rules(engine).read("a-jid", states.native(engine, state)).exit_code == code
 
 
 def test_a_job_made_by_a_request_is_told_by_its_digest() -> None:
@@ -509,7 +514,7 @@ def test_a_job_made_by_a_request_is_told_by_its_digest() -> None:
     native = states.native("docker", "running")
     native["Config"]["Labels"]["org.chrisproject.pman.digest"] = job.digest
 
-    assert RULES["docker"].read(job.jid, native).digest == job.digest
+    assert shipped_rules("docker").read(job.jid, native).digest == job.digest
 
 
 # --- names, time and what is overdue ---------------------------------------------------------------

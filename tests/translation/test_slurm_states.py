@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 
 from pman.errors import EngineRefused
-from pman.translation.render import loader
-from pman.translation.rules import Rules
 from tests import states
-
-RULES = Rules("slurm", loader())
+from tests.a_job import shipped_rules
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
@@ -91,7 +88,7 @@ ROWS = [
 def test_each_state_of_slurm_becomes_a_status_and_a_message(
     state: str, status: str, message: str, exit_code: Any
 ) -> None:
-    info = RULES.read("a", states.native("slurm", state))
+    info = shipped_rules("slurm").read("a", states.native("slurm", state))
 
     assert (info.status, info.message[: len(message)]) == (status, message)
     assert exit_code is ... or info.exit_code == exit_code
@@ -105,7 +102,7 @@ def test_every_recorded_state_has_its_row() -> None:
 
 @pytest.mark.parametrize("state", states.recorded("slurm"))
 def test_image_command_and_digest_are_told_in_every_state(state: str) -> None:
-    info = RULES.read("a", states.native("slurm", state))
+    info = shipped_rules("slurm").read("a", states.native("slurm", state))
 
     assert (info.image, info.cmd[:8]) == ("docker.io/fnndsc/pl-simpledsapp:2.1.0", "bash -c ")
     assert len(info.digest) == 64
@@ -123,13 +120,16 @@ def test_a_program_that_was_not_found_is_looked_for_where_the_runtime_runs_it(
 ) -> None:
     native = states.native("slurm", "failed-127")
 
-    assert RULES.read("a", {**native, "notes": {**native["notes"], "runtime": runtime}}).hint == hint
+    assert (
+        shipped_rules("slurm").read("a", {**native, "notes": {**native["notes"], "runtime": runtime}}).hint
+        == hint
+    )
 
 
 def test_what_never_starts_has_a_hint() -> None:
     for state, status, message, _ in ROWS:
         if status == NOT_STARTED and not message.startswith(("waiting", "SLURM prepares")):
-            assert RULES.read("a", states.native("slurm", state)).hint, state
+            assert shipped_rules("slurm").read("a", states.native("slurm", state)).hint, state
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_never_starts_has_a_hint() -> None:
     ],
 )
 def test_each_refusal_is_told_with_slurms_own_words(call: str, words: str, status: int, told: str) -> None:
-    refused = RULES.refusal(EngineRefused(call, 500, words))
+    refused = shipped_rules("slurm").refusal(EngineRefused(call, 500, words))
 
     assert refused.status == status
     assert told in str(refused)

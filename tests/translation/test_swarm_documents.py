@@ -26,11 +26,9 @@ from pman.executors.swarm import services
 from pman.executors.swarm.logs import LOG_LABEL
 from pman.executors.swarm.services import ENDED_LABEL, record
 from pman.job import AUID_LABEL, JID_LABEL, Document
-from pman.translation.render import loader
-from pman.translation.rules import Rules
 from pman.translation.translation import PROBE
 from tests import states
-from tests.a_job import FACTS, a_body, a_job, a_translation, content, settings_of
+from tests.a_job import FACTS, a_body, a_job, a_translation, content, settings_of, shipped_rules
 
 HERE = Path(__file__).parents[1]
 
@@ -46,7 +44,6 @@ SITE = {
 
 GOLDEN = ["ds-simpledsapp", "ds-gpu-lungct", "ds-unicode-and-control", "fs-dircopy"]
 
-RULES = Rules("swarm", loader())
 
 STARTED, NOT_STARTED = "started", "notstarted"
 SUCCESS, FAILURE = "finishedSuccessfully", "finishedWithError"
@@ -279,7 +276,7 @@ def test_each_state_of_a_swarm_becomes_a_status_and_a_message(
 ) -> None:
     native = states.native("swarm", state)
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("swarm").read("a-jid", native)
 
     assert (info.status, info.exit_code) == (status, code)
     assert info.message.startswith(told)
@@ -302,7 +299,7 @@ def long_running() -> dict[str, Any]:
 
 
 def test_a_job_whose_node_does_not_end_it_at_its_limit_is_overdue() -> None:
-    info = RULES.read("a-jid", long_running())
+    info = shipped_rules("swarm").read("a-jid", long_running())
 
     assert (info.status, info.overdue) == (STARTED, True)
     assert info.message == "time limit of 1 minutes exceeded"
@@ -311,10 +308,10 @@ def test_a_job_whose_node_does_not_end_it_at_its_limit_is_overdue() -> None:
 def test_every_rule_decides_for_some_state() -> None:
     natives = [*(states.native("swarm", state) for state in states.recorded("swarm")), long_running()]
 
-    decided = {RULES.read("a-jid", native).message for native in natives}
+    decided = {shipped_rules("swarm").read("a-jid", native).message for native in natives}
 
     # One message for each rule, but for the states that share theirs.
-    for rule in RULES._states.rules:
+    for rule in shipped_rules("swarm")._states.rules:
         pattern = re.sub(r"\\{\\{.*?\\}\\}|\\{%.*?%\\}", ".*", re.escape(rule.source["message"]))
         assert any(re.fullmatch(pattern, message) for message in decided), rule.source["message"]
 
@@ -357,7 +354,7 @@ def test_a_job_ends_with_all_its_tasks_and_succeeds_with_all_of_them_only(
         for index, (state, desired, error, code) in enumerate(tasks)
     ]
 
-    info = RULES.read("a-jid", native)
+    info = shipped_rules("swarm").read("a-jid", native)
 
     living = [state for state, _, _, _ in tasks if state not in ENDED]
     assert info.status != "undefined"
@@ -380,7 +377,7 @@ REFUSALS = [
 def test_a_refusal_keeps_the_engines_words_and_adds_pmans(
     call: str, status: int, told: str, answer: int, explained: str
 ) -> None:
-    refused = RULES.refusal(EngineRefused(call, status, told))
+    refused = shipped_rules("swarm").refusal(EngineRefused(call, status, told))
 
     assert refused.status == answer
     assert explained in str(refused)
@@ -411,10 +408,10 @@ MANAGER = {
 )
 def test_an_engine_that_can_take_no_jobs_stops_the_start(changes: dict[str, Any], told: str) -> None:
     if not told:
-        RULES.check({**MANAGER, **changes}, {"ignore_limits": False})
+        shipped_rules("swarm").check({**MANAGER, **changes}, {"ignore_limits": False})
     else:
         with pytest.raises(ConfigError, match=told):
-            RULES.check({**MANAGER, **changes}, {"ignore_limits": False})
+            shipped_rules("swarm").check({**MANAGER, **changes}, {"ignore_limits": False})
 
 
 # --- calls, against an engine that answers what a test wants ----------------------------------------
@@ -523,8 +520,8 @@ async def test_an_end_is_told_once_the_swarm_can_neither_repeat_nor_change_it(tm
         GET_tasks=lambda _: web.json_response(native["tasks"]),
         POST_services=update,
     ) as (executor, calls):
-        told = RULES.read("a", await executor.inspect("pman-state-failed-3"))
-        told_later = RULES.read("a", await executor.inspect("pman-state-failed-3"))
+        told = shipped_rules("swarm").read("a", await executor.inspect("pman-state-failed-3"))
+        told_later = shipped_rules("swarm").read("a", await executor.inspect("pman-state-failed-3"))
 
     assert versions == [str(native["service"]["Version"]["Index"])]
     assert calls[-2] == f"POST /services/{native['service']['ID']}/update"
@@ -543,7 +540,7 @@ async def test_an_end_is_told_even_where_the_engine_does_not_let_the_service_be_
         GET_tasks=lambda _: web.json_response(native["tasks"]),
         POST_services=lambda _: web.json_response({"message": "authorization denied"}, status=403),
     ) as (executor, _):
-        assert RULES.read("a", await executor.inspect("pman-state-failed-3")).exit_code == 3
+        assert shipped_rules("swarm").read("a", await executor.inspect("pman-state-failed-3")).exit_code == 3
 
 
 def given_up() -> dict[str, Any]:
@@ -580,10 +577,10 @@ async def test_a_job_that_a_swarm_gives_up_has_ended_once_its_node_is_lost_and_i
         GET_nodes=lambda _: web.json_response({"Status": {"State": node}}, status=known),
         POST_services=update,
     ) as (executor, calls):
-        told = RULES.read("a", await executor.inspect("pman-state-running"))
+        told = shipped_rules("swarm").read("a", await executor.inspect("pman-state-running"))
         native["tasks"][0]["Status"]["State"] = "complete"  # as its node comes back
         if closes:
-            told_later = RULES.read("a", await executor.inspect("pman-state-running"))
+            told_later = shipped_rules("swarm").read("a", await executor.inspect("pman-state-running"))
             assert told_later == told
 
     assert told.status == status
@@ -605,7 +602,7 @@ async def test_a_lost_job_goes_on_being_ended_where_its_service_cannot_be_closed
         GET_nodes=lambda _: web.json_response({"Status": {"State": "down"}}),
         POST_services=lambda _: web.json_response({"message": "authorization denied"}, status=refusal or 200),
     ) as (executor, _):
-        told = RULES.read("a", await executor.inspect("pman-state-running"))
+        told = shipped_rules("swarm").read("a", await executor.inspect("pman-state-running"))
 
     assert (told.status, told.message) == (STARTED, "being ended by the swarm")
 
