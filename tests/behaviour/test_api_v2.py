@@ -201,7 +201,12 @@ def following(url: str, since: str | None = None) -> Iterator[Followed]:
         assert response.status_code == 200
         assert response.headers["Content-Type"].startswith("text/event-stream")
         response.encoding = "utf-8"
-        yield Followed(response)
+        followed = Followed(response)
+        try:
+            yield followed
+        finally:
+            if not followed.ended.is_set():  # closing waits for who reads, up to the next heartbeat
+                response.raw.shutdown()
 
 
 def test_what_happens_to_jobs_is_told_as_it_happens(served: Served) -> None:
