@@ -26,9 +26,12 @@ RACES = int(os.environ.get("PMAN_TEST_RACES", "5"))
 
 SIDE_BY_SIDE = 12
 
+DOCKER = ["docker-host", "docker-hidden", "docker-volume", "swarm-hidden", "swarm-volume"]
+"""Both ways to look, and both to mount. A swarm whose storebase pman sees would look as docker-host does, and
+mount as swarm-hidden."""
+
 PLACES = [
-    *(f"{engine}-{way}" for engine in ("docker", "swarm") for way in ("host", "hidden", "volume")),
-    *(f"{engine}-{way}-current" for engine in ("docker", "swarm") for way in ("host", "hidden", "volume")),
+    *(f"{place}{which}" for place in DOCKER for which in ("", "-current")),
     *("podman-host", "podman-hidden", "kubernetes-host", "kubernetes-claim", "local-host", "cromwell-hidden"),
     *("slurm-podman", "slurm-docker", "slurm-apptainer", "slurm-charliecloud", "slurm-none"),
 ]
