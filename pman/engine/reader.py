@@ -8,10 +8,11 @@ from typing import Any
 
 from pman.engine.cache import EndedJobs, RecentLogs
 from pman.engine.logtail import Tail, with_cause
-from pman.errors import UnknownJob
+from pman.errors import EngineUnreachable, UnknownJob
 from pman.executors import Cached, Executor, LogFiles
 from pman.executors.shared.bounded import Bounded
 from pman.job import JobDetails, JobInfo
+from pman.translation.fields import without_fields
 from pman.translation.rules import NativeState
 from pman.translation.translation import Translation
 
@@ -23,6 +24,12 @@ CONCURRENT_READS = 16
 
 READ_AT_ONCE = 100
 """Jobs whose states are held until they are read."""
+
+LISTED_WITHIN_SECONDS = 10.0
+"""For so long a list waits for one of its jobs, and then shows the others."""
+
+SILENT_AT_MOST = CONCURRENT_READS
+"""Jobs of a list that the engine may not tell of; of more, it is the engine that does not answer."""
 
 DETAILS_SIZE = 16 * 2**20
 """Characters of the details that are kept of jobs that have ended, roughly."""
@@ -80,18 +87,32 @@ class Reader:
         return details
 
     async def list(self, facts: Mapping[str, Any]) -> Sequence[JobDetails]:
-        """List all of pman's jobs, by name, without those removed meanwhile. Raises EngineUnreachable."""
+        """List all of pman's jobs, by name, without those removed meanwhile.
+
+        A job that the engine does not tell of says so in its message. Raises EngineUnreachable where
+        the engine itself does not answer, or tells nothing of many jobs.
+        """
         details: list[JobDetails] = []
+        silent: dict[str, EngineUnreachable] = {}
         for jids in _batches(sorted(await self._executor.list())):
-            details += await self._read_details(jids, facts, self._translation.listed, missing_ok=True)
+            details += await self._read_details(jids, facts, self._translation.listed, silent)
+            if len(silent) > SILENT_AT_MOST:
+                break
+        if len(silent) > SILENT_AT_MOST or 1 < len(silent) == len(details):
+            raise next(iter(silent.values()))
         return details
 
     async def _read_details(
-        self, jids: Sequence[str], facts: Mapping[str, Any], read: ReadDetails, *, missing_ok: bool = False
+        self,
+        jids: Sequence[str],
+        facts: Mapping[str, Any],
+        read: ReadDetails,
+        silent: dict[str, EngineUnreachable] | None = None,
     ) -> Sequence[JobDetails]:
         """Read jobs by a thread: one with thousands of arguments takes a while.
 
         A job that has ended comes from the cache, while the engine is known to say the same of it.
+        `silent`: for a list, gets the jobs that the engine does not tell of; those removed are left out.
         """
         turns = asyncio.Semaphore(CONCURRENT_READS)
         details: dict[str, JobDetails] = {}
@@ -103,12 +124,17 @@ class Reader:
                 details[jid] = cached
                 return None
             async with turns:
-                try:
+                if silent is None:
                     return jid, await self._executor.inspect(jid), self._revision(jid)
-                except UnknownJob:
-                    if missing_ok:  # removed since it was listed
-                        return None
-                    raise
+                try:
+                    return jid, await self._listed(jid), self._revision(jid)
+                except UnknownJob:  # removed since it was listed
+                    return None
+                except EngineUnreachable as error:
+                    silent[jid] = error
+                    info = JobInfo(jid=jid, status="started", message=str(error), hint=error.hint)
+                    details[jid] = without_fields(info)
+                    return None
 
         if states := [each for each in await asyncio.gather(*map(state, jids)) if each]:
             details |= await asyncio.to_thread(
@@ -118,6 +144,15 @@ class Reader:
             if details[jid].info.ended and revision is not None:
                 self._details[jid] = revision, details[jid]
         return [details[jid] for jid in jids if jid in details]
+
+    async def _listed(self, jid: str) -> NativeState:
+        """The native state, for a list. Raises UnknownJob, EngineUnreachable."""
+        try:
+            async with asyncio.timeout(LISTED_WITHIN_SECONDS):
+                return await self._executor.inspect(jid)
+        except TimeoutError as error:
+            message = f"the engine does not tell the state of {jid} within {LISTED_WITHIN_SECONDS:.0f} s"
+            raise EngineUnreachable(message) from error
 
     def forget(self, jid: str) -> None:
         """Drop the job from the cache: its name may be given to another one."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,32 @@ def test_a_start_that_the_engine_does_not_permit_is_told_and_leaves_nothing(
         assert refused.get(request["jid"]).status_code == 404
         refuses.times = 0
         assert refused.run({**request, "args": ["--other"]})["status"] == "finishedSuccessfully"
+
+
+def test_a_job_that_the_engine_does_not_tell_of_is_marked_in_the_list_and_hides_no_other(
+    pmans: Callable[[str], Live], tmp_path: Path
+) -> None:
+    """An engine holds back what it says of a container while it starts it, however long that takes."""
+    docker = pmans("docker")
+    group = f"listed-{uuid.uuid4().hex[:8]}"
+    whole, broken, silent = (docker.request(jid=f"{group}-{n}") for n in range(3))
+    for each in (whole, broken, silent):
+        docker.run(each)
+    fails = Hook("GET", f"{broken['jid']}/json", status=500)
+    held = threading.Event()
+    hangs = Hook("GET", f"{silent['jid']}/json", until=held)
+    with (
+        before(docker.engine.address, tmp_path / "p", fails, hangs) as proxy,
+        live(docker.engine, docker.storebase, DOCKER_HOST=proxy) as behind,
+    ):
+        answer = requests.get(f"{behind.server.root}/api/v2/jobs", params={"q": group}, timeout=100)
+        held.set()
+
+    jobs = {job["jid"]: job for job in answer.json()["jobs"]}
+    assert jobs[whole["jid"]]["status"] == "finishedSuccessfully"
+    for each, why in ((broken, "cannot tell the state"), (silent, "does not tell the state")):
+        assert jobs[each["jid"]]["status"] == "started"  # it may be doing well
+        assert why in jobs[each["jid"]]["message"]
 
 
 def test_podman_mount_options_cannot_be_smuggled_in(containers: Live) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from tests import engines
 from tests.a_job import site_templates
 from tests.browser.browser import browser
-from tests.live import Live, live
+from tests.live import Live, Server, live
 
 TOKEN = "a-token-of-this-test"  # noqa: S105  (of no other pman)
 SITE = {
@@ -53,18 +53,19 @@ ENDED_BY_LEAVING = ("htmx:sendAbort,", "htmx:afterRequest,")
 class Visit:
     """A browser's window at one pman, and what went wrong in it."""
 
-    def __init__(self, context: BrowserContext, root: str) -> None:
+    def __init__(self, context: BrowserContext, server: Server) -> None:
         self.page: Page = context.new_page()
-        self.root = root
+        self.server = server
+        self.root = server.address
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self._console(message.type, message.text))
+        self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
 
-    def _console(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and not text.startswith(ENDED_BY_LEAVING):
-            self.complaints.append(text)
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(ENDED_BY_LEAVING):
+            self.complaints.append(f"{message.text} {message.location.get('url')}")
 
     def forgive(self, pattern: str) -> None:
         """What the test itself has brought about."""
@@ -82,7 +83,7 @@ class Visit:
         self.forgive("Failed to load resource.* 401 ")
 
     def check(self) -> None:
-        assert not self.complaints
+        assert not self.complaints, self.server.output()[-4000:]
         assert self.requests
         assert [url for url in self.requests if not url.startswith((f"{self.root}/", "blob:"))] == []
 
@@ -96,7 +97,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
         def opened(running: Live, **options: Any) -> Visit:
             context = stack.enter_context(chromium.new_context(**options))
             context.set_default_timeout(60_000)
-            visits.append(Visit(context, running.server.address))
+            visits.append(Visit(context, running.server))
             if token := running.settings.get("AUTH_TOKEN"):
                 visits[-1].log_in(token)
             return visits[-1]

@@ -8,7 +8,9 @@ in static/.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from quart import Blueprint, Quart, Response, request, send_from_directory
 from werkzeug.exceptions import NotFound, RequestEntityTooLarge
@@ -21,6 +23,8 @@ from pman.web.access import Access
 from pman.web.page import job, jobs, login, render, templates
 from pman.web.page.session import Session
 from pman.web.page.view import STATIC, View
+
+log = logging.getLogger(__name__)
 
 POLICY = "; ".join((
     "default-src 'none'",
@@ -81,6 +85,8 @@ def add(app: Quart, engine: Engine, access: Access, feed: Feed, queue: PreviewQu
     async def failed(error: PmanError) -> Response:
         if isinstance(error, Unauthorised):
             return login.asked(view, login.here(), error)
+        if error.status >= 500:
+            log.warning("%s %s: %s", request.method, quote(request.path), error)
         usual = "Try again" if isinstance(error, Busy) else _HEADINGS.get(error.status)
         heading = usual or "That did not work"
         answer = view.answer("error.html", status=error.status, section="", heading=heading, error=error)
