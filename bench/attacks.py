@@ -10,16 +10,19 @@ import argparse
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import random
 import socket
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import psutil
 
 from bench.server import Server, environment, serving
 
@@ -179,38 +182,39 @@ def target() -> Iterator[tuple[Target, Path]]:
             yield Target(server), directory / "storebase"
 
 
-class Probe(threading.Thread):
-    """Asks /healthz again and again beside the attack, over a new connection each time."""
+def probe(host: str, port: int, pid: int, results: Connection) -> None:
+    """Ask /healthz again and again beside the attack, over a new connection each time.
 
-    def __init__(self, target: Target) -> None:
-        super().__init__()
-        self._target = target
-        self.over = threading.Event()
-        self.most, self.slowest, self.lost = 0, 0.0, 0
-
-    def run(self) -> None:
-        text, process = request("GET", "/healthz"), self._target.server.process
-        while not self.over.wait(0.05):
-            began, answer = time.monotonic(), b""
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection((self._target.host, self._target.port), 30) as connection,
-            ):
-                connection.sendall(text)
-                answer = connection.recv(4096)
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            self.lost += b" 200 " not in answer[:16]
-            self.most = max(self.most, process.memory_info().rss)
+    In a process of its own: beside the attack it would wait for the attack's turns, too.
+    """
+    text, process = request("GET", "/healthz"), psutil.Process(pid)
+    most, slowest, lost = 0, 0.0, 0
+    results.send("ready")
+    while not results.poll(0.05):
+        began, answer = time.monotonic(), b""
+        with contextlib.suppress(OSError), socket.create_connection((host, port), 30) as connection:
+            connection.sendall(text)
+            answer = connection.recv(4096)
+        slowest = max(slowest, time.monotonic() - began)
+        lost += b" 200 " not in answer[:16]
+        most = max(most, process.memory_info().rss)
+    results.send((most, slowest, lost))
 
 
 async def cost(target: Target, attack: Awaitable[None]) -> Cost:
     await target.ask(request("GET", "/api/v2/jobs"))
-    before, probe = target.server.process.memory_info().rss, Probe(target)
-    probe.start()
+    process = target.server.process
+    before = process.memory_info().rss
+    ours, theirs = multiprocessing.Pipe()
+    arguments = (target.host, target.port, process.pid, theirs)
+    beside = multiprocessing.get_context("spawn").Process(target=probe, args=arguments)
+    beside.start()
+    await asyncio.to_thread(ours.recv)
     await attack
-    probe.over.set()
-    await asyncio.to_thread(probe.join)
-    return Cost((probe.most - before) / MIB, probe.slowest, probe.lost)
+    ours.send("over")
+    most, slowest, lost = await asyncio.to_thread(ours.recv)
+    beside.join()
+    return Cost((most - before) / MIB, slowest, lost)
 
 
 METHODS = ("GET", "GET", "GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "PATCH", "BREW")

@@ -30,7 +30,7 @@ _JOB = re.compile(f"/api/v1/({JID.pattern.removeprefix('^')})/?")
 def served(engine: Engine) -> ASGI:
     """The whole of pman's HTTP."""
     access = access_to(engine)
-    return _merged(_logged(_polled(create_app(engine, access), engine, access)))
+    return _merged(_logged(_polled(_released(create_app(engine, access)), engine, access)))
 
 
 def _merged(app: ASGI) -> ASGI:
@@ -65,6 +65,24 @@ def _polled(app: ASGI, engine: Engine, access: Access) -> ASGI:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    return serve
+
+
+def _released(app: ASGI) -> ASGI:
+    """Takes each piece of a body away once it was read: Quart keeps the last one until another comes,
+    a quarter of a MiB for each request that is not complete."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        last: dict[str, Any] = {}
+
+        async def received() -> Any:
+            nonlocal last
+            last.pop("body", None)
+            last = await receive()
+            return last
+
+        await app(scope, received, send)
 
     return serve
 

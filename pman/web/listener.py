@@ -13,6 +13,9 @@ from pathlib import Path
 from pman.errors import ConfigError
 from pman.settings import Settings
 
+RECEIVED_AT_ONCE_BYTES = 65536
+"""What a connection's request may bring between two looks of pman: of many at once the sum counts."""
+
 
 @contextlib.contextmanager
 def listening(host: str, port: int, uds: Path | None, mode: int) -> Iterator[socket.socket]:
@@ -37,7 +40,9 @@ def listening(host: str, port: int, uds: Path | None, mode: int) -> Iterator[soc
 def _tcp(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_AT_ONCE_BYTES)
+        return listener
     except OSError as error:
         message = f"PORT={port}, --host={host!r}: cannot listen there: {error.strerror or error}"
         raise ConfigError(
