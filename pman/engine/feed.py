@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from pman.engine.engine import Engine
@@ -23,6 +24,9 @@ LOOK_INTERVAL_SECONDS = 1.0
 
 REST_PER_LOOK = 4
 """How many times as long as it looks, it does not: a look at a thousand jobs takes a while of a core."""
+
+EVENTS_AT_ONCE = 100
+"""Events that a follower is given together: each giving costs more than an event."""
 
 EVENT_LIMIT = 1000
 """Events for those who come back, or are slow."""
@@ -51,6 +55,9 @@ class Feed:
         self._events: deque[Event] = deque(maxlen=limit)
         """The last of them; the last one has the id `_count`."""
 
+        self._beginning: Sequence[Event] | None = None
+        """What those who begin to follow are told, until the next look."""
+
         self._jobs: dict[str, JobDetails] = {}
         self._away: str | None = None
         self._followers = 0
@@ -67,8 +74,10 @@ class Feed:
             return list(self._jobs.values())
         return await self._engine.jobs()
 
-    async def subscribe(self, since: str | None = None) -> AsyncGenerator[Event, None]:
+    async def subscribe(self, since: str | None = None) -> AsyncGenerator[Sequence[Event], None]:
         """Yield all jobs as they are, then what happens; with `since`, an event's id, what happened after it.
+
+        As many events at a time as there are, up to EVENTS_AT_ONCE; all who follow are given the same ones.
 
         Who asks for more than is kept, or falls behind it, is told all jobs anew. It never ends by itself:
         end it by `contextlib.aclosing`, or by its task.
@@ -79,15 +88,16 @@ class Feed:
                 news = self._news
                 if place is None or place < self._count - len(self._events):
                     await self._looked.wait()
-                    place, events = self._count, list(self._all())
+                    place, all_jobs = self._count, self._all()
+                    for at in range(0, len(all_jobs), EVENTS_AT_ONCE):
+                        yield all_jobs[at : at + EVENTS_AT_ONCE]
                 elif place < self._count:
-                    events = [self._events[place - self._count]]
-                    place += 1
+                    missed = len(self._events) + place - self._count
+                    events = list(islice(self._events, missed, missed + EVENTS_AT_ONCE))
+                    place += len(events)
+                    yield events
                 else:
                     await news.wait()
-                    continue
-                for event in events:
-                    yield event
 
     @contextlib.contextmanager
     def _following(self) -> Iterator[None]:
@@ -108,14 +118,21 @@ class Feed:
         is_ours = name == self._name and count.isascii() and count.isdigit() and len(count) < 20
         return int(count) if is_ours and int(count) <= self._count else None
 
-    def _all(self) -> Iterator[Event]:
-        """Yields what a new follower has to know; only who got the last of it may go on from there."""
-        for job in self._jobs.values():
-            yield {"id": "", "type": "added", "job": _answer(job)}
-        if self._away is None:
-            yield {"id": self._last, "type": "synced", "jids": list(self._jobs)}
-        else:
-            yield {"id": "", "type": "unavailable", "message": self._away}
+    def _all(self) -> Sequence[Event]:
+        """What a new follower has to know; only who got the last of it may go on from there.
+
+        Ages are those of the first follower since the last look.
+        """
+        if self._beginning is None:
+            events: list[Event] = [
+                {"id": "", "type": "added", "job": _answer(job)} for job in self._jobs.values()
+            ]
+            if self._away is None:
+                events.append({"id": self._last, "type": "synced", "jids": list(self._jobs)})
+            else:
+                events.append({"id": "", "type": "unavailable", "message": self._away})
+            self._beginning = events
+        return self._beginning
 
     @property
     def _last(self) -> str:
@@ -141,6 +158,7 @@ class Feed:
             except Exception:  # the edge of this task: who follows must hear of the next look
                 log.exception("what happens to jobs cannot be told, by a bug")
                 self._unavailable("pman failed to look, which is a bug; its log has the details")
+            self._beginning = None
             self._looked.set()
             await asyncio.sleep(max(self._pause, REST_PER_LOOK * (time.monotonic() - began)))
 

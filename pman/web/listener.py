@@ -41,13 +41,13 @@ def _tcp(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=2048)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_AT_ONCE_BYTES)
-        return listener
     except OSError as error:
         message = f"PORT={port}, --host={host!r}: cannot listen there: {error.strerror or error}"
         raise ConfigError(
             message, "another pman, or another service, may run there; --port or PORT"
         ) from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_AT_ONCE_BYTES)
+    return listener
 
 
 def _unix(path: Path, mode: int) -> socket.socket:

@@ -265,9 +265,21 @@ async def test_a_job_that_the_rules_cannot_tell_of_takes_no_other_from_the_list(
         await engine.details("b")
 
 
-async def test_an_engine_that_does_not_answer_has_no_list(engine: Engine, held: Held) -> None:
+async def test_a_job_that_the_engine_does_not_tell_of_says_so_in_the_list(engine: Engine, held: Held) -> None:
     held.jobs = {"a": {}, "b": {}}
     held.broken = {"b": EngineUnreachable("away")}
+
+    assert {details.info.jid: details.info.message for details in await engine.jobs()} == {
+        "a": "running", "b": "away",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("jobs", "broken"), [(2, 2), (40, 17)])
+async def test_an_engine_that_tells_nothing_of_any_job_or_of_many_has_no_list(
+    engine: Engine, held: Held, jobs: int, broken: int
+) -> None:
+    held.jobs = {f"job-{number}": {} for number in range(jobs)}
+    held.broken = {f"job-{number}": EngineUnreachable("away") for number in range(broken)}
 
     with pytest.raises(EngineUnreachable):
         await engine.jobs()

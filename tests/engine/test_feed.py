@@ -39,8 +39,8 @@ def feed(engine: Listed, **options: Any) -> Feed:
 
 @contextlib.asynccontextmanager
 async def following(feed: Feed, since: str | None = None) -> AsyncIterator[AsyncIterator[Event]]:
-    async with contextlib.aclosing(cast(Any, feed.subscribe(since))) as events:
-        yield events
+    async with contextlib.aclosing(cast(Any, feed.subscribe(since))) as given:
+        yield (event async for events in given for event in events)
 
 
 async def told(events: AsyncIterator[Event], count: int) -> list[tuple[str, Any]]:

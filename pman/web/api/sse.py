@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from cachetools import LRUCache
 from quart import Response, current_app
@@ -64,15 +64,26 @@ async def _stream(
                 if not done:
                     yield ": nothing has happened\n\n"
                     continue
-                event = following.result()
-                if (jid is None or _is_about(event, jid)) and (text := written(event)):
+                text, is_gone = _joined(following.result(), jid, written)
+                if text:
                     yield text
-                if jid is not None and _is_gone(event, jid):
+                if is_gone:
                     return
                 following = asyncio.ensure_future(anext(events))
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
+
+
+def _joined(events: Sequence[Event], jid: str | None, written: Callable[[Event], str]) -> tuple[str, bool]:
+    """Events as one text, of all jobs or of one; and whether that one is gone."""
+    texts = []
+    for event in events:
+        if jid is None or _is_about(event, jid):
+            texts.append(written(event))
+        if jid is not None and _is_gone(event, jid):
+            return "".join(texts), True
+    return "".join(texts), False
 
 
 def _is_about(event: Event, jid: str) -> bool:
@@ -86,16 +97,14 @@ def _is_gone(event: Event, jid: str) -> bool:
     return bool(event["type"] == "removed" and event["job"]["jid"] == jid)
 
 
-_texts: LRUCache[str, str] = LRUCache(EVENT_LIMIT)
-"""The last events as text, so that it is made once for all who follow."""
+_texts: LRUCache[int, tuple[Event, str]] = LRUCache(EVENT_LIMIT)
+"""The last events as text, made once for all who follow; beside the event, whose id() stays its own so."""
 
 
 def _written(event: Event) -> str:
-    if not event["id"] or event["type"] == "synced":  # made for one who follows
-        return _text(event)
-    if event["id"] not in _texts:
-        _texts[event["id"]] = _text(event)
-    return _texts[event["id"]]
+    if id(event) not in _texts:
+        _texts[id(event)] = event, _text(event)
+    return _texts[id(event)][1]
 
 
 def _text(event: Event) -> str:
