@@ -54,6 +54,11 @@ def serve(settings: Settings, host: str, uds: Path | None = None, mode: int = 0o
             f"--host={host!r}: CONTAINER_ENV=local runs all that it is sent on this machine; use 127.0.0.1"
         )
     tls = tls_context(settings)
+    if uds and tls:
+        raise ConfigError(
+            f"--uds={str(uds)!r}: TLS_CERT is set, and no client speaks TLS to a socket file",
+            "unset TLS_CERT, TLS_KEY and TLS_CLIENT_CA; --uds-mode says who may use pman",
+        )
     within = not mode & stat.S_IWOTH if uds else is_loopback(host)
     if not within and (found := left_open(settings)):
         message, lines = found

@@ -263,6 +263,12 @@ def test_a_client_without_a_certificate_is_not_heard_where_one_is_asked_for(
     assert "PMAN_KEY goes with" in pman("ps", PMAN_URL=server.url, PMAN_KEY=key).stderr
 
 
+def test_tls_on_a_socket_file_stops_the_start_by_name(pem: Path, tmp_path: Path) -> None:
+    told = refused_start(local(tmp_path, **certified(pem)), "--uds", str(tmp_path / "pman.sock"))
+
+    assert "TLS_CERT is set" in told
+
+
 def test_connections_that_do_not_agree_on_tls_take_no_place_from_others(pem: Path, tmp_path: Path) -> None:
     few = {"HTTP_CONNECTIONS_PER_ADDRESS": "4", "HTTP_HEADER_SECONDS": "2"}
     with serving(local(tmp_path, **certified(pem), **few)) as server, ExitStack() as stack:
@@ -275,9 +281,7 @@ def test_connections_that_do_not_agree_on_tls_take_no_place_from_others(pem: Pat
         answer = requests.get(f"{server.address}/healthz", verify=str(pem / "cert.pem"), timeout=DEADLINE)
 
         assert answer.status_code == 200
-        assert [_is_closed(connection) for connection in silent] == [
-            True
-        ] * 8  # the last ones after two seconds
+        assert all(map(_is_closed, silent))  # the last ones after two seconds
 
 
 def test_an_encrypted_connection_takes_one_place(pem: Path, tmp_path: Path) -> None:
