@@ -684,7 +684,7 @@ def test_a_sites_rule_that_changes_no_status_is_no_noise(tmp_path: Path) -> None
 def test_without_bash_it_is_told_that_no_script_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site_templates(tmp_path / "site", {"local/state.yaml": "extends: builtin/local/state.yaml\n"})
+    site_templates(tmp_path / "site", {"local/job.sh.j2": '{% extends "builtin/local/job.sh.j2" %}\n'})
     monkeypatch.setenv("PATH", str(tmp_path))
 
     found = [one for one in lint([tmp_path / "site"]).findings if one.level != "note"]

@@ -77,9 +77,8 @@ def _of_engine(
     search: BaseLoader, engine: str, directories: Sequence[Path], kubernetes: str
 ) -> list[Finding]:
     findings = [of_fault("unknown-file", fault) for fault in unread(engine, search)]
-    for name in search.list_templates():
-        if _is_source(name, engine):
-            findings += templates.of_template(search, engine, name)
+    has_templates = any(True for directory in directories for _ in directory.rglob("*.j2"))
+    findings += _of_templates(search, engine) if has_templates else _of_shipped_templates(engine)
     renderable = not has_errors(findings)  # what cannot be compiled cannot be rendered
     overrides = _overrides(engine, directories)
     has_rules = any((directory / engine / RULES).is_file() for directory in directories)
@@ -92,11 +91,32 @@ def _of_engine(
     except ConfigError as error:
         faults = [of_fault("template-syntax", fault) for fault in error.faults]
         return findings + (faults or [Finding("template-syntax", str(error), "")])
-    trial = documents.of_engine(compiled, engine, kubernetes)
+    has_own = has_templates or engine not in SHIPPED
+    trial = (
+        documents.of_engine(compiled, engine, kubernetes) if has_own else _shipped_trial(engine, kubernetes)
+    )
     findings += trial.findings
     if directories and engine in SHIPPED and not has_errors(findings):
         findings += documents.dropped(trial.unread, engine, overrides)
     return findings
+
+
+def _of_templates(search: BaseLoader, engine: str) -> Iterator[Finding]:
+    for name in search.list_templates():
+        if _is_source(name, engine):
+            yield from templates.of_template(search, engine, name)
+
+
+@cache
+def _of_shipped_templates(engine: str) -> Sequence[Finding]:
+    """Checks them once, for the many sites that have rules alone."""
+    return list(_of_templates(loader(), engine))
+
+
+@cache
+def _shipped_trial(engine: str, kubernetes: str) -> documents.Trial:
+    """Tries them once, as above."""
+    return documents.of_engine(Templates(engine, loader()), engine, kubernetes)
 
 
 def _is_source(name: str, engine: str) -> bool:
