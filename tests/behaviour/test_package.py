@@ -79,8 +79,8 @@ def test_the_demo_runs_from_the_wheel_and_what_it_says_that_it_needs(
     with_dependencies: Path, tmp_path: Path
 ) -> None:
     (wheel,) = with_dependencies.glob("pman-*.whl")
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    pip: list[str | Path] = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet"]
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", tmp_path / "venv", "install", "--quiet"]
     run(*pip, "--no-index", "--find-links", with_dependencies, wheel)
 
     told = run("sh", "-c", f"cd {tmp_path} && venv/bin/pman demo --engine local")
