@@ -69,6 +69,7 @@ LOOK = r"""
 {
   echo "uid $(id -u)"
   echo "gid $(id -g)"
+  echo "groups $(id -G)"
   echo "home $HOME"
   echo "site $SITE"
   echo "env $GIVEN"
@@ -171,6 +172,7 @@ class Sight:
         forbidden = {"properties": {"jid": {"not": {"pattern": "forbidden"}}}}
         (self.directory / "policy.json").write_text(json.dumps({"properties": {"request": forbidden}}))
         asked = {
+            "CONTAINER_USER": "2000-2005:",
             "IGNORE_LIMITS": "yes",
             "JOB_PIDS_LIMIT": "0",
             "REMOVE_JOBS": "no",
@@ -218,6 +220,15 @@ class Sight:
         self.other.submit(request)
         until(lambda: self.other.output(request, "done").exists())
         return _seen(self.other, request)
+
+    @cached_property
+    def seen_by_group(self) -> dict[str, str]:
+        """Of a job of a pman that is told of a group, and of nothing else."""
+        with live(self.engine, self.main.storebase, CONTAINER_USER=":4321") as running:
+            request = running.script(LOOK)
+            answer = running.run(request)
+            assert answer["status"] == "finishedSuccessfully", answer
+            return _seen(running, request)
 
     @cached_property
     def bare(self) -> tuple[list[str], int]:

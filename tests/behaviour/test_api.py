@@ -192,23 +192,6 @@ def pman(request: pytest.FixtureRequest, pmans: Callable[[str], Live]) -> Live:
     return pmans(request.param)
 
 
-def test_an_engine_that_is_not_there_is_503_with_what_was_tried(pman: Live, tmp_path: Path) -> None:
-    with live(pman.engine, pman.storebase, **pman.engine.at("127.0.0.1:1", tmp_path)) as running:
-        for response in (
-            running.post(running.request()),
-            running.get("some-job"),
-            running.delete("some-job"),
-            requests.get(f"{running.server.root}/readyz", timeout=60),
-        ):
-            assert response.status_code == 503
-            assert response.headers["Retry-After"]
-            assert "127.0.0.1:1" in response.json()["message"]
-            assert pman.engine.variable in response.json()["hint"]
-        assert requests.get(f"{running.server.root}/healthz", timeout=60).status_code == 200
-        assert requests.get(running.server.url, timeout=60).json()["engine"]["reachable"] is False
-        assert running.post(running.request(), dry_run="true").status_code == 200
-
-
 def test_a_silent_engine_is_503_within_the_set_time(pman: Live, tmp_path: Path) -> None:
     with silent_engine() as address:
         settings = {**pman.engine.at(address, tmp_path), "ENGINE_TIMEOUT": "1"}
@@ -219,12 +202,26 @@ def test_a_silent_engine_is_503_within_the_set_time(pman: Live, tmp_path: Path) 
     assert "within 1 s" in response.json()["message"]
 
 
-def test_pman_recovers_by_itself_when_the_engine_is_back(pman: Live, tmp_path: Path) -> None:
+def test_an_engine_that_is_not_there_is_503_with_what_was_tried_and_pman_recovers_by_itself(
+    pman: Live, tmp_path: Path
+) -> None:
     with relay(pman.engine.address) as between:
-        settings = pman.engine.at(between.address, tmp_path)
         between.down()
-        with live(pman.engine, pman.storebase, **settings) as running:
-            assert running.post(running.request()).status_code == 503
+        with live(pman.engine, pman.storebase, **pman.engine.at(between.address, tmp_path)) as running:
+            for response in (
+                running.post(running.request()),
+                running.get("some-job"),
+                running.delete("some-job"),
+                requests.get(f"{running.server.root}/readyz", timeout=60),
+            ):
+                assert response.status_code == 503
+                assert response.headers["Retry-After"]
+                assert between.address in response.json()["message"]
+                assert pman.engine.variable in response.json()["hint"]
+            assert requests.get(f"{running.server.root}/healthz", timeout=60).status_code == 200
+            assert requests.get(running.server.url, timeout=60).json()["engine"]["reachable"] is False
+            assert running.post(running.request(), dry_run="true").status_code == 200
+
             between.up()
             request = running.request()
             until(lambda: running.post(request).status_code == 201)
