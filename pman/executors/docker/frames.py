@@ -14,6 +14,10 @@ _HEADER_BYTES = 8
 _ERRORS = 3
 
 
+_LEAVING = "dead or marked for removal"
+"""Among Docker's words for a container that is being deleted (moby's daemon/logs.go)."""
+
+
 class NoLogError(Exception):
     """The engine has nothing of that name."""
 
@@ -34,7 +38,7 @@ async def read_log(
         message = words(await response.read())
     if "not support reading" in message:
         yield f"pman: the engine does not show this log: {message}\n".encode()
-    elif response.status == 404:
+    elif response.status == 404 or _LEAVING in message:
         raise NoLogError(path)
     else:
         raise EngineUnreachable(f"{subject}: {message}")
