@@ -56,7 +56,7 @@ class Feed:
         """The last of them; the last one has the id `_count`."""
 
         self._beginning: Sequence[Event] | None = None
-        """What those who begin to follow are told, until the next look."""
+        """Holds the events that new followers get, until the next look."""
 
         self._jobs: dict[str, JobDetails] = {}
         self._away: str | None = None
@@ -119,7 +119,7 @@ class Feed:
         return int(count) if is_ours and int(count) <= self._count else None
 
     def _all(self) -> Sequence[Event]:
-        """What a new follower has to know; only who got the last of it may go on from there.
+        """List the events that a new follower needs; only after the last of them may it go on from its id.
 
         Ages are those of the first follower since the last look.
         """

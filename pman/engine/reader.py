@@ -26,7 +26,7 @@ READ_AT_ONCE = 100
 """Jobs whose states are held until they are read."""
 
 LISTED_WITHIN_SECONDS = 10.0
-"""For so long a list waits for one of its jobs, and then shows the others."""
+"""A list waits so long for one of its jobs, and then shows the others."""
 
 SILENT_AT_MOST = CONCURRENT_READS
 """Jobs of a list that the engine may not tell of; of more, it is the engine that does not answer."""

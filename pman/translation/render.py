@@ -122,7 +122,7 @@ class Templates:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """All words that stand in templates here, in those of other engines too, which these may extend."""
+        """Collects the words of the templates, of other engines' too, which these may extend."""
         names = [name for name in self._search.list_templates() if name.endswith(".j2")]
         return frozenset().union(*(_WORD.findall(self._search.text(name)) for name in names))
 

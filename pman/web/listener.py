@@ -14,7 +14,7 @@ from pman.errors import ConfigError
 from pman.settings import Settings
 
 RECEIVED_AT_ONCE_BYTES = 65536
-"""What a connection's request may bring between two looks of pman: of many at once the sum counts."""
+"""Limits what one connection brings at a time: of many at once the sum counts."""
 
 
 @contextlib.contextmanager

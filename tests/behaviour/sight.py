@@ -223,7 +223,7 @@ class Sight:
 
     @cached_property
     def seen_by_group(self) -> dict[str, str]:
-        """Of a job of a pman that is told of a group, and of nothing else."""
+        """Look with a job of a pman that has a group, and no user."""
         with live(self.engine, self.main.storebase, CONTAINER_USER=":4321") as running:
             request = running.script(LOOK)
             answer = running.run(request)

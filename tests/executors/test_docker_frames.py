@@ -14,7 +14,7 @@ from pman.executors.docker.frames import NoLogError, read_log
 async def test_a_container_that_is_being_deleted_has_no_log_and_is_no_failure_of_the_engine(
     tmp_path: Path,
 ) -> None:
-    """As Docker 20.10 says for some milliseconds; a page that was open answered 503."""
+    """Docker 20.10 answers so for some milliseconds; a page that was open was a 503."""
 
     async def answer(request: web.Request) -> web.Response:
         if "/logs" not in request.path:

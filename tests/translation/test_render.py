@@ -25,7 +25,7 @@ SHIPPED = sorted(file.parent.name for file in TEMPLATES.glob("*/state.yaml"))
 
 @cache
 def compiled(engine: str) -> Templates:
-    """When a test needs them: each worker of a run reads this module, and one runs it."""
+    """Compile them when a test needs them: each worker reads this module, and one runs it."""
     return Templates(engine, loader())
 
 

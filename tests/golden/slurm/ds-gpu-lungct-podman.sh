@@ -61,10 +61,10 @@ run() {
     case $said in *"command that was not found"*) exit 127 ;; *"OCI permission denied"*) exit 126 ;; *) exit 125 ;; esac
   fi
   pid=$(podman inspect --format '{{.State.Pid}}' "$1")
-  root=/proc/$pid/root/share said=
-  if [ -L "$root" ] || [ -L "$root/incoming" ] || [ -L "$root/outgoing" ]; then  # this shell would follow it on the node
+  seen=/proc/$pid/root said=
+  if [ -L "$seen/share" ] || [ -L "$seen/share/incoming" ] || [ -L "$seen/share/outgoing" ]; then  # this shell would follow it on the node
     said="the image has a link at /share, /share/incoming or /share/outgoing, where the directories of a job are mounted"
-  elif ! [ "$root/incoming" -ef "/proc/$$/fd/8" ] || ! [ "$root/outgoing" -ef "/proc/$$/fd/9" ]; then
+  elif ! [ "$seen/share/incoming" -ef "/proc/$$/fd/8" ] || ! [ "$seen/share/outgoing" -ef "/proc/$$/fd/9" ]; then
     said="input_dir or output_dir became a link while the job began, or Podman runs elsewhere than the job"
   fi
   if [ "$said" ]; then
